@@ -1,0 +1,5 @@
+"""``python -m allmasked``."""
+
+from allmasked.cli import main
+
+main()

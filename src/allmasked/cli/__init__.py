@@ -1,0 +1,97 @@
+"""The command line. One command = one function in one of this package's modules; no logic lives here.
+
+:data:`COMMANDS` is the table of commands: a module is imported only when its command is asked for, so that
+``allmasked --help`` and ``allmasked predict`` start at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from allmasked.errors import AllmaskedError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    # command: (module in allmasked.cli, one line of help)
+    "predict": ("answers", "Answer for photos: all, none or some."),
+    "explain": ("answers", "Show where in a photo the answer comes from; measure how faithful that is."),
+    "inspect": ("data", "What is in a data set and what is wrong with it."),
+    "split": ("data", "Divide a data set into train, validation and test without leaks."),
+    "train": ("training", "Train a classifier."),
+    "recipes": ("training", "List the training recipes, or print one to copy and edit."),
+    "evaluate": ("scoring", "Score a run on a part of its split."),
+    "compare": ("scoring", "Compare runs on the same photos, with paired tests."),
+    "suspects": ("scoring", "Photos whose label is probably wrong, and the worst errors."),
+    "report": ("reporting", "Make one HTML page of a run."),
+    "synth": ("painting", "Paint artificial data sets."),
+    "demo": ("touring", "The whole job on painted photos, from inspect to report."),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group that imports a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"allmasked.cli.{COMMANDS[cmd_name][0]}")
+        command = getattr(module, f"{cmd_name}_command")
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"no such command {args[0]!r}.{hint}", ctx) from None
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="allmasked")
+def cli() -> None:
+    """Does everyone in this photo wear a face mask? all, some or none, with the evidence.
+
+    Exit codes: 0 all went well, 1 some inputs failed, 2 wrong use.
+    """
+
+
+def main() -> None:
+    """Entry point of the ``allmasked`` command: errors become one line on stderr and an exit code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    try:
+        code = cli.main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(2)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        print("interrupted; the same command goes on where it can", file=sys.stderr)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except AllmaskedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

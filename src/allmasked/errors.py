@@ -1,0 +1,73 @@
+"""Every error that allmasked raises on purpose; each message is one line: what, why, and the way out.
+
+    AllmaskedError              exit code 2 on the command line: wrong use, nothing was done
+    ├── DataError               the data set as a whole cannot be used
+    ├── PhotoError              one photo cannot be used; the rest of the batch goes on (exit code 1)
+    ├── ConfigError             a setting, recipe or option is wrong
+    ├── RunError                a run folder is missing, unfinished, broken or does not fit
+    ├── WeightsError            pretrained weights cannot be had or do not fit
+    └── MissingExtraError       the command needs an optional extra that is not installed
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+
+class AllmaskedError(Exception):
+    """Base of all errors raised on purpose. ``str(error)`` is the one line shown to the user."""
+
+
+class DataError(AllmaskedError):
+    """The data set as a whole cannot be read or used."""
+
+
+class PhotoError(AllmaskedError):
+    """One photo cannot be used: ``path`` names it, ``reason`` says why."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:  # keeps both fields across process pools
+        return type(self), (self.path, self.reason)
+
+
+class ConfigError(AllmaskedError):
+    """A setting, recipe or option is wrong."""
+
+
+class RunError(AllmaskedError):
+    """A run folder is missing, unfinished, broken, or does not fit what is asked of it."""
+
+
+class WeightsError(AllmaskedError):
+    """Pretrained weights cannot be had, or do not fit the backbone."""
+
+
+class MissingExtraError(AllmaskedError):
+    """The command needs an optional extra that is not installed."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
+    """The error for a name that a table does not hold, with the nearest known one."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return ConfigError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(names)}")
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import ``module`` or raise :class:`MissingExtraError` naming the extra that brings it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.split(".")[0]:
+            raise
+        raise MissingExtraError(
+            f"this needs {module!r}, which is not installed: pip install 'allmasked[{extra}]'"
+        ) from error

@@ -1,0 +1,106 @@
+"""The run folder: the only module that names its files, and the atomic writes that keep it whole.
+
+    RUN/
+      config.json      all settings (:class:`allmasked.config.TrainConfig`), written first
+      split.json       the split that was trained on, its root relative to this folder
+      state/           checkpoint of a training under way (removed when it is finished)
+      metrics.jsonl    one line an epoch
+      tensorboard/     the same for TensorBoard
+      model.keras      the best model; there exactly when training is finished
+      scores.json      what ``evaluate`` found, one entry a part
+      scores.md        the same to read
+      plots/           pictures made by ``evaluate`` and ``explain``
+      report.html      what ``report`` made
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from allmasked.errors import RunError
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` (same suffix); on success it replaces ``path``, on failure it goes."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp made it private; an ordinary file is not
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text so that ``path`` is never half-written."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON (indented, UTF-8) so that ``path`` is never half-written."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read JSON; raises :class:`RunError` naming the file when it is missing or broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: is not valid JSON ({error})") from None
+
+
+class Run:
+    """Paths of one run folder. Nothing is created by naming them."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.config = self.folder / "config.json"
+        self.split = self.folder / "split.json"
+        self.state = self.folder / "state"
+        self.metrics = self.folder / "metrics.jsonl"
+        self.tensorboard = self.folder / "tensorboard"
+        self.model = self.folder / "model.keras"
+        self.scores = self.folder / "scores.json"
+        self.scores_markdown = self.folder / "scores.md"
+        self.plots = self.folder / "plots"
+        self.report = self.folder / "report.html"
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    @property
+    def finished(self) -> bool:
+        return self.model.is_file()
+
+    def require_finished(self) -> Run:
+        """This run, or a :class:`RunError` that says what is wrong with it."""
+        if not self.config.is_file():
+            raise RunError(f"{self.folder}: is not a run folder (no config.json); make one with 'allmasked train'")
+        if not self.finished:
+            raise RunError(
+                f"{self.folder}: training is not finished; go on with 'allmasked train --resume --out {self.folder}'"
+            )
+        return self
+
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``, oldest first; empty when there is none."""
+        if not self.metrics.is_file():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines() if line.strip()]
