@@ -1,0 +1,36 @@
+# Everything on a fresh machine: Python >= 3.11, make and pip are all it takes.
+#   make demo    set up, then the whole job on painted photos, from inspect to report
+#   make test    set up, then lint, types, import contracts and tests
+#   make format  put the code in order
+#   make clean   remove the environment and what the demo made
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test format clean
+
+demo: $(VENV)/.train
+	$(BIN)/allmasked demo --out demo
+
+test: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/.train: pyproject.toml constraints.txt scripts/environment
+	PYTHON="$(PYTHON)" sh scripts/environment "$(VENV)" train
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt scripts/environment
+	PYTHON="$(PYTHON)" sh scripts/environment "$(VENV)" dev
+	touch $@ $(VENV)/.train
+
+clean:
+	rm -rf "$(VENV)" demo

@@ -1,0 +1,117 @@
+"""``allmasked train`` and ``allmasked recipes``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from allmasked.backbones import BACKBONES
+from allmasked.config import Recipe, TrainConfig, parse_size, read_recipe, recipe_names, recipe_text
+from allmasked.errors import ConfigError
+from allmasked.heads import HEADS
+from allmasked.loaders import LOADERS
+
+
+def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """One option for each field of a recipe."""
+    for setting in reversed(dataclasses.fields(Recipe)):
+        option = "--" + setting.name.replace("_", "-")
+        default, choices = setting.default, setting.metadata["choices"]
+        if setting.name == "size":
+            kind: Any = str
+            meta = "PX|WxH"
+        elif isinstance(default, bool):
+            option, kind, meta = f"{option}/--no-{setting.name.replace('_', '-')}", None, None
+        else:
+            kind, meta = (click.Choice(choices), None) if choices else (type(default), None)
+        command = click.option(option, type=kind, default=None, metavar=meta, help=setting.metadata["help"])(command)
+    return command
+
+
+@click.command("train", context_settings={"show_default": True})
+@click.argument("data", required=False, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The run folder to make (or, with --resume, to go on with).")
+@click.option("--backbone", default="EfficientNetLite0", type=click.Choice(list(BACKBONES), case_sensitive=False), help="Backbone.")
+@click.option("--head", default="softmax", type=click.Choice(list(HEADS)), help="Head.")
+@click.option("--loader", default="cached", type=click.Choice(list(LOADERS)), help="Import option.")
+@click.option("--recipe", default="default", metavar="NAME|FILE", help=f"Recipe: {', '.join(recipe_names())}, or a TOML file.")
+@click.option("--weights", default="", metavar="imagenet|random|package|FILE", help="Initial weights; the backbone's own default when not given.")
+@click.option("--seed", default=0, help="Seed of everything random.")
+@click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
+@click.option("--data", "data_folder", type=click.Path(path_type=Path), help="Where the photos of a split.json lie, if they have moved.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Folder for decoded photos; the user's cache folder otherwise.")
+@_recipe_options
+@click.pass_context
+def train_command(
+    ctx: click.Context,
+    data: Path | None,
+    out: Path,
+    backbone: str,
+    head: str,
+    loader: str,
+    recipe: str,
+    weights: str,
+    seed: int,
+    resume: bool,
+    data_folder: Path | None,
+    cache: Path | None,
+    **fields: Any,
+) -> None:
+    """Train a classifier on DATA (a data set, split now with the same seed, or a split.json).
+
+    Each field of a recipe is an option too: it overrides what the recipe says. A training that was stopped goes on
+    with `allmasked train --resume --out RUN`. The backend is Keras': set KERAS_BACKEND=jax or torch for another.
+    """
+    from allmasked.dataset import load_split, read_split
+    from allmasked.runs import Run
+    from allmasked.train import train
+
+    run = Run(out)
+    if resume and run.config.is_file():
+        if given := [name for name in ctx.params if _was_given(ctx, name) and name not in ("out", "resume", "cache", "data_folder", "data")]:
+            raise ConfigError(f"--resume takes its settings from {run.config}; leave out --{given[0].replace('_', '-')}")
+        config = TrainConfig.read(run.config)
+        split = read_split(run.split, data_folder)
+    else:
+        if data is None:
+            raise click.UsageError("DATA is missing: a data set, or a split.json")
+        overrides = {name: value for name, value in fields.items() if value is not None}
+        if "size" in overrides:
+            overrides["size"] = parse_size(overrides["size"])
+        config = TrainConfig(
+            backbone=backbone,
+            head=head,
+            loader=loader,
+            weights=weights or BACKBONES[backbone].default_weights,
+            seed=seed,
+            recipe_name=recipe,
+            recipe=read_recipe(recipe, overrides),
+        )
+        split = load_split(data, seed=seed, data=data_folder)
+    run = train(split, config, out, resume=resume, cache=cache)
+    best = max(run.history(), key=lambda line: -line["val_loss"])
+    click.echo(f"{run.folder}: best epoch {best['epoch']}, validation accuracy {best['val_accuracy']:.3f}, macro-F1 {best['val_macro_f1']:.3f}")
+    click.echo(f"next: allmasked evaluate {run.folder}")
+
+
+def _was_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
+@click.command("recipes")
+@click.argument("name", required=False)
+def recipes_command(name: str | None) -> None:
+    """List the recipes that come with allmasked, or print recipe NAME as TOML.
+
+    To make your own: `allmasked recipes default > mine.toml`, edit it, `allmasked train DATA --recipe mine.toml`.
+    """
+    if name is not None:
+        click.echo(recipe_text(name), nl=False)
+        return
+    for known in recipe_names():
+        first = next(line for line in recipe_text(known).splitlines() if line.startswith("#"))
+        click.echo(f"{known:12} {first.removeprefix('# ')}")

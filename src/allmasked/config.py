@@ -1,0 +1,189 @@
+"""Settings. A recipe is a flat table of fields: a TOML file's key = a field here = an option of ``allmasked train``."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from allmasked.errors import ConfigError, unknown
+from allmasked.runs import read_json, write_json
+from allmasked.types import Size
+
+
+def _setting(default: Any, help_text: str, *choices: str) -> Any:
+    return field(default=default, metadata={"help": help_text, "choices": choices})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. Defaults are those of the recipe ``default``; sizes in px, rates per optimiser step."""
+
+    size: Size = _setting((416, 320), "Model input, width x height in px.")
+    fit: str = _setting("letterbox", "How a photo comes to that size.", "letterbox", "squash")
+    scaling: str = _setting(
+        "backbone", "Input scaling: the backbone's own, or none (raw 0-255, as in the notebooks).", "backbone", "none"
+    )
+    precision: str = _setting("float32", "Arithmetic of the layers.", "float32", "mixed_bfloat16", "mixed_float16")
+    batch_size: int = _setting(16, "Photos a step.")
+    head_epochs: int = _setting(1, "Epochs in which only the head learns, first of all.")
+    head_learning_rate: float = _setting(2e-3, "Learning rate of those epochs.")
+    epochs: int = _setting(8, "Epochs in which the backbone learns too.")
+    learning_rate: float = _setting(3e-4, "Highest learning rate of those epochs.")
+    warmup_epochs: float = _setting(0.5, "Epochs over which the rate rises from 0.")
+    schedule: str = _setting(
+        "cosine", "How the rate then changes: falls as a cosine, x 0.2 on a plateau, or not.", "cosine", "plateau", "constant"
+    )
+    plateau_factor: float = _setting(0.2, "Plateau: factor on the learning rate.")
+    plateau_patience: int = _setting(3, "Plateau: epochs without a better validation loss before it is applied.")
+    early_stopping_patience: int = _setting(0, "Stop after so many epochs without a better validation loss; 0 = never.")
+    optimizer: str = _setting("adamw", "Optimiser.", "adamw", "adam", "sgd")
+    weight_decay: float = _setting(0.02, "Decoupled weight decay (adamw), not on biases and batch normalisation.")
+    clip_norm: float = _setting(1.0, "Global gradient norm is cut to this; 0 = not at all.")
+    label_smoothing: float = _setting(0.05, "Share of each label spread over the classes, 0-1.")
+    class_balance: float = _setting(0.5, "Weight of a class in the loss = (1 / its share) to this power; 0 = none.")
+    dropout: float = _setting(0.3, "Dropout before the last layer (head softmax).")
+    batch_statistics: str = _setting(
+        "frozen", "Batch normalisation of the backbone while fine-tuning.", "frozen", "trained"
+    )
+    frozen_layers: str = _setting(
+        "0", "Backbone layers, from the input on, that never learn: a number, or 'notebook' for the notebooks' count."
+    )
+    flip: bool = _setting(True, "Augment: mirror half of the photos.")
+    rotate_degrees: float = _setting(8.0, "Augment: turn by up to so many degrees.")
+    zoom_out: float = _setting(0.7, "Augment: shrink within the frame down to this factor; 1 = off.")
+    zoom_in: float = _setting(1.5, "Augment: enlarge up to this factor, as far as every face stays (needs boxes); 1 = off.")
+    subset_crops: float = _setting(
+        0.25, "Augment: share of photos cropped to some of their faces, label from those faces (needs boxes)."
+    )
+    shrink: float = _setting(0.25, "Augment: lose resolution, down to this factor, in half of the photos; 1 = off.")
+    colour: float = _setting(0.25, "Augment: strength of brightness, contrast and saturation changes, 0-1.")
+    jpeg: float = _setting(0.2, "Augment: share of photos re-encoded as JPEG of quality 25-90.")
+
+    def __post_init__(self) -> None:
+        for setting in dataclasses.fields(self):
+            choices = setting.metadata["choices"]
+            value = getattr(self, setting.name)
+            if choices and value not in choices:
+                raise ConfigError(f"recipe: {setting.name} = {value!r}; must be one of {', '.join(choices)}")
+        if self.frozen_layers != "notebook" and not self.frozen_layers.isdecimal():
+            raise ConfigError(f"recipe: frozen_layers = {self.frozen_layers!r}; must be a number or 'notebook'")
+        for name, low, high in (
+            ("batch_size", 1, 65536), ("epochs", 0, 100_000), ("head_epochs", 0, 100_000), ("zoom_out", 0.05, 1),
+            ("zoom_in", 1, 10), ("shrink", 0.05, 1), ("label_smoothing", 0, 0.99), ("subset_crops", 0, 1),
+            ("dropout", 0, 0.95), ("jpeg", 0, 1), ("colour", 0, 1), ("learning_rate", 0, 10), ("class_balance", 0, 2),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"recipe: {name} = {value}; must be from {low} to {high}")
+        if self.epochs + self.head_epochs < 1:
+            raise ConfigError("recipe: epochs and head_epochs are both 0, so nothing would be learned")
+        if min(self.size) < 32 or max(self.size) > 4096:
+            raise ConfigError(f"recipe: size = {self.size[0]} x {self.size[1]}; sides must be from 32 to 4096 px")
+
+
+def parse_size(text: str | int | list[int] | tuple[int, ...]) -> Size:
+    """``"416x320"``, ``"256"``, 256 or [416, 320] as (width, height) px. Raises :class:`ConfigError`."""
+    try:
+        numbers = [int(part) for part in (str(text).lower().split("x") if isinstance(text, str | int) else text)]
+    except (TypeError, ValueError):
+        numbers = []
+    if len(numbers) == 1:
+        numbers *= 2
+    if len(numbers) != 2:
+        raise ConfigError(f"size {text!r}: give one side in px (256) or width x height (416x320)")
+    return numbers[0], numbers[1]
+
+
+def recipe_from(values: Mapping[str, Any], *, origin: str, base: Recipe | None = None) -> Recipe:
+    """A recipe from field values; ``origin`` (a file or 'command line') is named in errors."""
+    fields = {setting.name: setting for setting in dataclasses.fields(Recipe)}
+    clean: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in fields:
+            raise ConfigError(f"{origin}: {unknown('recipe field', key, fields)}")
+        default = fields[key].default
+        if key == "size":
+            clean[key] = parse_size(value)
+        elif isinstance(default, bool):
+            if not isinstance(value, bool):
+                raise ConfigError(f"{origin}: {key} = {value!r}; must be true or false")
+            clean[key] = value
+        elif isinstance(default, int | float):
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ConfigError(f"{origin}: {key} = {value!r}; must be a number")
+            if isinstance(default, int) and value != int(value):
+                raise ConfigError(f"{origin}: {key} = {value!r}; must be a whole number")
+            clean[key] = type(default)(value)
+        else:
+            clean[key] = str(value)
+    try:
+        return dataclasses.replace(base or Recipe(), **clean)
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: {error}") from None
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with allmasked."""
+    folder = resources.files("allmasked") / "recipes"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def recipe_text(name: str) -> str:
+    """The TOML text of a recipe that comes with allmasked; raises :class:`ConfigError` with the nearest name."""
+    if name not in recipe_names():
+        raise unknown("recipe", name, recipe_names())
+    return (resources.files("allmasked") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def read_recipe(name_or_file: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """A recipe by name or from a TOML file, with ``overrides`` on top.
+
+    Raises:
+        ConfigError: unknown name, missing file, broken TOML, unknown field, value out of range.
+    """
+    path = Path(name_or_file)
+    if path.suffix == ".toml" or path.is_file():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read ({error.__class__.__name__}); give a recipe's TOML file") from None
+    else:
+        text = recipe_text(name_or_file)
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name_or_file}: is not valid TOML ({error})") from None
+    return recipe_from(overrides or {}, origin="option", base=recipe_from(values, origin=name_or_file))
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All that determines a training; what ``config.json`` of a run folder holds."""
+
+    backbone: str = "EfficientNetLite0"
+    head: str = "softmax"
+    loader: str = "cached"
+    weights: str = ""
+    seed: int = 0
+    recipe_name: str = "default"
+    recipe: Recipe = field(default_factory=Recipe)
+
+    def write(self, path: Path, facts: Mapping[str, Any] | None = None) -> None:
+        """Write as JSON; ``facts`` (versions, seconds, ...) are kept beside the settings and ignored on reading."""
+        write_json(path, {**dataclasses.asdict(self), "facts": dict(facts or {})})
+
+    @classmethod
+    def read(cls, path: Path) -> TrainConfig:
+        """Read ``config.json``; raises :class:`RunError` or :class:`ConfigError` naming the file."""
+        values = dict(read_json(path))
+        values.pop("facts", None)
+        recipe = recipe_from(values.pop("recipe", {}), origin=str(path))
+        try:
+            return cls(recipe=recipe, **values)
+        except TypeError as error:
+            raise ConfigError(f"{path}: {error}") from None

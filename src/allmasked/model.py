@@ -1,0 +1,61 @@
+"""Backbone + head = model: build, load, save. The only place that puts the two together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from allmasked.backbones import BACKBONES, build_backbone
+from allmasked.config import TrainConfig
+from allmasked.errors import RunError, require, unknown
+from allmasked.heads import HEADS
+from allmasked.runs import replacing
+
+if TYPE_CHECKING:
+    import keras
+
+
+def build(config: TrainConfig) -> keras.Model:
+    """The model of a configuration, with its initial weights.
+
+    Input ``pixels``: (N, height, width, 3) float32 RGB 0-255. Output ``probabilities``: (N, 3) float32 in the order of
+    :data:`allmasked.types.CLASSES`. The layer ``backbone`` is the backbone's model, whose output is the feature map.
+
+    Raises:
+        ConfigError: unknown backbone or head.
+        WeightsError: the weights cannot be had or do not fit.
+    """
+    if config.backbone not in BACKBONES:
+        raise unknown("backbone", config.backbone, BACKBONES)
+    if config.head not in HEADS:
+        raise unknown("head", config.head, HEADS)
+    keras = require("keras", "train")
+    recipe = config.recipe
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(recipe.precision)
+    try:
+        weights = config.weights or BACKBONES[config.backbone].default_weights
+        backbone = build_backbone(
+            config.backbone, recipe.size, weights, scaling=recipe.scaling, seed=config.seed
+        )
+        width, height = recipe.size
+        pixels = keras.Input((height, width, 3), name="pixels", dtype="float32")
+        keras.utils.set_random_seed(config.seed)  # the head starts the same whatever the backbone drew
+        return keras.Model(pixels, HEADS[config.head].build(backbone(pixels), recipe.dropout), name="allmasked")
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def load(path: str | Path) -> keras.Model:
+    """Load a ``.keras`` file without compiling it; code inside the file is never run. Raises :class:`RunError`."""
+    keras = require("keras", "train")
+    try:
+        return keras.saving.load_model(str(path), compile=False, safe_mode=True)
+    except Exception as error:
+        raise RunError(f"{path}: is not a model that Keras can load ({str(error).splitlines()[0][:200]})") from None
+
+
+def save(model: keras.Model, path: str | Path) -> None:
+    """Save as ``.keras`` so that ``path`` is never half-written."""
+    with replacing(path) as temporary:
+        model.save(str(temporary))

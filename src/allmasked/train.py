@@ -1,0 +1,459 @@
+"""Training: epochs of steps, a checkpoint after each epoch, the best model at the end.
+
+All randomness is a function of (seed, epoch, step), and all decisions (learning rate, early stop, best epoch) are
+functions of the history, so a training that was killed and resumed ends with the same weights as one that wasn't.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from allmasked import model as models
+from allmasked import pixels as px
+from allmasked.augment import Sample, augment
+from allmasked.backbones import BACKBONES
+from allmasked.config import Recipe, TrainConfig
+from allmasked.dataset import write_split
+from allmasked.errors import DataError, RunError, require, unknown
+from allmasked.loaders import LOADERS, Batch, Loader, Source, ahead
+from allmasked.progress import bar, stderr
+from allmasked.runs import Run, replacing, write_text
+from allmasked.types import CLASSES, Photo, Split
+
+if TYPE_CHECKING:
+    import keras
+
+History = list[dict[str, Any]]
+
+
+def train(
+    split: Split, config: TrainConfig, out: str | Path, *, resume: bool = False, cache: str | Path | None = None
+) -> Run:
+    """Train a model and leave it in the run folder ``out``.
+
+    Args:
+        split: photos to train on (part ``train``) and to choose the best epoch by (part ``validation``).
+        config: what to train and how.
+        out: the run folder; made now, or, with ``resume``, one whose training was stopped.
+        resume: go on after the last finished epoch.
+        cache: folder for decoded photos; the user's cache folder when None.
+
+    Raises:
+        RunError: ``out`` is in use, or can't be resumed with these settings.
+        DataError: the split has no training or validation photos, or photos changed since it was made.
+        WeightsError, ConfigError: see :func:`allmasked.model.build`.
+    """
+    require("keras", "train")
+    if config.loader not in LOADERS:
+        raise unknown("import option", config.loader, LOADERS)
+    run = Run(out)
+    _prepare_folder(run, split, config, resume)
+    if run.finished:
+        shutil.rmtree(run.state, ignore_errors=True)
+        return run
+    loader = LOADERS[config.loader]
+    source = Source(split, config.recipe.size, _fit(config.recipe), **({"folder": Path(cache)} if cache else {}))
+    for part in ("train", "validation"):
+        if not split.part(part):
+            raise DataError(f"the split has no photo in its part {part!r}; make it again with 'allmasked split'")
+        source.array(part)
+    _deterministic(config.seed)
+    require("cv2", "train").setNumThreads(1)  # photos are augmented side by side, one thread each
+    training = _Training(run, config, source, loader)
+    training.go()
+    return run
+
+
+def _fit(recipe: Recipe) -> px.Fit:
+    return "squash" if recipe.fit == "squash" else "letterbox"
+
+
+def _prepare_folder(run: Run, split: Split, config: TrainConfig, resume: bool) -> None:
+    if run.config.is_file():
+        if not resume:
+            state = "a finished run" if run.finished else "an unfinished run (go on with --resume)"
+            raise RunError(f"{run.folder}: holds {state} already; choose another --out")
+        if TrainConfig.read(run.config) != config:
+            raise RunError(f"{run.folder}: was begun with other settings; resume without options, or choose another --out")
+        return
+    if run.folder.is_dir() and any(run.folder.iterdir()):
+        raise RunError(f"{run.folder}: is not empty and not a run folder; choose another --out")
+    write_split(split, run.split)
+    config.write(run.config, environment())
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for ``config.json`` and the report."""
+    versions = {}
+    for name in ("allmasked", "keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy", "pillow"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {
+        "versions": versions,
+        "backend": require("keras", "train").config.backend(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+    }
+
+
+def _deterministic(seed: int) -> None:
+    """Same seed, same weights: seeds Python, NumPy and the backend, and asks TensorFlow for repeatable kernels."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one epoch does: its phase, number within the phase, and the factor on the phase's learning rate."""
+
+    phase: str
+    number: int
+    rate: float
+
+
+def plan_epoch(recipe: Recipe, history: History) -> Plan | None:
+    """The next epoch after ``history``, or None when training is over. A pure function of its arguments."""
+    done = len(history)
+    if done < recipe.head_epochs:
+        return Plan("head", done, recipe.head_learning_rate)
+    number = done - recipe.head_epochs
+    if number >= recipe.epochs:
+        return None
+    tuned = [line["val_loss"] for line in history[recipe.head_epochs :]]
+    if recipe.early_stopping_patience and tuned:
+        since_best = len(tuned) - 1 - int(np.argmin(tuned))
+        if since_best >= recipe.early_stopping_patience:
+            return None
+    rate = recipe.learning_rate
+    if recipe.schedule == "plateau":
+        rate *= recipe.plateau_factor ** plateaus(tuned, recipe.plateau_patience)
+    return Plan("fine-tune", number, rate)
+
+
+def plateaus(losses: list[float], patience: int, min_delta: float = 1e-4) -> int:
+    """How often ``losses`` went ``patience`` epochs without falling by ``min_delta`` (Keras' ReduceLROnPlateau)."""
+    best, waited, count = float("inf"), 0, 0
+    for loss in losses:
+        if loss < best - min_delta:
+            best, waited = loss, 0
+        else:
+            waited += 1
+            if waited >= patience:
+                count, waited = count + 1, 0
+    return count
+
+
+def learning_rate(recipe: Recipe, plan: Plan, step: int, steps: int) -> float:
+    """The rate of one step: linear warm-up, then the schedule (cosine: Loshchilov & Hutter 2017)."""
+    if plan.phase == "head" or recipe.schedule != "cosine":
+        return plan.rate
+    at = plan.number + (step + 1) / steps
+    if at < recipe.warmup_epochs:
+        return plan.rate * at / recipe.warmup_epochs
+    share = (at - recipe.warmup_epochs) / max(recipe.epochs - recipe.warmup_epochs, 1e-9)
+    return plan.rate * 0.5 * (1 + float(np.cos(np.pi * min(share, 1.0))))
+
+
+def class_weights(labels: NDArray[np.int32], power: float) -> NDArray[np.float32]:
+    """Loss weight of each class, (1 / share) ** power, scaled so that the mean over ``labels`` is 1."""
+    share = np.maximum(np.bincount(labels, minlength=len(CLASSES)) / len(labels), 1e-9)
+    weights = np.where(share > 1e-8, share**-power, 0.0)
+    return (weights / weights[labels].mean()).astype(np.float32)
+
+
+def training_batches(
+    source: Source, loader: Loader, recipe: Recipe, seed: int, epoch: int, pool: ThreadPoolExecutor
+) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]]:
+    """One epoch of (pixels, labels, weights) as the import option gives them, augmented by the recipe."""
+    photos = source.photos("train")
+    weights = class_weights(source.labels("train"), recipe.class_balance)
+    epoch_seed = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+    with contextlib.redirect_stdout(io.StringIO()):  # Keras' directory functions print
+        for step, batch in enumerate(loader.batches(source, "train", recipe.batch_size, epoch_seed)):
+            whole = batch.labels if batch.labels.ndim == 1 else batch.labels.argmax(1)
+            if augments(recipe):
+                samples = [_sample(batch, i, int(label), photos, source) for i, label in enumerate(whole)]
+                rngs = [np.random.default_rng([seed, epoch, step, i]) for i in range(len(samples))]
+                results = list(pool.map(lambda sample, rng: augment(sample, recipe, rng), samples, rngs))
+                pixels = np.stack([result[0] for result in results])
+                whole = np.array([result[1] for result in results], np.int32)
+            else:
+                pixels = batch.pixels
+            labels = whole.astype(np.int32) if loader.labels == "integer" else np.eye(len(CLASSES), dtype=np.float32)[whole]
+            yield pixels.astype(np.float32), labels, weights[whole]
+
+
+def augments(recipe: Recipe) -> bool:
+    """Whether the recipe changes photos at all."""
+    return bool(
+        recipe.flip or recipe.rotate_degrees or recipe.zoom_out < 1 or recipe.zoom_in > 1 or recipe.subset_crops
+        or recipe.shrink < 1 or recipe.colour or recipe.jpeg
+    )  # fmt: skip
+
+
+def _sample(batch: Batch, index: int, label: int, photos: tuple[Photo, ...], source: Source) -> Sample:
+    pixels = np.asarray(batch.pixels[index], np.uint8)
+    width, height = source.size
+    if batch.indices is None:
+        return Sample(pixels, label, (0, 0, width, height), None)
+    photo = photos[int(batch.indices[index])]
+    if not photo.width or not photo.height:
+        return Sample(pixels, label, (0, 0, width, height), None)
+    place = px.placement((photo.width, photo.height), source.size, source.fit)
+    boxes = None
+    if photo.faces is not None:
+        rows = [(*place.box(face.left, face.top, face.right, face.bottom), float(face.masked)) for face in photo.faces]
+        boxes = np.array(rows, np.float32).reshape(-1, 5)
+    return Sample(pixels, label, place.box(0, 0, photo.width, photo.height), boxes)
+
+
+class _Training:
+    """One training under way: model, optimiser, history."""
+
+    def __init__(self, run: Run, config: TrainConfig, source: Source, loader: Loader) -> None:
+        self.run, self.config, self.recipe = run, config, config.recipe
+        self.source, self.loader = source, loader
+        self.model = models.build(config)
+        self.history: History = []
+        self.phase = ""
+        self.began = time.monotonic()
+        self.pool = ThreadPoolExecutor(os.cpu_count())
+
+    def go(self) -> None:
+        self._restore()
+        self._replay_tensorboard()
+        with bar(transient=False) as progress:
+            while (plan := plan_epoch(self.recipe, self.history)) is not None:
+                self._enter(plan.phase)
+                line = self._epoch(plan, progress)
+                self.history.append(line)
+                self._keep(line)
+        self._finish()
+
+    def _enter(self, phase: str) -> None:
+        """Set what learns in this phase and start its optimiser, unless it is the phase already under way."""
+        if phase == self.phase:
+            return
+        self.phase = phase
+        set_trainable(self.model, self.config, phase)
+        self.model.compile(
+            optimizer=make_optimizer(self.recipe, self.model),
+            loss=make_loss(self.loader.labels, self.recipe.label_smoothing),
+            metrics=["accuracy"],
+            jit_compile=False if self._backend() == "tensorflow" else "auto",
+        )
+
+    def _backend(self) -> str:
+        import keras
+
+        return keras.config.backend()
+
+    def _epoch(self, plan: Plan, progress: Any) -> dict[str, Any]:
+        epoch, recipe = len(self.history), self.recipe
+        photos = len(self.source.labels("train"))
+        steps = -(-photos // recipe.batch_size)
+        total = recipe.head_epochs + recipe.epochs
+        note = self._validation_note()
+        task = progress.add_task(f"epoch {epoch + 1}/{total} ({plan.phase})", total=photos, note=note)
+        began, seen, logs = time.monotonic(), 0, {}
+        self.model.reset_metrics()
+        batches = ahead(training_batches(self.source, self.loader, recipe, self.config.seed, epoch, self.pool))
+        try:
+            for step, (pixels, labels, weights) in enumerate(batches):
+                self.model.optimizer.learning_rate = learning_rate(recipe, plan, step, steps)
+                logs = self.model.train_on_batch(pixels, labels, sample_weight=weights, return_dict=True)
+                seen += len(pixels)
+                rate = seen / (time.monotonic() - began)
+                progress.update(task, completed=seen, note=f"loss {logs['loss']:.3f}  {rate:.1f} photos/s  {note}")
+        finally:
+            batches.close()
+        seconds = time.monotonic() - began
+        progress.update(task, note="validating")
+        scores = validate(self.model, self.source, self.loader, recipe.batch_size)
+        line = {
+            "epoch": epoch + 1,
+            "phase": plan.phase,
+            "loss": float(logs["loss"]),
+            "accuracy": float(logs["accuracy"]),
+            **scores,
+            "learning_rate": learning_rate(recipe, plan, 0, steps),
+            "seconds": round(seconds, 2),
+            "photos_per_second": round(seen / seconds, 2),
+        }
+        progress.remove_task(task)
+        stderr.print(
+            f"epoch {line['epoch']}/{total} {plan.phase}: loss {line['loss']:.4f}, accuracy {line['accuracy']:.3f}; "
+            f"validation loss {line['val_loss']:.4f}, accuracy {line['val_accuracy']:.3f}, "
+            f"macro-F1 {line['val_macro_f1']:.3f}; {line['photos_per_second']:.1f} photos/s"
+        )
+        return line
+
+    def _validation_note(self) -> str:
+        return f"validation macro-F1 {self.history[-1]['val_macro_f1']:.3f}" if self.history else ""
+
+    def _best(self) -> int:
+        """The number (from 1) of the epoch with the lowest validation loss."""
+        return 1 + int(np.argmin([line["val_loss"] for line in self.history]))
+
+    def _keep(self, line: dict[str, Any]) -> None:
+        """Write the checkpoint of the epoch that just ended; each file is whole or not there."""
+        state = self.run.state
+        best, epoch = self._best(), int(line["epoch"])
+        if best == epoch:
+            _write_arrays(state / f"best-{best:04d}.npz", self.model.variables)
+        variables = [*self.model.variables, *self.model.optimizer.variables]
+        _write_arrays(state / f"epoch-{epoch:04d}.npz", variables, history=json.dumps(self.history))
+        for path in state.glob("*.npz"):
+            if path.name not in (f"best-{best:04d}.npz", f"epoch-{epoch:04d}.npz"):
+                path.unlink()
+        write_text(self.run.metrics, "".join(json.dumps(entry) + "\n" for entry in self.history))
+        self._tensorboard(line)
+
+    def _restore(self) -> None:
+        """Load the newest checkpoint, if there is one."""
+        checkpoints = sorted(self.run.state.glob("epoch-*.npz"))
+        if not checkpoints:
+            return
+        with np.load(checkpoints[-1]) as stored:
+            self.history = json.loads(str(stored["history"]))
+            self._enter(self.history[-1]["phase"])
+            self.model.optimizer.build(self.model.trainable_variables)
+            _assign(stored, [*self.model.variables, *self.model.optimizer.variables], checkpoints[-1])
+        stderr.print(f"resuming after epoch {len(self.history)}")
+
+    def _finish(self) -> None:
+        best = self._best()
+        path = self.run.state / f"best-{best:04d}.npz"
+        with np.load(path) as stored:
+            _assign(stored, self.model.variables, path)
+        facts = {
+            **environment(),
+            "best_epoch": best,
+            "epochs": len(self.history),
+            "parameters": int(self.model.count_params()),
+            "train_seconds": round(sum(line["seconds"] for line in self.history), 1),
+        }
+        self.config.write(self.run.config, facts)
+        models.save(self.model, self.run.model)
+        shutil.rmtree(self.run.state, ignore_errors=True)
+        self.pool.shutdown()
+
+    def _replay_tensorboard(self) -> None:
+        """Start the TensorBoard log anew from the history, so that a resumed run has no doubled steps."""
+        shutil.rmtree(self.run.tensorboard, ignore_errors=True)
+        from tensorboard.summary import Writer
+
+        self.writer = Writer(str(self.run.tensorboard))
+        for line in self.history:
+            self._tensorboard(line)
+
+    def _tensorboard(self, line: dict[str, Any]) -> None:
+        for name, value in line.items():
+            if isinstance(value, float):
+                self.writer.add_scalar(name, value, step=line["epoch"])
+        self.writer.flush()
+
+
+def set_trainable(model: keras.Model, config: TrainConfig, phase: str) -> None:
+    """Say which layers learn: none of the backbone in phase ``head``, else as the recipe has it."""
+    from keras import layers
+
+    backbone, recipe = model.get_layer("backbone"), config.recipe
+    backbone.trainable = True
+    for layer in backbone.layers:
+        layer.trainable = phase != "head"
+    if phase == "head":
+        return
+    frozen = BACKBONES[config.backbone].notebook_frozen_layers if recipe.frozen_layers == "notebook" else int(recipe.frozen_layers)
+    for layer in backbone.layers[:frozen]:
+        layer.trainable = False
+    if recipe.batch_statistics == "frozen":
+        for layer in backbone.layers:
+            if isinstance(layer, layers.BatchNormalization):
+                layer.trainable = False
+
+
+def make_optimizer(recipe: Recipe, model: keras.Model) -> keras.optimizers.Optimizer:
+    """The recipe's optimiser; weight decay spares biases and batch normalisation."""
+    from keras import optimizers
+
+    clip = recipe.clip_norm or None
+    if recipe.optimizer == "sgd":
+        return optimizers.SGD(recipe.learning_rate, momentum=0.9, nesterov=True, global_clipnorm=clip)
+    if recipe.optimizer == "adam":
+        return optimizers.Adam(recipe.learning_rate, global_clipnorm=clip)
+    optimizer = optimizers.AdamW(recipe.learning_rate, weight_decay=recipe.weight_decay, global_clipnorm=clip)
+    optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) < 2])
+    return optimizer
+
+
+def make_loss(labels: str, label_smoothing: float) -> Any:
+    """Cross-entropy for one-hot or integer labels, smoothed (Szegedy et al. 2016)."""
+    import keras
+
+    if labels == "one-hot":
+        return keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
+    if label_smoothing == 0:
+        return keras.losses.SparseCategoricalCrossentropy()
+
+    def smoothed(y_true: Any, y_pred: Any) -> Any:
+        one_hot = keras.ops.one_hot(keras.ops.cast(keras.ops.reshape(y_true, (-1,)), "int32"), len(CLASSES))
+        return keras.losses.categorical_crossentropy(one_hot, y_pred, label_smoothing=label_smoothing)
+
+    return smoothed
+
+
+def validate(model: keras.Model, source: Source, loader: Loader, batch_size: int) -> dict[str, float]:
+    """Loss (with weight penalties, as Keras has it), accuracy and macro-F1 on the validation part."""
+    from sklearn.metrics import f1_score
+
+    probabilities, labels = [], []
+    with contextlib.redirect_stdout(io.StringIO()):
+        for batch in loader.batches(source, "validation", batch_size, None):
+            count = len(batch.pixels)
+            pixels = np.zeros((batch_size, *batch.pixels.shape[1:]), np.float32)
+            pixels[:count] = batch.pixels
+            probabilities.append(np.asarray(model.predict_on_batch(pixels))[:count])
+            labels.append(batch.labels if batch.labels.ndim == 1 else batch.labels.argmax(1))
+    p, y = np.concatenate(probabilities), np.concatenate(labels)
+    loss = -np.log(np.clip(p[np.arange(len(y)), y], 1e-7, 1)).mean() + sum(float(penalty) for penalty in model.losses)
+    return {
+        "val_loss": float(loss),
+        "val_accuracy": float((p.argmax(1) == y).mean()),
+        "val_macro_f1": float(f1_score(y, p.argmax(1), average="macro", zero_division=0)),
+    }
+
+
+def _write_arrays(path: Path, variables: list[Any], **texts: str) -> None:
+    arrays = {f"{index:05d}": np.asarray(variable.numpy()) for index, variable in enumerate(variables)}
+    with replacing(path) as temporary:
+        np.savez(temporary, **arrays, **{name: np.array(text) for name, text in texts.items()})  # type: ignore[arg-type]
+
+
+def _assign(stored: Any, variables: list[Any], path: Path) -> None:
+    names = sorted(name for name in stored.files if name.isdecimal())
+    if len(names) != len(variables) or any(stored[n].shape != tuple(v.shape) for n, v in zip(names, variables)):
+        raise RunError(f"{path}: does not fit the model of these settings; start again with another --out")
+    for name, variable in zip(names, variables):
+        variable.assign(stored[name])
