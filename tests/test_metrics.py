@@ -105,7 +105,15 @@ def test_groups_unknown_beside_groups_known() -> None:
 
 def test_interval_of_undefined_values() -> None:
     assert metrics.interval([np.nan, np.nan]) is None
-    assert metrics.interval([np.nan, 1.0]) == [1.0, 1.0]
+    assert metrics.interval([np.nan, 0.0, 1.0]) == pytest.approx([0.025, 0.975])
+
+
+def test_no_error_at_all_is_not_certainty() -> None:
+    """10 of 10 right: the bootstrap sees no spread; Clopper-Pearson's lower limit is 0.025 ** (1 / 10)."""
+    labels = [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
+    found = metrics.score(labels, np.eye(3)[labels], np.full(10, -1), bootstrap=100)
+    assert found["intervals"]["accuracy"] == pytest.approx([0.025**0.1, 1.0])
+    assert found["intervals"]["macro_f1"] is None
 
 
 def test_ece_by_hand() -> None:

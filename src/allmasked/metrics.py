@@ -125,12 +125,29 @@ def _draws(number: int, count: int, seed: int) -> Iterator[Floats]:
 
 
 def interval(values: ArrayLike, level: float = 0.95) -> list[float] | None:
-    """Percentile interval [low, high] of bootstrap values, without the undefined ones; None when all are undefined."""
-    values = np.asarray(values, dtype=np.float64)
-    values = values[np.isfinite(values)]
-    if not len(values):
+    """Percentile interval [low, high] of bootstrap values, without the undefined ones.
+
+    None when no two values differ: the bootstrap then has nothing to say (a model without a single error is not
+    thereby certain to be perfect).
+    """
+    numbers: Floats = np.asarray(values, dtype=np.float64)
+    numbers = numbers[np.isfinite(numbers)]
+    if not len(numbers) or numbers.min() == numbers.max():
         return None
-    return [float(v) for v in np.quantile(values, [(1 - level) / 2, (1 + level) / 2])]
+    return [float(v) for v in np.quantile(numbers, [(1 - level) / 2, (1 + level) / 2])]
+
+
+def accuracy_interval(values: ArrayLike, groups: int, level: float = 0.95) -> list[float]:
+    """:func:`interval` of resampled accuracies; where no two differ, the exact binomial one of that many groups.
+
+    Source: Clopper and Pearson 1934.
+    """
+    found = interval(values, level)
+    if found is None:
+        proportion = require("statsmodels.stats.proportion", "train")
+        right = round(float(np.asarray(values).flat[0]) * groups)
+        found = [float(v) for v in proportion.proportion_confint(right, groups, alpha=1 - level, method="beta")]
+    return found
 
 
 # --- calibration ---------------------------------------------------------------------------------------------------
@@ -214,13 +231,14 @@ def score(
     predicted = predicted_classes(probabilities)
     matrix = confusion(labels, predicted)
     drawn = resample(labels, predicted, groups, bootstrap, seed)
+    number = _group_index(groups)[1]
     return {
         **summary(labels, predicted),
-        "groups": _group_index(groups)[1],
+        "groups": number,
         "confusion": matrix.tolist(),
         "confusion_normalised": normalised(matrix).tolist(),
         "intervals": {
-            "accuracy": interval(drawn.accuracy),
+            "accuracy": accuracy_interval(drawn.accuracy, number),
             "macro_f1": interval(drawn.macro_f1),
             "f1": {name: interval(drawn.class_f1[:, k]) for k, name in enumerate(CLASSES)},
         },
@@ -272,7 +290,7 @@ def breakdown(
                 "high": None if np.isinf(high) else high,
                 "photos": figures["photos"],
                 "accuracy": figures["accuracy"],
-                "accuracy_interval": interval(drawn.accuracy),
+                "accuracy_interval": accuracy_interval(drawn.accuracy, _group_index(groups[inside])[1]),
                 "macro_f1": figures["averages"]["macro"]["f1"],
                 "macro_f1_interval": interval(drawn.macro_f1),
             }
