@@ -5,32 +5,58 @@ Every photo becomes RGB uint8 0-255 here, whatever its format, mode or orientati
 
 from __future__ import annotations
 
+import contextlib
 import io
+import math
+import os
+import threading
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import numpy as np
 import pillow_heif
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import (
+    AvifImagePlugin,  # noqa: F401  (each of these registers its format, once and before any thread decodes)
+    BmpImagePlugin,  # noqa: F401
+    ExifTags,
+    GifImagePlugin,  # noqa: F401
+    Image,
+    ImageDraw,
+    ImageFont,
+    ImageOps,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
 
 from allmasked.errors import PhotoError
 from allmasked.types import Size
 
 pillow_heif.register_heif_opener()
+# A photo is either decoded or an error; Pillow's warnings on the way (odd metadata, large size) are noise. A filter set
+# once, because warnings.catch_warnings is not safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .heic .heif .hif .avif".split()
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+    | {".heic", ".heif", ".hif", ".avif"}
 )
 """File name endings (lower case) taken for photos when a folder is searched."""
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "HEIF", "AVIF")
-"""Pillow's names of the formats that are opened; anything else is refused."""
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "HEIF", "AVIF")
+"""Pillow's names of the formats that are opened (JPEG includes MPO); anything else is refused."""
 
-MAX_PIXELS = 200_000_000
-"""Photos with more pixels than this are refused before decoding (decompression bombs)."""
+MAX_PIXELS = 178_956_970
+"""Photos with more pixels than this are refused before decoding (decompression bombs); Pillow's own limit."""
+
+_LARGE_PIXELS = 40_000_000
+_one_large_at_a_time = threading.Lock()  # keeps memory bounded where many threads decode
 
 Fit = Literal["letterbox", "squash"]
 PAD = 127
@@ -52,24 +78,30 @@ def decode(source: str | Path | bytes, *, name: str = "", fit_within: Size | Non
     name = name or (str(source) if not isinstance(source, bytes) else "photo")
     try:
         if isinstance(source, bytes):
-            if not source:
-                raise PhotoError(name, "the file is empty (0 bytes)")
+            size_bytes = len(source)
             stream: io.BytesIO | Path = io.BytesIO(source)
         else:
             stream = Path(source)
             if stream.is_dir():
                 raise PhotoError(name, "is a folder, not a photo")
-            if stream.stat().st_size == 0:
-                raise PhotoError(name, "the file is empty (0 bytes)")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(stream, formats=FORMATS) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise PhotoError(name, f"{width} x {height} px is over the limit of {MAX_PIXELS:,} pixels")
-                if fit_within is not None and image.format in ("JPEG", "MPO"):
-                    longest = max(fit_within)  # orientation may swap the sides
-                    image.draft("RGB", (2 * longest, 2 * longest))
+            size_bytes = stream.stat().st_size
+            if size_bytes and not stream.is_file():
+                raise PhotoError(name, "is not a file")
+        if size_bytes == 0:
+            raise PhotoError(name, "the file is empty (0 bytes)")
+        with Image.open(stream, formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise PhotoError(name, f"{width} x {height} px is over the limit of {MAX_PIXELS:,} pixels")
+            if width * height == 0:
+                raise PhotoError(name, f"has no pixels ({width} x {height})")
+            if image.format in ("JPEG", "MPO") and image.fp and _zero_tail(image.fp):
+                raise PhotoError(name, "is cut off (its end is filled with zeros)")
+            if fit_within is not None and image.format in ("JPEG", "MPO"):
+                longest = max(fit_within)  # orientation may swap the sides
+                image.draft("RGB", (2 * longest, 2 * longest))
+            large = image.width * image.height > _LARGE_PIXELS
+            with _one_large_at_a_time if large else contextlib.nullcontext():
                 image.load()
                 return upright_rgb(image)
     except PhotoError:
@@ -85,23 +117,53 @@ def decode(source: str | Path | bytes, *, name: str = "", fit_within: Size | Non
     except MemoryError:
         raise PhotoError(name, "does not fit into memory") from None
     except Exception as error:  # decoders raise many kinds (OSError, ValueError, struct.error, SyntaxError, ...)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise PhotoError(name, f"cannot be read ({os.strerror(error.errno).lower()})") from None
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PhotoError(name, f"cannot be decoded, is it damaged? ({detail})") from None
 
 
+def _zero_tail(stream: IO[bytes]) -> bool:
+    """Whether a JPEG ends in zeros without an end marker, as broken downloads do; decoders take these for grey."""
+    position = stream.tell()
+    end = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, end - 4096))
+    tail = stream.read()
+    stream.seek(position)
+    data = tail.rstrip(b"\0")
+    return len(tail) - len(data) >= 64 and not data.endswith(b"\xff\xd9")
+
+
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """An opened image as upright 8-bit RGB: EXIF turned, 16-bit scaled, palette and CMYK converted, alpha on white."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
-        values = np.asarray(image, dtype=np.float32)
-        top = 65535.0 if values.max(initial=0) > 255 else 255.0
-        image = Image.fromarray((values * (255.0 / top)).clip(0, 255).astype(np.uint8), "L")
+    """An opened image as upright 8-bit RGB: EXIF turned, 16-bit and float scaled, palette and CMYK converted, alpha on
+    white. A damaged EXIF block is passed over.
+
+    Grey values of 16-bit photos are 0-65535 (12-bit TIFF: 0-4095); of 32-bit integer and float photos the range is the
+    smallest of 0-1 (float only), 0-255, 0-65535 and 0-maximum that holds them all.
+    """
+    with contextlib.suppress(Exception):
+        if image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
+            image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _eight_bit(image)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         white.alpha_composite(image)
         image = white
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    values = np.nan_to_num(np.asarray(image, dtype=np.float32), nan=0.0, neginf=0.0)
+    if image.mode.startswith("I;16"):
+        bits = getattr(image, "tag_v2", {}).get(TiffImagePlugin.BITSPERSAMPLE, (16,))
+        top = 4095.0 if tuple(bits) == (12,) else 65535.0
+    else:
+        largest = float(values.max(initial=0))
+        ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
+        top = next((top for top in ranges if largest <= top), largest)
+    return Image.fromarray((values * (255.0 / top) + 0.5).clip(0, 255).astype(np.uint8))
 
 
 @dataclass(frozen=True)
@@ -129,9 +191,7 @@ def placement(photo: Size, size: Size, fit: Fit) -> Placement:
     if fit == "squash":
         return Placement(size[0] / width, size[1] / height, 0, 0)
     new_width, new_height = _letterboxed(photo, size)
-    return Placement(
-        new_width / width, new_height / height, (size[0] - new_width) // 2, (size[1] - new_height) // 2
-    )
+    return Placement(new_width / width, new_height / height, (size[0] - new_width) // 2, (size[1] - new_height) // 2)
 
 
 def _letterboxed(photo: Size, size: Size) -> Size:
@@ -157,3 +217,93 @@ def fit_to(image: Image.Image, size: Size, fit: Fit) -> NDArray[np.uint8]:
 def read(source: str | Path | bytes, size: Size, fit: Fit, *, name: str = "") -> NDArray[np.uint8]:
     """Decode and fit in one go: (height, width, 3) uint8 RGB. Raises :class:`PhotoError`."""
     return fit_to(decode(source, name=name, fit_within=size), size, fit)
+
+
+def thumbnail(image: Image.Image, size: Size) -> Image.Image:
+    """A copy that fits into ``size`` (width, height) px, aspect kept, never enlarged."""
+    small = image.copy()
+    small.thumbnail(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return small
+
+
+_INFERNO = bytes.fromhex(
+    "000004 02020e 08051d 110930 1b0c41 270b52 340a5f 410a68 4d0d6c 59106e 65156e 71196e "
+    "7d1e6d 88226a 932667 9f2a63 ab2f5e b63458 c03a51 cb4149 d44842 dc5039 e45a31 eb6628 "
+    "f1731d f67e14 fa8d0b fc9b06 fcac11 fbbc21 f8cd37 f3df54 fcffa4 "
+)
+
+
+def heat_colours(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Colours (..., 3) uint8 RGB for values 0..1: "inferno", a perceptually uniform map (Smith & van der Walt 2015)."""
+    stops = np.frombuffer(_INFERNO, np.uint8).reshape(-1, 3).astype(np.float32)
+    position = np.clip(values, 0, 1) * (len(stops) - 1)
+    low = np.minimum(position.astype(int), len(stops) - 2)
+    share = (position - low)[..., None]
+    return (stops[low] * (1 - share) + stops[low + 1] * share + 0.5).astype(np.uint8)
+
+
+def enlarge(
+    heat: NDArray[np.floating], size: Size, box: tuple[float, float, float, float] | None = None
+) -> NDArray[np.float32]:
+    """A heat map (h, w) 0..1 resampled (bicubic) to (height, width) for ``size`` = (width, height) px, kept in 0..1.
+
+    ``box`` (left, top, right, bottom, in cells of ``heat``) takes that part only.
+    """
+    image = Image.fromarray(np.asarray(heat, np.float32))
+    return np.asarray(image.resize(size, Image.Resampling.BICUBIC, box=box)).clip(0, 1)
+
+
+def overlay(image: Image.Image, heat: NDArray[np.floating], alpha: float = 0.7) -> Image.Image:
+    """Lay a heat map over a photo: RGB of the photo's size.
+
+    Args:
+        image: the photo, RGB.
+        heat: (h, w) 0..1, covering the whole photo; enlarged to it (bicubic).
+        alpha: opacity 0..1 where ``heat`` is 1; it falls to 0 with the square root of the heat, so that cold parts of
+            the photo stay as they are.
+    """
+    heat = enlarge(heat, image.size)
+    opacity = (alpha * np.sqrt(heat))[..., None]
+    mixed = np.asarray(image, np.float32) * (1 - opacity) + heat_colours(heat) * opacity
+    return Image.fromarray((mixed + 0.5).astype(np.uint8))
+
+
+def grid(
+    tiles: Sequence[Image.Image],
+    captions: Sequence[str],
+    *,
+    colours: Sequence[str] | None = None,
+    columns: int | None = None,
+    caption_px: int = 14,
+) -> Image.Image:
+    """Tiles in rows on white, each under its caption (lines parted by a newline), as one RGB image.
+
+    Args:
+        tiles: RGB images, any sizes; a cell is as large as the largest, tiles are centred.
+        captions: one for each tile.
+        colours: the captions' colours (any Pillow colour name), black by default.
+        columns: tiles in a row; by default as many as make the picture about as wide as high.
+        caption_px: letter height in px.
+    """
+    if not tiles or len(tiles) != len(captions):
+        raise ValueError(f"a grid needs as many captions as tiles and at least one, not {len(captions)}, {len(tiles)}")
+    gap = 8
+    font = ImageFont.load_default(caption_px)
+    line_px = round(caption_px * 1.35)
+    head = line_px * max(caption.count("\n") + 1 for caption in captions)
+    wide = max(tile.width for tile in tiles)
+    high = max(tile.height for tile in tiles)
+    columns = columns or max(1, min(len(tiles), round(math.sqrt(len(tiles) * (high + head + gap) / (wide + gap)))))
+    rows = math.ceil(len(tiles) / columns)
+    canvas = Image.new("RGB", (columns * (wide + gap) + gap, rows * (high + head + gap) + gap), "white")
+    draw = ImageDraw.Draw(canvas)
+    for number, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
+        left = gap + number % columns * (wide + gap)
+        top = gap + number // columns * (high + head + gap)
+        for line, text in enumerate(caption.split("\n")):
+            while text and draw.textlength(text, font) > wide:
+                text = text[:-2] + "…" if len(text) > 2 else ""
+            colour = colours[number] if colours else "black"
+            draw.text((left + wide / 2, top + line * line_px), text, fill=colour, font=font, anchor="ma")
+        canvas.paste(tile, (left + (wide - tile.width) // 2, top + head + (high - tile.height) // 2))
+    return canvas
