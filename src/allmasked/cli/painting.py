@@ -1,0 +1,31 @@
+"""``allmasked synth``: artificial data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group("synth")
+def synth_command() -> None:
+    """Paint artificial data sets: class folders all/ none/ some/, boxes in faces.csv."""
+
+
+@synth_command.command("drawn", context_settings={"show_default": True})
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--photos", default=600, help="How many photos, all classes together.")
+@click.option("--seed", default=0, help="The same seed gives the same photos.")
+@click.option("--size", metavar="WxH", help="Width and height of every photo in px; varied around 640x480 otherwise.")
+@click.option("--workers", type=int, help="Processes; one for each usable CPU otherwise.")
+@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Also write a PNG of the first photos.")
+def drawn(out: Path, photos: int, seed: int, size: str | None, workers: int | None, sheet: Path | None) -> None:
+    """Paint scenes with one to six people into the folder OUT. A second start continues a stopped one."""
+    from allmasked import synth
+    from allmasked.config import parse_size
+
+    summary = synth.draw_dataset(out, photos, seed, size=parse_size(size) if size else None, workers=workers)
+    if sheet:
+        synth.sheet(sorted(out.glob("*/*.jpg"), key=lambda path: path.name)[:24], sheet)
+    for label, count in summary.photos.items():
+        click.echo(f"{label}\t{count}")

@@ -1,0 +1,542 @@
+"""The mask painter: kinds of masks, their fabrics, and how they lie on a face.
+
+A mask is painted from a :class:`FaceGeometry` alone, a handful of landmarks in the canvas' own units, so that the same
+mask lies on a drawn head and on a face in a photo. Inside a face, places are given as (u, v): u runs from -1 at the
+face's edge on the image's left to 1 on its right, v from 0 on the line of the eyes to 1 at the chin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from allmasked.brush import (
+    WHITE,
+    Brush,
+    Colour,
+    argb,
+    darker,
+    deeper,
+    jitter,
+    lighter,
+    mix,
+    oval,
+    pick,
+    polygon,
+    skia,
+    smooth,
+)
+
+Point = tuple[float, float]
+Vector = NDArray[np.float64]
+Place = Literal["worn", "under_nose", "on_chin"]
+Kind = Literal["surgical", "cloth", "sport", "ffp2"]
+
+NOSE_V, MOUTH_V = 0.39, 0.61
+"""Where the tip of the nose and the middle of the mouth lie between the eyes (0) and the chin (1)."""
+
+
+@dataclass(frozen=True)
+class Light:
+    """Where the light comes from: ``x``, ``y`` point to it in the image (unit length), ``contrast`` is 0-1."""
+
+    x: float = -0.6
+    y: float = -0.8
+    contrast: float = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class FaceGeometry:
+    """Landmarks of one face, in the canvas' units (px on a photo). Left and right are the image's.
+
+    ``jaw`` is the face's outline (N, 2), N >= 5, from the ear on the left down around the chin to the ear on the right.
+    ``ears`` are the points where the ears join the head; None where an ear is not to be seen. Roll and yaw follow from
+    the points: the nose of a turned face stands nearer to one edge.
+    """
+
+    left_eye: Point
+    right_eye: Point
+    nose: Point
+    mouth: Point
+    chin: Point
+    jaw: Vector
+    ears: tuple[Point | None, Point | None] = (None, None)
+
+    @cached_property
+    def eyes(self) -> Vector:
+        """The point between the eyes."""
+        middle: Vector = (np.asarray(self.left_eye) + np.asarray(self.right_eye)) / 2
+        return middle
+
+    @cached_property
+    def height(self) -> float:
+        """From the line of the eyes to the chin."""
+        return float(np.hypot(*(np.asarray(self.chin) - self.eyes)))
+
+    @cached_property
+    def down(self) -> Vector:
+        """The unit vector from the brow to the chin, square to the line of the eyes."""
+        x, y = np.asarray(self.right_eye) - np.asarray(self.left_eye)
+        vector: Vector = np.array([-y, x]) / max(math.hypot(x, y), 1e-9)
+        return vector
+
+    @cached_property
+    def across(self) -> Vector:
+        """The unit vector along the eyes, from left to right."""
+        return np.array([self.down[1], -self.down[0]])
+
+    @cached_property
+    def yaw(self) -> float:
+        """How far the face is turned, -1 (to the image's left) to 1, from where the nose lies between the edges."""
+        left, right = self.edge(-1, NOSE_V), self.edge(1, NOSE_V)
+        share = float((np.asarray(self.nose) - left) @ self.across / max((right - left) @ self.across, 1e-9))
+        return float(np.clip(2 * share - 1, -1, 1))
+
+    @cached_property
+    def _middle(self) -> tuple[Vector, Vector]:
+        """Cubics through eyes, nose, mouth and chin: coefficients of x and of y over v."""
+        knots = [0.0, NOSE_V, MOUTH_V, 1.0]
+        points = np.array([self.eyes, self.nose, self.mouth, self.chin], float)
+        return np.polyfit(knots, points[:, 0], 3), np.polyfit(knots, points[:, 1], 3)
+
+    @cached_property
+    def _sides(self) -> dict[int, tuple[Vector, Vector]]:
+        """For each side (-1, 1) the outline as v rising from the ear to the chin, and its points."""
+        heights = (self.jaw - self.eyes) @ self.down / self.height
+        lowest = int(np.argmax(heights))
+        halves = {-1: slice(0, lowest + 1), 1: slice(len(self.jaw) - 1, lowest - 1 if lowest else None, -1)}
+        sides = {}
+        for side, part in halves.items():
+            v = np.maximum.accumulate(heights[part])
+            sides[side] = (v + np.arange(len(v)) * 1e-9, self.jaw[part])
+        return sides
+
+    def middle(self, v: float) -> Vector:
+        """The point of the face's middle line at ``v``; beyond the chin straight on down the neck."""
+        inside = float(np.clip(v, 0.0, 1.0))
+        point = np.array([np.polyval(line, inside) for line in self._middle])
+        return point + self.down * (v - inside) * self.height
+
+    def edge(self, side: int, v: float) -> Vector:
+        """The point of the face's outline at ``v``, ``side`` -1 left or 1 right."""
+        heights, points = self._sides[side]
+        return np.array([np.interp(v, heights, points[:, axis]) for axis in (0, 1)])
+
+    def at(self, u: float, v: float) -> Vector:
+        """The point (u, v) of the face, rounded like a barrel: steps of u shrink towards the edges."""
+        level = float(np.clip(v, 0.12, 0.62))
+        side = 1 if u >= 0 else -1
+        reach = (self.edge(side, level) - self.middle(level)) @ self.across
+        reach *= 1 - 0.4 * max(0.0, min(v, 1.1) - 0.62)
+        turn = math.sin(min(abs(u), 1.15) * 1.4) / math.sin(1.4)
+        rise = -(v - 0.3) * 0.3 * u * u * self.height
+        return self.middle(v) + self.across * reach * turn + self.down * rise
+
+    def row(self, v: float, start: float = -1.0, end: float = 1.0, count: int = 15) -> Vector:
+        """Points (count, 2) along one height of the face."""
+        return np.array([self.at(u, v) for u in np.linspace(start, end, count)])
+
+
+@dataclass(frozen=True)
+class MaskStyle:
+    """What a mask looks like. ``colours``: fabric, then the pattern's. ``seed`` settles folds and the pattern."""
+
+    kind: Kind
+    colours: tuple[Colour, ...]
+    pattern: str = "plain"
+    loops: Colour = (240.0, 240.0, 240.0)
+    valve: bool = False
+    seed: int = 0
+
+
+SURGICAL: tuple[tuple[Colour, float], ...] = (
+    ((143, 192, 224), 5.0),
+    ((172, 210, 232), 2.0),
+    ((236, 239, 241), 3.0),
+    ((46, 48, 54), 2.0),
+    ((150, 204, 190), 1.5),
+    ((240, 188, 204), 1.2),
+    ((196, 182, 222), 0.6),
+)
+FFP2: tuple[tuple[Colour, float], ...] = (
+    ((240, 240, 238), 6.0),
+    ((52, 54, 58), 1.5),
+    ((206, 216, 224), 1.0),
+    ((236, 205, 208), 0.6),
+)
+CLOTH: tuple[Colour, ...] = (
+    (36, 38, 44),
+    (230, 226, 216),
+    (176, 42, 52),
+    (34, 62, 112),
+    (58, 108, 82),
+    (222, 168, 60),
+    (126, 74, 128),
+    (214, 122, 140),
+    (96, 148, 180),
+    (120, 124, 130),
+    (206, 96, 56),
+    (60, 140, 140),
+)
+
+
+def sample_style(rng: np.random.Generator) -> MaskStyle:
+    """A mask as one sees them: mostly surgical, then cloth of many fabrics, FFP2, and plain stretch masks."""
+    kind: Kind = pick(rng, ["surgical", "cloth", "ffp2", "sport"], [0.42, 0.3, 0.18, 0.1])
+    seed = int(rng.integers(2**31))
+    if kind == "surgical":
+        fabric = jitter(rng, pick(rng, [c for c, _ in SURGICAL], [w for _, w in SURGICAL]), 6)
+        return MaskStyle(kind, (fabric,), loops=lighter(fabric, 0.6) if sum(fabric) > 300 else fabric, seed=seed)
+    if kind == "ffp2":
+        fabric = jitter(rng, pick(rng, [c for c, _ in FFP2], [w for _, w in FFP2]), 4)
+        return MaskStyle(kind, (fabric,), valve=bool(rng.random() < 0.3), loops=pick(rng, [fabric, WHITE]), seed=seed)
+    fabric, *others = (jitter(rng, CLOTH[i], 8) for i in rng.permutation(len(CLOTH))[:3])
+    if kind == "sport":
+        fabric = jitter(rng, pick(rng, CLOTH, [6, 1, 0.5, 1, 0.5, 0.3, 0.5, 0.5, 0.5, 2, 0.3, 0.5]), 6)
+        return MaskStyle(kind, (fabric,), loops=fabric, seed=seed)
+    pattern = pick(rng, list(PATTERNS))
+    if pattern != "plain" and abs(sum(fabric) - sum(others[0])) < 160:  # a pattern has to stand out
+        others[0] = (238, 234, 226) if sum(fabric) < 380 else (40, 44, 60)
+    return MaskStyle(kind, (fabric, *others), pattern, loops=pick(rng, [fabric, WHITE, (30, 30, 34)]), seed=seed)
+
+
+@dataclass(frozen=True)
+class _Lie:
+    """Heights v of a mask's edge: top in the middle and at the corners, lower corners, bottom in the middle."""
+
+    top: float
+    corner: float
+    low: float
+    bottom: float
+
+
+LIES: dict[Place, _Lie] = {
+    "worn": _Lie(0.07, 0.27, 0.80, 1.08),
+    "under_nose": _Lie(0.495, 0.47, 0.93, 1.15),
+    "on_chin": _Lie(0.80, 0.74, 0.98, 1.26),
+}
+
+
+def outline(face: FaceGeometry, kind: Kind, place: Place) -> Vector:
+    """The mask's outline (N, 2), clockwise from the middle of its upper edge."""
+    lie = LIES[place]
+    worn = place == "worn"
+    top = lie.top + {"surgical": 0.0, "cloth": 0.03, "sport": 0.05, "ffp2": -0.02}[kind] * worn
+    corner = lie.corner + {"surgical": 0.0, "cloth": 0.06, "sport": 0.02, "ffp2": 0.08}[kind] * worn
+    reach = {"surgical": 0.99, "cloth": 0.93, "sport": 1.0, "ffp2": 0.9}[kind]
+    point = {"surgical": 0.0, "cloth": 0.015, "sport": 0.0, "ffp2": 0.03}[kind]
+
+    def out(side: int, v: float, by: float) -> Vector:
+        middle = face.middle(min(v, 1.0))
+        return middle + (face.edge(side, v) - middle) * by
+
+    def half(side: int) -> list[Vector]:
+        cheek = (top + corner) / 2
+        bridge = 0.03 if worn else 0.012
+        low = lie.low
+        points = [
+            face.at(side * 0.17, top + bridge),
+            face.at(side * 0.52, cheek + (0.03 if worn else 0.0)),
+            out(side, corner, reach),
+            out(side, (corner + low) / 2, (reach + 1.02) / 2 if kind != "surgical" else 1.0),
+            out(side, low, 1.03),
+        ]
+        under = face.middle(lie.bottom + point)
+        across = (face.edge(side, min(low, 0.9)) - face.middle(min(low, 0.9))) @ face.across
+        points.append(under + face.across * across * 0.55 - face.down * face.height * 0.05)
+        return points
+
+    right, left = half(1), half(-1)
+    return np.array([face.middle(top), *right, face.middle(lie.bottom + point), *left[::-1]])
+
+
+def paint_mask(brush: Brush, face: FaceGeometry, style: MaskStyle, place: Place, light: Light) -> None:
+    """Paint a mask on a face that is already there: its shadow, ear loops, fabric, pattern, folds and shading."""
+    rng = np.random.default_rng(style.seed)
+    points = outline(face, style.kind, place)
+    body = smooth(points, closed=True, tension=0.8)
+    size = face.height
+    fabric = style.colours[0]
+    dark = sum(fabric) < 240
+    fall = np.array([-light.x, -light.y]) * size
+
+    brush.fill(smooth(points + face.down * size * 0.035, True, 0.8), (40, 20, 15), 0.35, soft=size * 0.04)
+    _loops(brush, face, style, points)
+    brush.fill(body, fabric)
+    with brush.inside(body):
+        PATTERNS[style.pattern](brush, face, style, rng)
+        _shade(brush, face, points, body, light, dark)
+        DETAILS[style.kind](brush, face, style, place, rng)
+    if style.valve:
+        _valve(brush, face, style, place)
+    brush.line(body, darker(fabric, 0.45) if not dark else lighter(fabric, 0.12), size * 0.012, 0.6)
+    del fall
+
+
+def _shade(brush: Brush, face: FaceGeometry, points: Vector, body: Any, light: Light, dark: bool) -> None:
+    """The roundness of the face below: lit and shaded cheek, ridge of the nose, shade below and at the edges."""
+    size, strength = face.height, 0.35 + 0.5 * light.contrast
+    centre = points.mean(axis=0)
+    fall = np.array([light.x, light.y * 0.6]) * size
+    shade: Colour = (38, 40, 66) if not dark else (4, 4, 10)
+    brush.linear(
+        body,
+        centre + fall * 0.75,
+        centre - fall * 0.85,
+        [(0, WHITE, 0.16 * strength), (0.42, WHITE, 0.0), (0.5, shade, 0.0), (1, shade, 0.5 * strength)],
+    )
+    low = [face.middle(0.55), face.middle(1.15)]
+    brush.linear(body, *low, [(0, shade, 0.0), (0.5, shade, 0.04), (1, shade, 0.42 * strength)])
+    ridge = np.array([face.middle(v) for v in np.linspace(-0.02, 0.4, 6)])
+    side = -np.sign(light.x or 1.0) * face.across
+    brush.line(smooth(ridge + side * size * 0.12), shade, size * 0.12, 0.32 * strength, soft=size * 0.045)
+    brush.line(
+        smooth(ridge - side * size * 0.02), WHITE, size * 0.07, (0.22 if dark else 0.5) * strength, soft=size * 0.03
+    )
+    tip = face.at(0, NOSE_V)
+    brush.fill(
+        oval(*(tip + face.down * size * 0.09), size * 0.16, size * 0.06), shade, 0.3 * strength, soft=size * 0.04
+    )
+    brush.line(body, shade, size * 0.07, 0.34 * strength, soft=size * 0.035)
+
+
+def _loops(brush: Brush, face: FaceGeometry, style: MaskStyle, points: Vector) -> None:
+    """Strings or bands from the corners to the ears."""
+    size = face.height
+    width = size * (0.035 if style.kind in ("surgical", "ffp2") else 0.05)
+    for side, ear in ((1, face.ears[1]), (-1, face.ears[0])):
+        if ear is None:
+            continue
+        upper, lower = (points[3], points[5]) if side == 1 else (points[-3], points[-5])
+        for corner, shift in ((upper, -0.16), (lower, 0.16)):
+            root = np.asarray(ear) + face.down * size * shift
+            middle = (corner + root) / 2 + face.across * side * size * 0.02
+            line = smooth([corner, middle, root])
+            brush.line(line, (40, 20, 15), width * 1.1, 0.3, soft=size * 0.02)
+            brush.line(line, style.loops, width)
+
+
+def _valve(brush: Brush, face: FaceGeometry, style: MaskStyle, place: Place) -> None:
+    size = face.height
+    side = -1 if face.yaw > 0 else 1
+    x, y = face.at(side * 0.38, 0.66 + (0.25 if place != "worn" else 0.0))
+    brush.fill(oval(x, y + size * 0.015, size * 0.115, size * 0.105), (30, 30, 40), 0.4, soft=size * 0.02)
+    brush.fill(oval(x, y, size * 0.11, size * 0.1), mix(style.colours[0], (150, 154, 160), 0.5))
+    brush.fill(oval(x, y, size * 0.075, size * 0.068), mix(style.colours[0], WHITE, 0.4))
+    for step in (-0.035, 0.0, 0.035):
+        line = polygon([(x - size * 0.05, y + size * step), (x + size * 0.05, y + size * step)], closed=False)
+        brush.line(line, (90, 94, 100), size * 0.012, 0.8)
+
+
+# --- what makes each kind ------------------------------------------------------------------------------------------
+
+
+def _crease(brush: Brush, points: Vector, face: FaceGeometry, width: float, alpha: float, dark: bool) -> None:
+    """A fold: a dark line with a light lip above it."""
+    size = face.height
+    lip = smooth(points - face.down * size * width)
+    brush.line(lip, WHITE, size * width, alpha * (0.35 if dark else 0.8), soft=size * width * 0.4)
+    brush.line(smooth(points), (10, 12, 30), size * width, alpha, soft=size * width * 0.35)
+
+
+def _surgical(brush: Brush, face: FaceGeometry, style: MaskStyle, place: Place, rng: np.random.Generator) -> None:
+    lie, dark = LIES[place], sum(style.colours[0]) < 240
+    span = lie.bottom - lie.top
+    for share in (0.36, 0.52, 0.68):
+        v = lie.top + span * share + rng.normal(0, 0.012)
+        reach = 0.97 - 0.1 * abs(share - 0.5)
+        row = face.row(v, -reach, reach)
+        _crease(brush, row, face, 0.022, 0.38, dark)
+    hem = face.row(lie.top + 0.085, -0.8, 0.8)
+    brush.line(smooth(hem), WHITE if not dark else lighter(style.colours[0], 0.3), face.height * 0.014, 0.6)
+    wire = face.row(lie.top + 0.05, -0.34, 0.34, 9)
+    _crease(brush, wire, face, 0.016, 0.25, dark)
+    brush.line(smooth(face.row(lie.bottom - 0.07, -0.7, 0.7)), (20, 24, 40), face.height * 0.012, 0.25)
+
+
+def _seam(brush: Brush, face: FaceGeometry, place: Place, dark: bool, alpha: float) -> None:
+    lie = LIES[place]
+    line = np.array([face.middle(v) for v in np.linspace(lie.top, lie.bottom, 12)])
+    _crease(brush, line + face.across * face.height * 0.004, face, 0.016, alpha, dark)
+
+
+def _cloth(brush: Brush, face: FaceGeometry, style: MaskStyle, place: Place, rng: np.random.Generator) -> None:
+    dark = sum(style.colours[0]) < 240
+    if rng.random() < 0.6:
+        _seam(brush, face, place, dark, 0.4)
+    lie = LIES[place]
+    for side in (-1, 1):
+        for _ in range(2):
+            v = rng.uniform(lie.top + 0.3, lie.bottom - 0.12)
+            fold = np.array([face.at(side * u, v + k) for u, k in ((0.95, -0.03), (0.7, 0.0), (0.45, 0.05))])
+            _crease(brush, fold, face, 0.025, 0.22, dark)
+    points = outline(face, style.kind, place)
+    centre = points.mean(axis=0)
+    hem = smooth(centre + (points - centre) * 0.93, True, 0.8)
+    paint_dashes(brush, hem, lighter(style.colours[0], 0.35) if dark else darker(style.colours[0], 0.3), face.height)
+
+
+def paint_dashes(brush: Brush, path: Any, colour: Colour, size: float) -> None:
+    """Stitches along a path."""
+    library = skia()
+    paint = library.Paint(AntiAlias=True)
+    paint.setStyle(library.Paint.kStroke_Style)
+    paint.setStrokeWidth(size * 0.012)
+    paint.setColor(argb(colour, 0.6))
+    paint.setPathEffect(library.DashPathEffect.Make([size * 0.035, size * 0.025], 0))
+    brush.canvas.drawPath(path, paint)
+
+
+def _sport(brush: Brush, face: FaceGeometry, style: MaskStyle, place: Place, rng: np.random.Generator) -> None:
+    dark = sum(style.colours[0]) < 240
+    _seam(brush, face, place, dark, 0.5)
+    if rng.random() < 0.35:  # a small mark at the side
+        side = -1 if face.yaw > 0 else 1
+        x, y = face.at(side * 0.5, 0.62 + (0.3 if place != "worn" else 0))
+        brush.fill(oval(x, y, face.height * 0.05, face.height * 0.03), lighter(style.colours[0], 0.7), 0.9)
+
+
+def _ffp2(brush: Brush, face: FaceGeometry, style: MaskStyle, place: Place, rng: np.random.Generator) -> None:
+    dark = sum(style.colours[0]) < 240
+    lie = LIES[place]
+    if rng.random() < 0.6:  # folded flat: a fold from nose to chin, welded lines on both halves
+        _seam(brush, face, place, dark, 0.7)
+        for side in (-1, 1):
+            for lines in ((0.28, 0.5), (0.38, 0.62)):
+                weld = np.array(
+                    [
+                        face.at(side * u, lie.top + (lie.bottom - lie.top) * v)
+                        for u, v in zip((0.12, 0.5, 0.85), (lines[0], sum(lines) / 2, lines[1]))
+                    ]
+                )
+                brush.line(smooth(weld), (60, 64, 76), face.height * 0.014, 0.3)
+    else:  # three panels: two welded seams across
+        for share in (0.34, 0.66):
+            _crease(brush, face.row(lie.top + (lie.bottom - lie.top) * share, -0.98, 0.98), face, 0.02, 0.5, dark)
+    wire = face.row(lie.top + 0.07, -0.4, 0.4, 9)
+    brush.line(smooth(wire), (120, 124, 132), face.height * 0.035, 0.55)
+    brush.line(smooth(wire - face.down * face.height * 0.01), WHITE, face.height * 0.012, 0.5)
+
+
+DETAILS: dict[str, Callable[[Brush, FaceGeometry, MaskStyle, Place, np.random.Generator], None]] = {
+    "surgical": _surgical,
+    "cloth": _cloth,
+    "sport": _sport,
+    "ffp2": _ffp2,
+}
+
+
+# --- fabrics -------------------------------------------------------------------------------------------------------
+
+
+def _plain(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.Generator) -> None:
+    """One colour."""
+
+
+def _blob(face: FaceGeometry, u: float, v: float, shape: Vector, size: float) -> Vector:
+    """A small shape (N, 2) of half-size 1 laid on the fabric at (u, v)."""
+    return np.array([face.at(u + x * size * 0.8, v + y * size) for x, y in shape])
+
+
+CIRCLE = np.array([(math.cos(a), math.sin(a)) for a in np.linspace(0, 2 * math.pi, 9)[:-1]])
+STAR = np.array(
+    [(math.sin(a) * r, -math.cos(a) * r) for a, r in zip(np.linspace(0, 2 * math.pi, 11)[:-1], [1, 0.42] * 5)]
+)
+HEART = np.array(
+    [(0, 0.9), (-0.95, -0.1), (-0.75, -0.75), (-0.25, -0.75), (0, -0.35), (0.25, -0.75), (0.75, -0.75), (0.95, -0.1)]
+)
+LEAF = np.array([(0, -1), (0.45, -0.2), (0.3, 0.5), (0, 1), (-0.3, 0.5), (-0.45, -0.2)])
+
+
+def _scattered(
+    brush: Brush, face: FaceGeometry, rng: np.random.Generator, step: float, mark: Callable[[float, float], None]
+) -> None:
+    """Call ``mark(u, v)`` on a staggered grid over the fabric."""
+    shift = rng.uniform(0, step)
+    for line, v in enumerate(np.arange(-0.1 + shift, 1.35, step)):
+        for u in np.arange(-1.15 + (line % 2) * step * 0.55, 1.2, step * 1.1):
+            mark(float(u), float(v))
+
+
+def _dots(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.Generator) -> None:
+    size = rng.uniform(0.03, 0.06)
+
+    def mark(u: float, v: float) -> None:
+        brush.fill(smooth(_blob(face, u, v, CIRCLE, size), True), style.colours[1])
+
+    _scattered(brush, face, rng, size * rng.uniform(3.2, 4.4), mark)
+
+
+def _shapes(shape: Vector, curved: bool) -> Callable[[Brush, FaceGeometry, MaskStyle, np.random.Generator], None]:
+    def paint(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.Generator) -> None:
+        size = rng.uniform(0.055, 0.09)
+
+        def mark(u: float, v: float) -> None:
+            turn = rng.uniform(-0.6, 0.6)
+            rotation = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+            points = _blob(face, u, v, shape @ rotation.T, size)
+            brush.fill(smooth(points, True) if curved else polygon(points), style.colours[1 + int(rng.random() < 0.4)])
+
+        _scattered(brush, face, rng, size * 2.7, mark)
+
+    return paint
+
+
+def _flowers(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.Generator) -> None:
+    size = rng.uniform(0.05, 0.075)
+
+    def mark(u: float, v: float) -> None:
+        start = rng.uniform(0, 2 * math.pi)
+        for angle in start + np.arange(5) * 2 * math.pi / 5:
+            petal = _blob(face, u + math.cos(angle) * size * 0.7, v + math.sin(angle) * size * 0.8, CIRCLE, size * 0.55)
+            brush.fill(smooth(petal, True), style.colours[1])
+        brush.fill(smooth(_blob(face, u, v, CIRCLE, size * 0.42), True), style.colours[2])
+
+    _scattered(brush, face, rng, size * 3.6, mark)
+
+
+def _stripes(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.Generator) -> None:
+    step = rng.uniform(0.09, 0.17)
+    if rng.random() < 0.6:
+        for v in np.arange(-0.05, 1.35, step):
+            brush.line(smooth(face.row(v, -1.1, 1.1)), style.colours[1], face.height * step * 0.45)
+    else:
+        for u in np.arange(-1.1, 1.15, step * 1.2):
+            line = np.array([face.at(u, v) for v in np.linspace(-0.05, 1.3, 9)])
+            brush.line(smooth(line), style.colours[1], face.height * step * 0.42)
+
+
+def _checks(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.Generator) -> None:
+    step = rng.uniform(0.12, 0.18)
+    for v in np.arange(-0.05, 1.35, step):
+        brush.line(smooth(face.row(v, -1.1, 1.1)), style.colours[1], face.height * step * 0.5, 0.55)
+    for u in np.arange(-1.1, 1.15, step * 1.2):
+        line = smooth(np.array([face.at(u, v) for v in np.linspace(-0.05, 1.3, 9)]))
+        brush.line(line, style.colours[1], face.height * step * 0.48, 0.55)
+
+
+def _camouflage(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.Generator) -> None:
+    tones = [deeper(style.colours[0], 0.35), lighter(style.colours[0], 0.3), style.colours[1]]
+    for _ in range(26):
+        blob = CIRCLE * rng.uniform(0.6, 1.4, (len(CIRCLE), 1))
+        points = _blob(face, rng.uniform(-1, 1), rng.uniform(0, 1.2), blob, rng.uniform(0.08, 0.16))
+        brush.fill(smooth(points, True), pick(rng, tones), 0.9)
+
+
+PATTERNS: dict[str, Callable[[Brush, FaceGeometry, MaskStyle, np.random.Generator], None]] = {
+    "plain": _plain,
+    "dots": _dots,
+    "stripes": _stripes,
+    "checks": _checks,
+    "flowers": _flowers,
+    "stars": _shapes(STAR, curved=False),
+    "hearts": _shapes(HEART, curved=True),
+    "leaves": _shapes(LEAF, curved=True),
+    "camouflage": _camouflage,
+}

@@ -1,0 +1,208 @@
+"""Drawn photos: people placed in a place, lit, with things in front, taken by an imperfect camera.
+
+Everything that decides a photo's label stays visible: no face covers another, and what stands in front keeps clear of
+every face. How many people there are, how large, how lit and how sharp does not depend on the label.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from allmasked.backdrops import BACKDROPS, FRONTS, paint_backdrop, paint_front
+from allmasked.brush import Sheet, pick
+from allmasked.masks import Light
+from allmasked.people import Person, face_box, paint_person, sample_person
+from allmasked.types import Face, Label, Size, Wear
+
+SIZES: tuple[tuple[Size, float], ...] = (
+    ((640, 480), 5.0),
+    ((640, 427), 3.0),
+    ((612, 408), 2.0),
+    ((576, 480), 1.0),
+    ((512, 512), 1.0),
+    ((480, 600), 1.0),
+    ((480, 640), 1.5),
+    ((720, 480), 1.0),
+)
+"""Photo sizes (width, height, px) and how often each is drawn."""
+
+SMALLEST_FACE = 0.15
+"""About the least height of a face (hairline to chin), as a share of the height of a 4:3 frame around the photo."""
+
+INCORRECT_SHARE = 0.12
+"""Share of the faces without a mask in place that wear one under the nose or on the chin."""
+
+MAX_PEOPLE = 6
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A person's place: face centre and face height in px."""
+
+    x: float
+    y: float
+    scale: float
+
+
+def _overlaps(first: tuple[float, float, float, float], second: tuple[float, float, float, float]) -> bool:
+    return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
+
+
+def _hides(front: _Placed, rear: _Placed) -> bool:
+    """Whether somebody in front may cover the face of somebody behind (generous outlines of head and shoulders)."""
+    face = (
+        rear.x - 0.5 * rear.scale,
+        rear.y - 0.56 * rear.scale,
+        rear.x + 0.5 * rear.scale,
+        rear.y + 0.62 * rear.scale,
+    )
+    scale = front.scale
+    head = (front.x - 0.62 * scale, front.y - 0.95 * scale, front.x + 0.62 * scale, front.y + 0.8 * scale)
+    body = (front.x - 1.38 * scale, front.y + 0.72 * scale, front.x + 1.38 * scale, front.y + 9 * scale)
+    return _overlaps(head, face) or _overlaps(body, face)
+
+
+def _arrange(rng: np.random.Generator, people: int, width: int, height: int) -> list[_Placed]:
+    """Places for ``people`` people, nearest first."""
+    frame = max(height, 0.75 * width)
+    least, most = SMALLEST_FACE * frame, {1: 0.5, 2: 0.4, 3: 0.34, 4: 0.3, 5: 0.27, 6: 0.25}[people] * frame
+    while True:
+        for _ in range(12):
+            scales = np.sort(np.exp(rng.uniform(math.log(least), math.log(most), people)))[::-1]
+            eye_line = height * rng.uniform(0.32, 0.5)
+            rise = rng.uniform(0, 0.1 + 0.07 * people) * height  # a raised camera sees the near ones lower
+            placed: list[_Placed] = []
+            for rank, scale in enumerate(scales):
+                for _ in range(30):
+                    x = rng.uniform(0.55 * scale, width - 0.55 * scale)
+                    y = eye_line + rise * (0.5 - rank / max(people - 1, 1)) + rng.normal(0, 0.2) * scale
+                    y = float(np.clip(y, 0.72 * scale, height - 0.62 * scale))
+                    candidate = _Placed(float(x), y, float(scale))
+                    if not any(_hides(other, candidate) or _hides_head(candidate, other) for other in placed):
+                        placed.append(candidate)
+                        break
+                else:
+                    break
+            if len(placed) == people:
+                return placed
+        most = max(most * 0.93, least * 1.05)
+        least *= 0.985
+
+
+def _hides_head(rear: _Placed, front: _Placed) -> bool:
+    """Whether two heads stand so close that one would be a mere sliver behind the other."""
+    return abs(rear.x - front.x) < 0.6 * (rear.scale + front.scale) / 2 and abs(rear.y - front.y) < 0.5 * front.scale
+
+
+def wears(rng: np.random.Generator, label: Label, people: int) -> list[Wear]:
+    """How each of ``people`` people wears a mask in a photo of class ``label``.
+
+    Raises:
+        ValueError: ``some`` with fewer than two people, or no people.
+    """
+    if people < 1 or (label == "some" and people < 2):
+        raise ValueError(f"a photo of class {label!r} cannot show {people} people")
+    masked = {"all": people, "none": 0}.get(label)
+    if masked is None:
+        masked = int(rng.integers(1, people))
+    bare: list[Wear] = ["incorrect" if rng.random() < INCORRECT_SHARE else "unmasked" for _ in range(people - masked)]
+    worn: list[Wear] = ["masked"] * masked
+    mixed = worn + bare
+    return [mixed[k] for k in rng.permutation(people)]
+
+
+def label_of(faces: tuple[Face, ...]) -> Label:
+    """``all`` when every face is masked, ``none`` when no face is, ``some`` otherwise."""
+    masked = sum(face.masked for face in faces)
+    return "none" if masked == 0 else "all" if masked == len(faces) else "some"
+
+
+def draw_scene(
+    rng: np.random.Generator, label: Label, people: int, size: Size | None = None
+) -> tuple[NDArray[np.uint8], tuple[Face, ...]]:
+    """Draw one photo of class ``label`` with ``people`` (1-6) people.
+
+    Returns:
+        RGB pixels (H, W, 3) uint8, and the faces from left to right: boxes in px from hairline to chin.
+
+    Raises:
+        ValueError: ``some`` with fewer than two people, or people outside 1-6.
+    """
+    if not 1 <= people <= MAX_PEOPLE:
+        raise ValueError(f"a scene holds 1 to {MAX_PEOPLE} people, not {people}")
+    width, height = size or pick(rng, [size for size, _ in SIZES], [share for _, share in SIZES])
+    worn = wears(rng, label, people)
+    angle = rng.uniform(-1.2, 1.2)
+    light = Light(math.sin(angle), -math.cos(angle), float(rng.uniform(0.15, 0.95)))
+    kind = pick(rng, list(BACKDROPS))
+
+    placed = _arrange(rng, people, width, height)
+    persons = [sample_person(rng, wear) for wear in worn]
+    boxes = [face_box(person, place.x, place.y, place.scale) for person, place in zip(persons, placed)]
+
+    photo = Sheet(width, height)
+    behind = Sheet(width, height)
+    paint_backdrop(behind, rng, kind, width, height)
+    photo.stamp(behind, blur_px=float(pick(rng, [0.6, rng.uniform(1, 3), rng.uniform(3, 7)])))
+    for person, place in reversed(list(zip(persons, placed))):
+        paint_person(photo, person, place.x, place.y, place.scale, light)
+    _things_in_front(photo, rng, boxes)
+
+    pixels = _camera(photo.rgba()[..., :3], rng)
+    faces = tuple(
+        Face(person.wear, *(round(edge, 1) for edge in box)) for person, box in sorted(zip(persons, boxes), key=_left)
+    )
+    return pixels, faces
+
+
+def _left(item: tuple[Person, tuple[float, float, float, float]]) -> float:
+    return item[1][0]
+
+
+def _things_in_front(photo: Sheet, rng: np.random.Generator, boxes: list[tuple[float, float, float, float]]) -> None:
+    """Up to two things before the people; one that would touch a face is left out."""
+    height, width = photo.surface.height(), photo.surface.width()
+    for _ in range(int(pick(rng, [0, 1, 2], [0.45, 0.4, 0.15]))):
+        front = Sheet(width, height)
+        paint_front(front, rng, pick(rng, list(FRONTS)), width, height)
+        blur = float(rng.uniform(0, 5))
+        cover = front.rgba()[..., 3]
+        margin = int(3 * blur) + 3
+        clear = all(
+            not cover[
+                max(0, int(top) - margin) : int(bottom) + margin, max(0, int(left) - margin) : int(right) + margin
+            ].any()
+            for left, top, right, bottom in boxes
+        )
+        if clear:
+            photo.stamp(front, blur_px=blur)
+
+
+def _camera(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Exposure, contrast, colour cast, vignette, softness, motion and noise, each slight."""
+    from scipy import ndimage
+
+    height, width = pixels.shape[:2]
+    image = pixels.astype(np.float32) / 255
+    warmth = rng.normal(0, 0.06)
+    cast = np.array([1 + warmth, 1 + rng.normal(0, 0.02), 1 - warmth], np.float32)
+    exposure = np.float32(2 ** rng.normal(0, 0.25))
+    image = np.clip(image * cast * exposure, 0, None)
+    image = image / (1 + np.maximum(image - 0.85, 0) * 0.9)  # highlights roll off
+    image = (image - 0.5) * np.float32(rng.uniform(0.82, 1.12)) + 0.5
+    if rng.random() < 0.5:
+        y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+        image *= (1 - np.float32(rng.uniform(0.05, 0.3)) * (x * x + y * y) / 2).astype(np.float32)[..., None]
+    kind = rng.random()
+    if kind < 0.45:
+        image = ndimage.gaussian_filter(image, (s := float(rng.uniform(0.3, 1.4)), s, 0), truncate=3)
+    elif kind < 0.52:
+        image = ndimage.uniform_filter1d(image, int(rng.integers(3, 7)), axis=int(rng.integers(2)))
+    noise = rng.uniform(0.002, 0.03)
+    image += rng.standard_normal((height, width, 1), np.float32) * np.float32(noise)
+    image += rng.standard_normal(image.shape, np.float32) * np.float32(noise * 0.4)
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
