@@ -106,6 +106,11 @@ def resample(labels: ArrayLike, predicted: ArrayLike, groups: ArrayLike, count: 
     )
 
 
+def group_count(groups: ArrayLike) -> int:
+    """How many groups there are; each -1 is one of its own."""
+    return _group_index(groups)[1]
+
+
 def _group_index(groups: ArrayLike) -> tuple[Ints, int]:
     numbers = np.array(groups, dtype=np.int64)
     alone = numbers < 0
@@ -231,7 +236,7 @@ def score(
     predicted = predicted_classes(probabilities)
     matrix = confusion(labels, predicted)
     drawn = resample(labels, predicted, groups, bootstrap, seed)
-    number = _group_index(groups)[1]
+    number = group_count(groups)
     return {
         **summary(labels, predicted),
         "groups": number,
@@ -290,7 +295,7 @@ def breakdown(
                 "high": None if np.isinf(high) else high,
                 "photos": figures["photos"],
                 "accuracy": figures["accuracy"],
-                "accuracy_interval": accuracy_interval(drawn.accuracy, _group_index(groups[inside])[1]),
+                "accuracy_interval": accuracy_interval(drawn.accuracy, group_count(groups[inside])),
                 "macro_f1": figures["averages"]["macro"]["f1"],
                 "macro_f1_interval": interval(drawn.macro_f1),
             }

@@ -7,9 +7,11 @@
       metrics.jsonl    one line an epoch
       tensorboard/     the same for TensorBoard
       model.keras      the best model; there exactly when training is finished
+      predictions/     probabilities that ``evaluate`` keeps, one file a part, so that nothing is inferred twice
       scores.json      what ``evaluate`` found, one entry a part
       scores.md        the same to read
       plots/           pictures made by ``evaluate`` and ``explain``
+      suspects.html    labels that are probably wrong, with suspects.csv and suspects.json
       report.html      what ``report`` made
 """
 
@@ -76,9 +78,11 @@ class Run:
         self.metrics = self.folder / "metrics.jsonl"
         self.tensorboard = self.folder / "tensorboard"
         self.model = self.folder / "model.keras"
+        self.predictions = self.folder / "predictions"
         self.scores = self.folder / "scores.json"
         self.scores_markdown = self.folder / "scores.md"
         self.plots = self.folder / "plots"
+        self.suspects = self.folder / "suspects.html"
         self.report = self.folder / "report.html"
 
     @property

@@ -1,0 +1,137 @@
+"""``allmasked evaluate``, ``compare`` and ``suspects``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from allmasked.types import Prediction
+
+RUN = click.Path(path_type=Path)
+data_option = click.option(
+    "--data", type=RUN, metavar="DIR", help="Where the run's photos lie now, if they have moved."
+)
+bootstrap_option = click.option(
+    "--bootstrap", type=click.IntRange(min=100), default=2000, show_default=True, help="Resamples for the intervals."
+)
+seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Seed of the resamples.")
+
+
+@click.command("evaluate")
+@click.argument("run", type=RUN)
+@click.option(
+    "--on",
+    type=click.Choice(["train", "validation", "test"]),
+    multiple=True,
+    help="Part to score; may be given more than once. Default: validation and test. 'train' scores photos that the run "
+    "was trained on, which is refused otherwise.",
+)
+@click.option("--photos", type=RUN, metavar="DATA", help="Score this labelled data set or split.json instead.")
+@data_option
+@bootstrap_option
+@seed_option
+def evaluate_command(
+    run: Path, on: tuple[str, ...], photos: Path | None, data: Path | None, bootstrap: int, seed: int
+) -> None:
+    """Score the run in the folder RUN.
+
+    Accuracy, confusion matrix, precision, recall and F1 (micro, macro, weighted, per class) with 95 % intervals,
+    calibration, and scores by face size and number of people where boxes are known. Prints Markdown; writes
+    scores.json, scores.md and plots/ into RUN. The test part is scored once: asked again, the stored result is shown.
+    """
+    from allmasked.evaluate import evaluate, markdown
+
+    found = evaluate(run, on, photos=photos, data=data, bootstrap=bootstrap, seed=seed)
+    _show(markdown(found.scores, found.names))
+    for note in found.notes:
+        click.echo(note, err=True)
+    click.echo(f"written: {run / 'scores.json'}, scores.md, plots/", err=True)
+    _end(found.failed)
+
+
+@click.command("compare")
+@click.argument("runs", nargs=-1, required=True, type=RUN, metavar="RUN RUN...")
+@click.option("--on", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True)
+@click.option("--out", type=RUN, metavar="FILE", help="Write the comparison as FILE.md and FILE.json too.")
+@data_option
+@bootstrap_option
+@seed_option
+def compare_command(
+    runs: tuple[Path, ...], on: str, out: Path | None, data: Path | None, bootstrap: int, seed: int
+) -> None:
+    """Compare runs on the same photos.
+
+    One table, and for every pair McNemar's exact test (corrected by Holm's method) and the bootstrapped difference:
+    'A beats B' is said only where it does.
+    """
+    from allmasked.compare import compare, markdown
+    from allmasked.runs import write_json, write_text
+
+    found = compare(runs, on, data=data, bootstrap=bootstrap, seed=seed)
+    _show(markdown(found))
+    if out:
+        write_text(out.with_suffix(".md"), markdown(found))
+        write_json(out.with_suffix(".json"), found)
+        click.echo(f"written: {out.with_suffix('.md')}, {out.with_suffix('.json')}", err=True)
+    if found["left_out"]:
+        sys.exit(1)
+
+
+@click.command("suspects")
+@click.argument("runs", nargs=-1, required=True, type=RUN, metavar="RUN...")
+@click.option(
+    "--on",
+    type=click.Choice(["validation", "test"]),
+    multiple=True,
+    default=("validation", "test"),
+    show_default=True,
+    help="Held-out part to judge; may be given more than once.",
+)
+@click.option("--out", type=RUN, metavar="FILE.html", help="The page. Default: suspects.html in the first run.")
+@click.option("--limit", type=click.IntRange(min=1), default=200, show_default=True, help="Most photos shown a kind.")
+@data_option
+def suspects_command(
+    runs: tuple[Path, ...], on: tuple[str, ...], out: Path | None, limit: int, data: Path | None
+) -> None:
+    """Find photos whose label is probably wrong, and the worst errors.
+
+    Several RUNs that were trained on other folds of the same data are combined, so that every photo is judged by
+    models that never saw it. Writes a page with thumbnails, and CSV and JSON beside it. The CSV goes to stdout too; a
+    terminal gets the worst twenty as a table.
+    """
+    from allmasked.runs import Run
+    from allmasked.suspects import find_suspects, markdown, write_suspects
+
+    found = find_suspects(runs, on, data=data)
+    page, table, plain = write_suspects(found, out or Run(runs[0]).suspects, limit=limit)
+    _show(markdown(found, limit=20)) if sys.stdout.isatty() else click.echo(table.read_text(encoding="utf-8"), nl=False)
+    click.echo(
+        f"{found.photos:,} held-out photos: {len(found.of('label')):,} labels probably wrong, "
+        f"{len(found.of('error')):,} further errors",
+        err=True,
+    )
+    click.echo(f"written: {page}, {table.name}, {plain.name}", err=True)
+    _end(found.failed)
+
+
+def _show(markdown: str) -> None:
+    """Markdown, set in type on a terminal and as it is otherwise."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        Console().print(Markdown(markdown))
+    else:
+        click.echo(markdown)
+
+
+def _end(failed: Iterable[Prediction]) -> None:
+    """A line for each photo without an answer, and exit code 1 if there was one."""
+    failed = list(failed)
+    for prediction in failed:
+        click.echo(f"{prediction.path}: {prediction.error}", err=True)
+    if failed:
+        sys.exit(1)

@@ -1,0 +1,463 @@
+"""Scores of a run: which photos may be scored, their probabilities (inferred once, then kept), figures and plots.
+
+``scores.json`` holds ``run``, ``model_sha256``, ``classes``, ``temperature`` (``value`` and ``photos``, fitted on
+validation; null without), ``parts`` and ``earlier`` (test scores of models that this folder held before). An entry of
+``parts`` (``train``, ``validation``, ``test`` or ``photos-NAME``) is what :func:`allmasked.metrics.score` gives plus
+``scored_at``, ``bootstrap``, ``seed``, ``notes``, ``failed`` (photos without an answer) and, where boxes are known,
+``by_face_height`` and ``by_people`` (:func:`allmasked.metrics.breakdown`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from allmasked import metrics, pixels
+from allmasked.config import Recipe, TrainConfig
+from allmasked.dataset import read_split
+from allmasked.errors import ConfigError, DataError, RunError
+from allmasked.progress import track
+from allmasked.runs import Run, read_json, write_json, write_text
+from allmasked.types import CLASSES, Photo, Prediction, Split
+
+Ask = Callable[[Path, Sequence[tuple[str, Path]]], Iterable[Prediction]]
+"""What infers: (run folder, [(name, path), ...]) -> predictions in the same order."""
+
+FACE_HEIGHT_EDGES_PX = (0, 8, 16, 24, 32, 48, 64, 96)
+PEOPLE_EDGES = (1, 2, 3, 4, 6, 10)
+
+
+def ask_model(folder: Path, photos: Sequence[tuple[str, Path]]) -> Iterable[Prediction]:
+    """The predictions of a run's own model."""
+    from allmasked.predictor import open_predictor, predict_paths
+
+    return predict_paths(open_predictor(folder), photos)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a run's model says about labelled photos: ``photos`` with an answer, their ``probabilities`` (N, 3)."""
+
+    photos: tuple[Photo, ...]
+    probabilities: NDArray[np.float64]
+    failed: tuple[Prediction, ...] = ()
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return np.array([CLASSES.index(photo.label) for photo in self.photos], dtype=np.int64)
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        return metrics.predicted_classes(self.probabilities)
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        return np.array([photo.group for photo in self.photos], dtype=np.int64)
+
+
+@dataclass
+class Evaluation:
+    """What one call of :func:`evaluate` found: all of ``scores.json``, the entries asked for, and what to tell."""
+
+    scores: dict[str, Any]
+    names: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    failed: list[Prediction] = field(default_factory=list)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+# --- which photos may be scored --------------------------------------------------------------------------------------
+
+
+def key(photo: Photo) -> str:
+    """What makes two photos the same: their bytes; the path where those were never hashed."""
+    return photo.sha256 or photo.path
+
+
+def trained_on(run_split: Split, photos: Iterable[Photo], others: Split | None = None) -> list[Photo]:
+    """Those of ``photos`` that the run trained on: the same bytes, or a near-duplicate by either split's groups."""
+    seen = {key(photo) for photo in run_split.part("train")}
+    for split in (run_split, others):
+        groups = {photo.group for photo in (split.photos if split else ()) if key(photo) in seen and photo.group >= 0}
+        seen = seen | {key(photo) for photo in (split.photos if split else ()) if photo.group in groups}
+    return [photo for photo in photos if key(photo) in seen]
+
+
+def _refuse_trained_on(run: Run, found: list[Photo], total: int, what: str) -> None:
+    if found:
+        raise RunError(
+            f"{run.folder}: {len(found):,} of the {total:,} photos of {what} were trained on, or are near-duplicates "
+            f"of such (first: {found[0].path}), so this would be no held-out score; leave them out, or say '--on train'"
+        )
+
+
+def foreign_photos(source: Path) -> Split:
+    """The labelled photos of a data set or a ``split.json`` that is not the run's own, exact duplicates once."""
+    if source.suffix == ".json" and isinstance(read_json(source), dict) and "photos" in read_json(source):
+        split = read_split(source)
+    else:
+        from allmasked.readers import read_data
+
+        split = Split(root=source, photos=tuple(read_data(source)), seed=0)
+    hashed = []
+    for photo in track(split.photos, "hashing"):
+        path = split.root / photo.path
+        known = photo.sha256 or not path.is_file()
+        hashed.append(photo if known else dataclasses.replace(photo, sha256=sha256_of(path)))
+    kept = tuple({key(photo): photo for photo in hashed if photo.part != "left_out"}.values())
+    if not kept:
+        raise DataError(f"{source}: has no labelled photos to score")
+    return dataclasses.replace(split, photos=kept)
+
+
+# --- probabilities ---------------------------------------------------------------------------------------------------
+
+
+def answers(run: Run, photos: Sequence[Photo], root: Path, name: str, ask: Ask = ask_model) -> Answers:
+    """The model's probabilities for ``photos``, from ``predictions/NAME.json`` as far as they are there.
+
+    That file is tied to the model (its SHA-256 and input) and each row to its photo (the SHA-256 of its file), so
+    nothing stale is ever used. A photo whose file is missing, broken or no longer the one that was split fails alone.
+    """
+    stored = run.predictions / f"{name}.json"
+    recipe = TrainConfig.read(run.require_finished().config).recipe
+    model = {"model_sha256": sha256_of(run.model), "size": list(recipe.size), "fit": recipe.fit}
+    rows: dict[str, list[float]] = {}
+    if stored.is_file():
+        try:
+            values = read_json(stored)
+            if all(values[setting] == value for setting, value in model.items()):
+                rows = {row["key"]: [row[f"p_{label}"] for label in CLASSES] for row in values["photos"]}
+        except (RunError, KeyError, TypeError):
+            rows = {}  # a broken file is inferred anew
+    missing = [photo for photo in photos if key(photo) not in rows]
+    failed: dict[str, Prediction] = {}
+    wanted = []
+    for photo in track(missing, f"checking {name}"):
+        path = root / photo.path
+        if photo.sha256 and path.is_file() and sha256_of(path) != photo.sha256:
+            error = "has changed since it was split (its SHA-256 differs)"
+            failed[photo.path] = Prediction(photo.path, None, None, error)
+        else:
+            wanted.append(photo)
+    if wanted:
+        found = ask(run.folder, [(photo.path, root / photo.path) for photo in wanted])
+        for photo, prediction in zip(wanted, track(found, f"scoring {name}", len(wanted)), strict=True):
+            if prediction.probabilities is None:
+                failed[photo.path] = prediction
+            else:
+                rows[key(photo)] = [float(p) for p in prediction.probabilities]
+        order = [photo for photo in photos if key(photo) in rows]
+        write_json(
+            stored,
+            model
+            | {
+                "photos": [
+                    {"key": key(photo), "path": photo.path, "label": photo.label}
+                    | {f"p_{label}": p for label, p in zip(CLASSES, rows[key(photo)])}
+                    for photo in order
+                ]
+            },
+        )
+    answered = tuple(photo for photo in photos if key(photo) in rows)
+    return Answers(
+        answered,
+        np.array([rows[key(photo)] for photo in answered], dtype=np.float64).reshape(-1, len(CLASSES)),
+        tuple(failed[photo.path] for photo in photos if photo.path in failed),
+    )
+
+
+def part_answers(run: Run, part: str, data: Path | None = None, ask: Ask = ask_model) -> Answers:
+    """The answers for one part of the run's own split (``train``, ``validation`` or ``test``)."""
+    split = read_split(run.require_finished().split, data)
+    return answers(run, split.part(part), split.root, part, ask)
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+
+def evaluate(
+    folder: str | Path,
+    on: Sequence[str] = (),
+    *,
+    photos: str | Path | None = None,
+    data: str | Path | None = None,
+    bootstrap: int = 2000,
+    seed: int = 0,
+    plots: bool = True,
+    ask: Ask = ask_model,
+) -> Evaluation:
+    """Score a run and write ``scores.json``, ``scores.md`` and ``plots/``.
+
+    The test part is scored once: asked again of the same model, the stored result is the answer.
+
+    Args:
+        folder: the run folder.
+        on: parts of its split; validation and test when empty. ``train`` also permits photos that were trained on.
+        photos: a labelled data set or ``split.json`` to score instead.
+        data: where the run's photos lie now, when not where they were.
+        bootstrap: resamples for the intervals.
+        seed: of the resamples.
+        plots: draw what was scored anew, and what was never drawn.
+        ask: what infers; the run's own model.
+
+    Raises:
+        RunError: no finished run, photos that were trained on, or no photo could be answered.
+        ConfigError: a part that doesn't exist.
+        DataError: no photos.
+    """
+    run = Run(folder).require_finished()
+    split = read_split(run.split, Path(data) if data else None)
+    recipe = TrainConfig.read(run.config).recipe
+    unknown = sorted(set(on) - {"train", "validation", "test"})
+    if unknown:
+        raise ConfigError(f"part {unknown[0]!r}: must be train, validation or test")
+    todo: list[tuple[str, tuple[Photo, ...], Path]] = []
+    if photos is None:
+        for part in dict.fromkeys(on or ("validation", "test")):
+            chosen = split.part(part)
+            if not chosen:
+                raise DataError(f"{run.split}: has no photos in the part {part!r}; choose another with '--on'")
+            if "train" not in on:
+                _refuse_trained_on(run, trained_on(split, chosen), len(chosen), f"the part {part!r}")
+            todo.append((part, chosen, split.root))
+    else:
+        if set(on) - {"train"}:
+            raise ConfigError("--on names parts of the run's own split; with --photos only '--on train' has a meaning")
+        other = foreign_photos(Path(photos))
+        if "train" not in on:
+            _refuse_trained_on(run, trained_on(split, other.photos, other), len(other.photos), str(photos))
+        source = Path(photos).resolve()
+        todo.append((f"photos-{source.stem if source.is_file() else source.name}", other.photos, other.root))
+
+    result = Evaluation(_stored_scores(run))
+    if result.scores["temperature"] is None:
+        result.scores["temperature"] = _temperature(run, split, ask)
+    for name, chosen, root in todo:
+        before = result.scores["parts"].get(name)
+        result.names.append(name)
+        keys = hashlib.sha256("\n".join(sorted(key(photo) + photo.label for photo in chosen)).encode()).hexdigest()
+        temperature = result.scores["temperature"]["value"] if result.scores["temperature"] else None
+        asked = {"bootstrap": bootstrap, "seed": seed, "temperature": temperature, "photos_sha256": keys}
+        if before and not before["failed"] and all(before[setting] == asked[setting] for setting in asked):
+            result.notes.append(f"{name}: scored at {before['scored_at']}; this is the stored result")
+            continue
+        if before:
+            result.notes.append(
+                f"{name}: first scored at {before['scored_at']}; figures made anew from the kept answers"
+            )
+        found = answers(run, chosen, root, name, ask)
+        result.failed.extend(found.failed)
+        if not found.photos:
+            raise RunError(
+                f"{run.folder}: none of the {len(chosen):,} photos of {name} could be answered (first: "
+                f"{found.failed[0].path}: {found.failed[0].error}); if they have moved, say where with '--data'"
+            )
+        result.scores["parts"][name] = {
+            "scored_at": before["scored_at"] if before else datetime.now(UTC).isoformat(timespec="seconds"),
+            **asked,
+            "notes": _notes(name, split, found),
+            "failed": len(found.failed),
+            **_figures(found, recipe, temperature, bootstrap, seed),
+        }
+        for path in run.plots.glob(f"*-{name}.png"):
+            path.unlink()  # they show other figures now
+    if plots:
+        for name in result.names:
+            _plot(run, name, result.scores["parts"][name])
+    write_json(run.scores, result.scores)
+    write_text(run.scores_markdown, markdown(result.scores))
+    return result
+
+
+def _stored_scores(run: Run) -> dict[str, Any]:
+    """``scores.json`` where it belongs to the present model; else an empty one that keeps earlier test scores."""
+    model_sha256 = sha256_of(run.model)
+    empty: dict[str, Any] = {
+        "run": run.name,
+        "model_sha256": model_sha256,
+        "classes": list(CLASSES),
+        "temperature": None,
+        "parts": {},
+        "earlier": [],
+    }
+    if not run.scores.is_file():
+        return empty
+    scores = read_json(run.scores)
+    if not isinstance(scores, dict) or not {*empty} <= {*scores}:
+        raise RunError(f"{run.scores}: was not written by 'allmasked evaluate'; move it away and score again")
+    if scores["model_sha256"] == model_sha256:
+        return scores
+    test = scores["parts"].get("test")
+    ended = {"model_sha256": scores["model_sha256"]}
+    ended |= {name: test[name] for name in ("scored_at", "photos", "accuracy")} if test else {}
+    return {**empty, "earlier": [*scores["earlier"], *([ended] if test else [])]}
+
+
+def _temperature(run: Run, split: Split, ask: Ask) -> dict[str, Any] | None:
+    chosen = split.part("validation")
+    reachable = [photo for photo in chosen if (split.root / photo.path).is_file()]
+    stored = (run.predictions / "validation.json").is_file()
+    found = (
+        answers(run, chosen if stored else reachable, split.root, "validation", ask) if reachable or stored else None
+    )
+    if found is None or not found.photos:
+        return None
+    return {"value": metrics.fit_temperature(found.labels, found.probabilities), "photos": len(found.photos)}
+
+
+def _figures(found: Answers, recipe: Recipe, temperature: float | None, bootstrap: int, seed: int) -> dict[str, Any]:
+    labels, groups = found.labels, found.groups
+    figures = metrics.score(
+        labels, found.probabilities, groups, temperature=temperature, bootstrap=bootstrap, seed=seed
+    )
+    for name, values, edges in (
+        ("by_face_height", [smallest_face_px(photo, recipe) for photo in found.photos], FACE_HEIGHT_EDGES_PX),
+        ("by_people", [np.nan if p.faces is None else len(p.faces) for p in found.photos], PEOPLE_EDGES),
+    ):
+        rows = metrics.breakdown(labels, found.predicted, groups, values, edges, bootstrap=bootstrap, seed=seed)
+        if rows:
+            figures[name] = rows
+    return figures
+
+
+def smallest_face_px(photo: Photo, recipe: Recipe) -> float:
+    """Height of the photo's smallest marked face in px of the model's input; NaN where boxes are not known."""
+    if not photo.faces or not photo.width or not photo.height:
+        return float("nan")
+    place = pixels.placement((photo.width, photo.height), recipe.size, recipe.fit)  # type: ignore[arg-type]
+    return min(face.height_px for face in photo.faces) * place.scale_y
+
+
+def _notes(name: str, split: Split, found: Answers) -> list[str]:
+    notes = []
+    if name == "validation":
+        notes.append("validation chose the best epoch and the temperature, so its figures are optimistic")
+    overlap = len(trained_on(split, found.photos))
+    if overlap:
+        notes.append(f"{overlap:,} of these photos were trained on: this says how well they are remembered, no more")
+    if found.failed:
+        kinds = Counter(prediction.error for prediction in found.failed).most_common(1)
+        notes.append(f"{len(found.failed):,} photos had no answer and are not counted (most often: {kinds[0][0]})")
+    return notes
+
+
+def _plot(run: Run, name: str, entry: dict[str, Any]) -> None:
+    if any(run.plots.glob(f"*-{name}.png")):
+        return
+    from allmasked import plots
+
+    calibration = entry["calibration"]
+    scaled = calibration["scaled"]["bins"] if calibration["scaled"] else None
+    figures = {
+        "confusion": plots.confusion(entry["confusion"], title=name),
+        "reliability": plots.reliability(calibration["bins"], scaled, title=f"Calibration, {name}"),
+        "classes": plots.class_scores(entry["classes"], entry["intervals"]["f1"], title=name),
+    }
+    if "by_face_height" in entry:
+        figures["by-face-height"] = plots.breakdown(
+            entry["by_face_height"], xlabel="height of the smallest face, px of the input", title=name
+        )
+    if "by_people" in entry:
+        figures["by-people"] = plots.breakdown(entry["by_people"], xlabel="people in the photo", title=name)
+    for kind, figure in figures.items():
+        plots.save(figure, run.plots / f"{kind}-{name}.png")
+
+
+# --- to read ---------------------------------------------------------------------------------------------------------
+
+
+def markdown(scores: dict[str, Any], names: Sequence[str] | None = None) -> str:
+    """``scores.json``, or the named entries of it, as Markdown tables."""
+    from allmasked.plots import bin_name
+
+    lines = [f"# Scores of {scores['run']}", ""]
+    for name, entry in scores["parts"].items():
+        if names is not None and name not in names:
+            continue
+        lines += [f"## {name}", ""]
+        lines += [
+            f"{entry['photos']:,} photos in {entry['groups']:,} groups of near-duplicates; intervals are 95 %.",
+            "",
+        ]
+        lines += [f"- {note}" for note in entry["notes"]] + ([""] if entry["notes"] else [])
+        averages, intervals = entry["averages"], entry["intervals"]
+        lines += table(
+            ["average", "accuracy", "precision", "recall", "F1"],
+            [[kind, entry["accuracy"], row["precision"], row["recall"], row["f1"]] for kind, row in averages.items()],
+        )
+        lines += table(
+            ["figure", "value", "95 % interval"],
+            [
+                ["accuracy", entry["accuracy"], _span(intervals["accuracy"])],
+                ["macro-F1", averages["macro"]["f1"], _span(intervals["macro_f1"])],
+            ],
+        )
+        lines += table(
+            ["class", "photos", "precision", "recall", "F1", "95 % interval of F1"],
+            [
+                [kind, row["photos"], row["precision"], row["recall"], row["f1"], _span(intervals["f1"][kind])]
+                for kind, row in entry["classes"].items()
+            ],
+        )
+        both = zip(CLASSES, entry["confusion"], entry["confusion_normalised"])
+        lines += table(
+            ["true \\ predicted", *CLASSES, *(f"{kind} (share)" for kind in CLASSES)],
+            [[kind, *counts, *(f"{share:.3f}" for share in shares)] for kind, counts, shares in both],
+        )
+        calibration = entry["calibration"]
+        rows = [["as it comes", 1, calibration["ece"], calibration["log_loss"]]]
+        if calibration["scaled"]:
+            scaled = calibration["scaled"]
+            rows.append(["temperature-scaled", calibration["temperature"], scaled["ece"], scaled["log_loss"]])
+        lines += table(["calibration", "temperature", "expected calibration error", "log loss"], rows)
+        for kind, heading in (("by_face_height", "smallest face, px of the input"), ("by_people", "people")):
+            if kind in entry:
+                lines += table(
+                    [heading, "photos", "accuracy", "95 % interval", "macro-F1", "95 % interval"],
+                    [
+                        [
+                            bin_name(row["low"], row["high"]),
+                            row["photos"],
+                            row["accuracy"],
+                            _span(row["accuracy_interval"]),
+                            row["macro_f1"],
+                            _span(row["macro_f1_interval"]),
+                        ]
+                        for row in entry[kind]
+                    ],
+                )
+    for row in scores["earlier"] if names is None else ():
+        lines += [f"The test part was also scored at {row['scored_at']} for an earlier model of this folder.", ""]
+    return "\n".join(lines)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Lines of a Markdown table and an empty one; fractions get four digits, counts thousands commas."""
+
+    def cell(value: object) -> str:
+        if isinstance(value, float):
+            return f"{value:.4f}"
+        return f"{value:,}" if isinstance(value, int) else str(value)
+
+    body = [[cell(value) for value in row] for row in rows]
+    bar = ["---", *["---:"] * (len(head) - 1)]
+    return ["| " + " | ".join(row) + " |" for row in (head, bar, *body)] + [""]
+
+
+def _span(interval: Sequence[float] | None) -> str:
+    return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "-"

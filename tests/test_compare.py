@@ -1,0 +1,148 @@
+"""Comparing runs: the same photos or none at all, and 'beats' only where it is shown."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from fake_runs import FakeModel, fake_run, paint_photos
+from scipy.stats import binomtest
+
+from allmasked.compare import compare, markdown
+from allmasked.errors import ConfigError, RunError
+from allmasked.runs import read_json
+from allmasked.types import Photo, Prediction
+
+
+class Models:
+    """One fake model a run folder."""
+
+    def __init__(self, **models: FakeModel) -> None:
+        self.models = models
+
+    def __call__(self, folder: Path, photos: Sequence[tuple[str, Path]]) -> Iterable[Prediction]:
+        return self.models[folder.name](folder, photos)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Photo]:
+    return paint_photos(tmp_path / "data", {"train": 2, "validation": 4, "test": 40})
+
+
+def three_runs(tmp_path: Path, photos: list[Photo]) -> list[Path]:
+    return [fake_run(tmp_path / name, tmp_path / "data", photos, model=name.encode()).folder for name in "abc"]
+
+
+def test_a_clear_winner_beats_and_equals_do_not(tmp_path: Path, photos: list[Photo]) -> None:
+    folders = three_runs(tmp_path, photos)
+    models = Models(a=FakeModel(0.95, seed=1), b=FakeModel(0.6, seed=2), c=FakeModel(0.62, seed=3))
+    found = compare(folders, bootstrap=500, ask=models)
+    assert found["photos"] == 120
+    verdicts = {frozenset((pair["a"], pair["b"])): pair for pair in found["pairs"]}
+    assert verdicts[frozenset("ab")]["beats"]
+    assert verdicts[frozenset("ac")]["beats"]
+    assert not verdicts[frozenset("bc")]["beats"]
+    for pair in found["pairs"]:
+        low, high = pair["accuracy"]["interval"]
+        assert low <= pair["accuracy"]["difference"] <= high
+        assert pair["accuracy"]["difference"] >= 0, "the better run comes first"
+        discordant = pair["only_a"] + pair["only_b"]
+        assert pair["p"] == pytest.approx(binomtest(pair["only_a"], discordant).pvalue)
+        assert pair["p_holm"] >= pair["p"]
+        assert ("beats" in pair["sentence"]) == pair["beats"]
+        assert ("no difference shown" in pair["sentence"]) != pair["beats"]
+    rows = {row["run"]: row for row in found["runs"]}
+    assert rows["a"]["parameters"] == 1234
+    stored = read_json(folders[0] / "scores.json")["parts"]["test"]
+    assert rows["a"]["accuracy"] == stored["accuracy"]
+    assert (
+        rows["a"]["accuracy_interval"] == pytest.approx(stored["intervals"]["accuracy"]) or stored["bootstrap"] != 500
+    )
+    text = markdown(found)
+    assert "a beats b" in text
+    assert text.count("| a |") >= 1
+
+
+def test_the_same_answers_are_no_difference(tmp_path: Path, photos: list[Photo]) -> None:
+    folders = three_runs(tmp_path, photos)[:2]
+    found = compare(folders, bootstrap=100, ask=Models(a=FakeModel(0.7), b=FakeModel(0.7)))
+    (pair,) = found["pairs"]
+    assert pair["p"] == 1
+    assert pair["accuracy"] == {"difference": 0.0, "interval": [0.0, 0.0]}
+    assert not pair["beats"]
+
+
+def test_copied_photos_make_no_winner(tmp_path: Path, photos: list[Photo]) -> None:
+    """One group of 40 near-duplicates decides it all: McNemar alone would be sure, the grouped interval is not."""
+    copies = [dataclasses.replace(p, group=5) if p.path.startswith("all/test") else p for p in photos]
+    folders = three_runs(tmp_path, copies)[:2]
+    a, b = FakeModel(0.6, seed=4), FakeModel(0.6, seed=4)
+    b.wrong = {p.path: "none" for p in copies if p.path.startswith("all/test")}
+    a.wrong = {p.path: "all" for p in copies if p.path.startswith("all/test")}
+    (pair,) = compare(folders, bootstrap=500, ask=Models(a=a, b=b))["pairs"]
+    assert pair["p"] < 1e-6
+    assert pair["accuracy"]["interval"][0] <= 0
+    assert not pair["beats"]
+
+
+def test_few_errors_show_nothing(tmp_path: Path, photos: list[Photo]) -> None:
+    folders = three_runs(tmp_path, photos)[:2]
+    b = FakeModel(1.0)
+    b.wrong = {"all/test-000.png": "none", "all/test-002.png": "none", "none/test-004.png": "all"}
+    (pair,) = compare(folders, bootstrap=500, ask=Models(a=FakeModel(1.0), b=b))["pairs"]
+    assert (pair["only_a"], pair["only_b"], pair["p"]) == (3, 0, 0.25)
+    assert not pair["beats"]
+
+
+def test_different_photos_are_refused_and_named(tmp_path: Path, photos: list[Photo]) -> None:
+    a = fake_run(tmp_path / "a", tmp_path / "data", photos)
+    fewer = [photo for photo in photos if photo.path != "some/test-007.png"]
+    b = fake_run(tmp_path / "b", tmp_path / "data", fewer)
+    model = FakeModel(0.8)
+    with pytest.raises(RunError, match=r"1 only in the first, 0 only in the second \(such as some/test-007\.png\)"):
+        compare([a.folder, b.folder], ask=model)
+    relabelled = [dataclasses.replace(p, label="none") if p.path == "some/test-007.png" else p for p in photos]
+    c = fake_run(tmp_path / "c", tmp_path / "data", relabelled)
+    with pytest.raises(RunError, match="label 1 photos"):
+        compare([a.folder, c.folder], ask=model)
+    assert not model.asked, "refused before anything is scored"
+    compare([a.folder, b.folder], "validation", bootstrap=100, ask=model)
+
+
+def test_photos_that_one_run_could_not_answer_are_left_out(tmp_path: Path, photos: list[Photo]) -> None:
+    folders = three_runs(tmp_path, photos)[:2]
+    models = Models(a=FakeModel(0.8), b=FakeModel(0.8))
+    compare([*folders], bootstrap=100, ask=models)
+    (folders[1] / "predictions" / "test.json").unlink()
+    (tmp_path / "data" / "all" / "test-000.png").unlink()
+    found = compare(folders, bootstrap=100, ask=models)
+    assert (found["photos"], found["left_out"]) == (119, 1)
+
+
+def test_wrong_use(tmp_path: Path, photos: list[Photo]) -> None:
+    (a, *_) = three_runs(tmp_path, photos)
+    with pytest.raises(ConfigError, match="at least two"):
+        compare([a])
+    with pytest.raises(ConfigError, match="twice"):
+        compare([a, a])
+    with pytest.raises(RunError, match="not a run folder"):
+        compare([a, tmp_path])
+
+
+def test_command(tmp_path: Path, photos: list[Photo]) -> None:
+    from allmasked.cli.scoring import compare_command
+
+    folders = three_runs(tmp_path, photos)
+    compare(folders, ask=Models(a=FakeModel(0.9, 1), b=FakeModel(0.5, 2), c=FakeModel(0.5, 3)))
+    arguments = [*map(str, folders), "--out", str(tmp_path / "table"), "--bootstrap", "100"]
+    result = CliRunner().invoke(compare_command, arguments)
+    assert result.exit_code == 0, result.output
+    assert "a beats b" in result.stdout
+    assert (tmp_path / "table.md").read_text() == result.stdout.removesuffix("\n")
+    stored = read_json(tmp_path / "table.json")
+    assert len(stored["pairs"]) == 3
+    assert np.isfinite([row["accuracy"] for row in stored["runs"]]).all()

@@ -1,0 +1,240 @@
+"""Scoring a run: what may be scored, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from fake_runs import FakeModel, fake_run, paint_photos
+from sklearn.metrics import f1_score
+
+from allmasked.cli import main
+from allmasked.config import Recipe
+from allmasked.dataset import write_split
+from allmasked.errors import ConfigError, DataError, RunError
+from allmasked.evaluate import evaluate, key, part_answers, smallest_face_px, trained_on
+from allmasked.runs import Run, read_json
+from allmasked.types import Face, Photo, Split
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def photos(root: Path) -> list[Photo]:
+    return paint_photos(root, {"train": 6, "validation": 20, "test": 20})
+
+
+@pytest.fixture
+def run(tmp_path: Path, root: Path, photos: list[Photo]) -> Run:
+    return fake_run(tmp_path / "run", root, photos)
+
+
+def test_scores_are_scikit_learns_and_everything_is_written(run: Run) -> None:
+    model = FakeModel(0.8)
+    found = evaluate(run.folder, bootstrap=200, ask=model)
+    assert found.names == ["validation", "test"]
+    assert not found.failed
+    answers = part_answers(run, "test", ask=model)
+    entry = read_json(run.scores)["parts"]["test"]
+    assert entry["photos"] == 60
+    assert entry["groups"] == 30
+    assert entry["accuracy"] == pytest.approx((answers.labels == answers.predicted).mean())
+    assert entry["averages"]["macro"]["f1"] == pytest.approx(
+        f1_score(answers.labels, answers.predicted, average="macro")
+    )
+    assert sum(map(sum, entry["confusion"])) == 60
+    assert [row["photos"] for row in entry["by_people"]] == [21, 21, 18]
+    assert {path.name for path in run.plots.iterdir()} >= {
+        f"{kind}-test.png" for kind in ("confusion", "reliability", "classes", "by-face-height", "by-people")
+    }
+    text = run.scores_markdown.read_text()
+    assert f"{entry['accuracy']:.4f}" in text
+    assert "macro" in text
+    assert set(model.asked) == {photo.path for photo in answers.photos} | {
+        photo.path for photo in part_answers(run, "validation", ask=model).photos
+    }, "only held-out photos are looked at"
+    assert len(model.asked) == 120, "every photo is inferred once"
+
+
+def test_test_part_is_scored_once(run: Run) -> None:
+    first = evaluate(run.folder, bootstrap=100, plots=False, ask=FakeModel(0.8)).scores["parts"]["test"]
+    other = FakeModel(0.1)
+    again = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=other)
+    assert again.scores["parts"]["test"] == first
+    assert not other.asked
+    assert "stored result" in again.notes[0]
+    more = evaluate(run.folder, ["test"], bootstrap=300, plots=False, ask=other)
+    assert not other.asked
+    assert more.scores["parts"]["test"]["scored_at"] == first["scored_at"]
+    assert more.scores["parts"]["test"]["accuracy"] == first["accuracy"]
+
+
+def test_another_model_is_scored_anew_and_the_earlier_score_is_remembered(run: Run) -> None:
+    first = evaluate(run.folder, bootstrap=100, plots=False, ask=FakeModel(0.9)).scores["parts"]["test"]
+    run.model.write_bytes(b"another model")
+    other = FakeModel(0.5, seed=1)
+    found = evaluate(run.folder, bootstrap=100, plots=False, ask=other).scores
+    assert len(other.asked) == 120
+    assert found["parts"]["test"]["accuracy"] != first["accuracy"]
+    assert [row["accuracy"] for row in found["earlier"]] == [first["accuracy"]]
+    assert "earlier model" in run.scores_markdown.read_text()
+
+
+def test_train_only_by_name(run: Run) -> None:
+    model = FakeModel(1.0)
+    evaluate(run.folder, bootstrap=100, plots=False, ask=model)
+    assert not [name for name in model.asked if "train" in name]
+    found = evaluate(run.folder, ["train"], bootstrap=100, plots=False, ask=model)
+    assert found.scores["parts"]["train"]["photos"] == 18
+    assert "trained on" in found.scores["parts"]["train"]["notes"][0]
+
+
+@pytest.mark.parametrize("how", ["same bytes", "same group", "same group by the other split"])
+def test_photos_that_were_trained_on_are_refused(
+    how: str, tmp_path: Path, root: Path, run: Run, photos: list[Photo]
+) -> None:
+    trained = next(photo for photo in photos if photo.part == "train")
+    fresh = [photo for photo in photos if photo.part == "test"]
+    if how == "same bytes":
+        others = [dataclasses.replace(trained, part="test"), *fresh]
+    elif how == "same group":
+        alike = fresh[0]
+        relabelled = [dataclasses.replace(p, group=trained.group) if p is alike else p for p in photos]
+        run = fake_run(tmp_path / "leaky", root, relabelled)
+        others = fresh
+    else:
+        others = [dataclasses.replace(trained, group=7), dataclasses.replace(fresh[0], group=7), *fresh[1:]]
+    split = tmp_path / "other.json"
+    write_split(Split(root=root, photos=tuple(others), seed=0), split)
+    model = FakeModel(1.0)
+    with pytest.raises(RunError, match=r"[12] of the \d+ photos .* were trained on") as error:
+        evaluate(run.folder, photos=split, bootstrap=100, plots=False, ask=model)
+    assert others[0].path in str(error.value)
+    assert not model.asked
+    found = evaluate(run.folder, ["train"], photos=split, bootstrap=100, plots=False, ask=model)
+    assert found.scores["parts"]["photos-other"]["photos"] == len(others)
+    assert "trained on" in " ".join(found.scores["parts"]["photos-other"]["notes"])
+
+
+def test_a_leaking_split_of_its_own_is_refused(tmp_path: Path, root: Path, photos: list[Photo]) -> None:
+    trained = next(photo for photo in photos if photo.part == "train")
+    leaky = [dataclasses.replace(p, group=trained.group) if p.path == "all/test-000.png" else p for p in photos]
+    run = fake_run(tmp_path / "run", root, leaky)
+    with pytest.raises(RunError, match=r"1 of the 60 photos.*'test'.*all/test-000\.png"):
+        evaluate(run.folder, ["test"], plots=False, ask=FakeModel(1.0))
+
+
+def test_foreign_photos_are_scored(tmp_path: Path, run: Run) -> None:
+    foreign = tmp_path / "elsewhere"
+    paint_photos(foreign, {"test": 4})
+    for path in foreign.rglob("*.png"):
+        path.write_bytes(path.read_bytes() + b"other bytes")
+    found = evaluate(run.folder, photos=foreign, bootstrap=100, plots=False, ask=FakeModel(0.7))
+    assert found.names == ["photos-elsewhere"]
+    assert found.scores["parts"]["photos-elsewhere"]["photos"] == 12
+    with pytest.raises(ConfigError, match="--on"):
+        evaluate(run.folder, ["test"], photos=foreign, plots=False, ask=FakeModel(0.7))
+
+
+def test_temperature_comes_from_validation(run: Run) -> None:
+    """80 % right at a confidence of 0.99: the scaled confidence must come down to about 0.8."""
+    scores = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=FakeModel(0.8, confidence=0.99)).scores
+    assert scores["temperature"]["photos"] == 60
+    assert scores["temperature"]["value"] > 1.5
+    calibration = scores["parts"]["test"]["calibration"]
+    assert calibration["scaled"]["ece"] < calibration["ece"]
+
+
+def test_a_missing_and_a_changed_photo_fail_alone(run: Run, root: Path) -> None:
+    (root / "all" / "test-000.png").unlink()
+    (root / "none" / "test-001.png").write_bytes(b"not what it was")
+    model = FakeModel(0.8)
+    found = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=model)
+    assert [(p.path, p.error.split()[0]) for p in found.failed] == [
+        ("all/test-000.png", "no"),
+        ("none/test-001.png", "has"),
+    ]
+    assert found.scores["parts"]["test"]["photos"] == 58
+    assert found.scores["parts"]["test"]["failed"] == 2
+    asked = len(model.asked)
+    again = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=model)
+    assert len(again.failed) == 2, "an incomplete result is tried again"
+    assert len(model.asked) == asked + 1, "but only for what is missing"
+
+
+def test_data_that_moved(run: Run, root: Path, tmp_path: Path) -> None:
+    moved = root.rename(tmp_path / "moved")
+    with pytest.raises((RunError, DataError), match=r"--data|data"):
+        evaluate(run.folder, ["test"], plots=False, ask=FakeModel(0.8))
+    assert evaluate(run.folder, ["test"], data=moved, bootstrap=100, plots=False, ask=FakeModel(0.8)).scores["parts"][
+        "test"
+    ]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"model_sha256": 1}'])
+def test_broken_files_are_not_believed(run: Run, text: str) -> None:
+    model = FakeModel(0.8)
+    run.predictions.mkdir()
+    (run.predictions / "test.json").write_text(text)
+    evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=model)
+    assert len([name for name in model.asked if "test" in name]) == 60
+    run.scores.write_text(text)
+    with pytest.raises(RunError, match=r"scores\.json"):
+        evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=model)
+
+
+def test_unfinished_run_and_unknown_or_empty_part(run: Run, root: Path, tmp_path: Path, photos: list[Photo]) -> None:
+    with pytest.raises(ConfigError, match="left_out"):
+        evaluate(run.folder, ["left_out"], plots=False, ask=FakeModel(1))
+    empty = fake_run(tmp_path / "empty", root, [photo for photo in photos if photo.part != "test"])
+    with pytest.raises(DataError, match="'test'"):
+        evaluate(empty.folder, plots=False, ask=FakeModel(1))
+    run.model.unlink()
+    with pytest.raises(RunError, match="not finished"):
+        evaluate(run.folder, plots=False, ask=FakeModel(1))
+
+
+def test_smallest_face_in_px_of_the_input() -> None:
+    faces = (Face("masked", 0, 0, 50, 100), Face("unmasked", 0, 0, 20, 40))
+    photo = Photo("a.jpg", "some", width=800, height=600, faces=faces)
+    assert smallest_face_px(photo, Recipe(size=(416, 320))) == pytest.approx(40 * 416 / 800)
+    assert smallest_face_px(photo, Recipe(size=(256, 256), fit="squash")) == pytest.approx(40 * 256 / 600)
+    assert smallest_face_px(dataclasses.replace(photo, faces=None), Recipe()) != smallest_face_px(photo, Recipe())
+
+
+def test_trained_on_ignores_unknown_groups() -> None:
+    split = Split(Path(), (Photo("a", "all", part="train"), Photo("b", "all", part="test")), 0)
+    assert trained_on(split, split.photos) == [split.photos[0]]
+    assert key(split.photos[0]) == "a"
+
+
+def test_command_prints_markdown_and_one_line_errors(
+    run: Run, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from allmasked.cli.scoring import evaluate_command
+
+    evaluate(
+        run.folder, bootstrap=100, plots=False, ask=FakeModel(0.8)
+    )  # from here on the kept answers serve, no model is opened
+    result = CliRunner().invoke(evaluate_command, [str(run.folder), "--on", "test", "--bootstrap", "100"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("# Scores of run")
+    assert "## validation" not in result.stdout
+    assert "stored result" in result.stderr
+    (tmp_path / "scores.md").write_text(result.stdout)
+    monkeypatch.setattr("sys.argv", ["allmasked", "evaluate", str(run.folder), "--photos", str(root)])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    captured = capsys.readouterr()
+    assert exit_.value.code == 2
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert "18 of the 138 photos" in captured.err
+    assert captured.err.count("\n") == 1
+    assert json.loads(run.scores.read_text())["parts"].keys() == {"validation", "test"}
