@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import math
 import os
 import threading
 import warnings
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -217,6 +220,44 @@ def fit_to(image: Image.Image, size: Size, fit: Fit) -> NDArray[np.uint8]:
 def read(source: str | Path | bytes, size: Size, fit: Fit, *, name: str = "") -> NDArray[np.uint8]:
     """Decode and fit in one go: (height, width, 3) uint8 RGB. Raises :class:`PhotoError`."""
     return fit_to(decode(source, name=name, fit_within=size), size, fit)
+
+
+def read_batches(
+    photos: Iterable[tuple[str, str | Path]], size: Size, fit: Fit, *, batch_size: int = 32, threads: int | None = None
+) -> Iterator[list[tuple[str, NDArray[np.uint8] | PhotoError]]]:
+    """Read any number of photos in threads, in input order and constant memory.
+
+    Args:
+        photos: (name, path) pairs; consumed as needed, about two batches ahead.
+        size: width and height px to fit each photo to.
+        fit: see :func:`fit_to`.
+        batch_size: photos a batch; the last may be smaller.
+        threads: one a processor by default.
+
+    Yields:
+        For each photo its name and (height, width, 3) uint8 RGB, or the error where it can't be read.
+    """
+
+    def attempt(name: str, path: str | Path) -> NDArray[np.uint8] | PhotoError:
+        try:
+            return read(path, size, fit, name=name)
+        except PhotoError as error:
+            return error
+
+    threads = threads or os.cpu_count() or 1
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    try:
+        coming = iter(photos)
+        waiting: deque[tuple[str, Future[NDArray[np.uint8] | PhotoError]]] = deque()
+        while True:
+            for name, path in itertools.islice(coming, 2 * batch_size + threads - len(waiting)):
+                waiting.append((name, pool.submit(attempt, name, path)))
+            if not waiting:
+                return
+            batch = [waiting.popleft() for _ in range(min(batch_size, len(waiting)))]
+            yield [(name, future.result()) for name, future in batch]
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def thumbnail(image: Image.Image, size: Size) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -26,6 +27,7 @@ def bar(*, transient: bool = True) -> Progress:
         console=stderr,
         transient=transient,
         disable=not stderr.is_terminal,
+        redirect_stdout=sys.stdout.isatty(),  # otherwise what is printed meanwhile would go to stderr, not to the file
     )
 
 

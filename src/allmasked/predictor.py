@@ -1,0 +1,158 @@
+"""Answers: photos in, predictions out, in input order and constant memory.
+
+Keras is imported by :func:`_open_run` only, the one door to it; everything else here works without it.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from allmasked import pixels as px
+from allmasked.config import TrainConfig
+from allmasked.errors import RunError
+from allmasked.runs import Run
+from allmasked.types import CLASSES, Prediction, Predictor, Size
+
+if TYPE_CHECKING:
+    import keras
+
+
+def open_predictor(model: str | Path) -> Predictor:
+    """What answers, from where it lies: a run folder made by ``allmasked train``.
+
+    Raises:
+        RunError: no such folder, not a run folder, its training is not finished, or its model can't be loaded.
+        MissingExtraError: Keras is not installed.
+    """
+    path = Path(model)
+    if path.is_file():
+        raise RunError(f"{path}: is a file; give the run folder that 'allmasked train --out' made")
+    if not path.exists():
+        raise RunError(f"{path}: no such run folder; make one with 'allmasked train'")
+    return _open_run(Run(path).require_finished())
+
+
+@dataclass
+class KerasPredictor:
+    """A Keras model that answers (:class:`allmasked.types.Predictor`).
+
+    ``model`` takes (N, height, width, 3) float32 RGB 0-255 and gives (N, 3) probabilities.
+    """
+
+    name: str
+    size: Size
+    fit: Literal["letterbox", "squash"]
+    model: keras.Model
+
+    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities (N, 3) float32 for pixels (N, H, W, 3) uint8 RGB.
+
+        Batches are filled up to a power of two, so that the network is compiled for few shapes.
+        """
+        count = len(pixels)
+        if count == 0:
+            return np.zeros((0, len(CLASSES)), np.float32)
+        batch = np.zeros((1 << (count - 1).bit_length(), *pixels.shape[1:]), np.float32)
+        batch[:count] = pixels
+        return np.asarray(self.model.predict_on_batch(batch), np.float32)[:count]
+
+
+def _open_run(run: Run) -> KerasPredictor:
+    import keras
+
+    from allmasked import model as models
+
+    config = TrainConfig.read(run.config)
+    model = models.load(run.model)
+    width, height = config.recipe.size
+    if tuple(model.input_shape[1:]) != (height, width, 3) or model.output_shape[-1] != len(CLASSES):
+        raise RunError(f"{run.folder}: model.keras and config.json do not fit each other; train again")
+    model.jit_compile = keras.backend.backend() == "jax"  # on CPUs XLA makes TensorFlow ten times slower
+    fit: Literal["letterbox", "squash"] = "squash" if config.recipe.fit == "squash" else "letterbox"
+    return KerasPredictor(run.name, config.recipe.size, fit, model)
+
+
+def predict_paths(
+    predictor: Predictor,
+    photos: Iterable[tuple[str, str | Path]],
+    *,
+    batch_size: int = 32,
+    threads: int | None = None,
+) -> Iterator[Prediction]:
+    """Answer for any number of photos, in input order; a photo that can't be read gets a Prediction with its error.
+
+    Args:
+        predictor: see :func:`open_predictor`.
+        photos: (name, path) pairs; consumed as needed.
+        batch_size: photos a step of the network; probabilities don't depend on it (up to rounding, about 1e-6).
+        threads: threads that decode meanwhile; by default one a processor.
+    """
+    batches = px.read_batches(photos, predictor.size, predictor.fit, batch_size=batch_size, threads=threads)
+    for batch in batches:
+        good = [array for _, array in batch if not isinstance(array, Exception)]
+        rows = iter(predictor.predict(np.stack(good)) if good else np.zeros((0, len(CLASSES)), np.float32))
+        for name, array in batch:
+            if isinstance(array, Exception):
+                yield Prediction(name, None, None, array.reason)
+            else:
+                row = next(rows)
+                p_all, p_none, p_some = (float(value) for value in row)
+                yield Prediction(name, CLASSES[int(row.argmax())], (p_all, p_none, p_some))
+
+
+def find_photos(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """(name, path) of every photo that ``paths`` stand for; both are the path as found, relative if given so.
+
+    A file stands for itself, whatever its name. A folder stands for the photos in it and in the folders below (by
+    suffix, see :data:`allmasked.pixels.SUFFIXES`; hidden ones left out), in sorted order. A pattern (``*``, ``?``,
+    ``[...]``, ``**``) that is no file's name stands for the photos and folders that it matches. What doesn't exist
+    stands for itself too: reading it gives the error.
+    """
+    for path in paths:
+        if os.path.isdir(path):  # noqa: PTH112  (a pathlib.Path would rewrite the name)
+            yield from _photos_below(path, frozenset())
+        elif glob.has_magic(path) and not os.path.lexists(path):
+            yield from _photos_matching(path)
+        else:
+            yield path, path
+
+
+def _photos_matching(pattern: str) -> Iterator[tuple[str, str]]:
+    everything_below = "**" in Path(pattern).parts
+    for path in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
+        if os.path.isdir(path):  # noqa: PTH112
+            if not everything_below:  # otherwise what is in it was matched as well
+                yield from _photos_below(path, frozenset())
+        elif _is_photo_name(path):
+            yield path, path
+
+
+def _photos_below(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, str]]:
+    try:
+        status = os.stat(folder)  # noqa: PTH116
+        here = (status.st_dev, status.st_ino)
+        if here in above:  # a link back to a folder above
+            return
+        with os.scandir(folder) as entries:
+            found = sorted((entry.name, os.path.isdir(entry)) for entry in entries if not entry.name.startswith("."))  # noqa: PTH112
+    except OSError:
+        yield folder, folder  # reading it gives the error
+        return
+    for name, is_folder in found:
+        path = os.path.join(folder, name)  # noqa: PTH118
+        if is_folder:
+            yield from _photos_below(path, above | {here})
+        elif _is_photo_name(name):
+            yield path, path
+
+
+def _is_photo_name(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in px.SUFFIXES  # noqa: PTH122
