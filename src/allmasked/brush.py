@@ -82,28 +82,21 @@ def polygon(points: ArrayLike, closed: bool = True) -> Any:
     """A path of straight lines through points (N, 2)."""
     path = skia().Path()
     rows = np.asarray(points, float)
-    path.moveTo(*map(float, rows[0]))
-    for x, y in rows[1:]:
-        path.lineTo(float(x), float(y))
-    if closed:
-        path.close()
+    path.addPoly([skia().Point(x, y) for x, y in rows.tolist()], closed)
     return path
 
 
 def smooth(points: ArrayLike, closed: bool = False, tension: float = 1.0) -> Any:
     """A path through points (N, 2) without corners (Catmull-Rom spline, E. Catmull and R. Rom 1974)."""
     rows = np.asarray(points, float)
-    count = len(rows)
+    padded = np.vstack([rows[-1:], rows, rows[:2]] if closed else [rows[:1], rows, rows[-1:]])
+    slopes = (padded[2:] - padded[:-2]) * (tension / 6)
+    ends = padded[2 : len(slopes) + 1]
+    first, second = padded[1:-2] + slopes[:-1], ends - slopes[1:]
     path = skia().Path()
-    path.moveTo(*map(float, rows[0]))
-    for index in range(count if closed else count - 1):
-        if closed:
-            before, start, end, after = (rows[(index + k) % count] for k in (-1, 0, 1, 2))
-        else:
-            before, start = rows[max(index - 1, 0)], rows[index]
-            end, after = rows[index + 1], rows[min(index + 2, count - 1)]
-        first, second = start + (end - before) * tension / 6, end - (after - start) * tension / 6
-        path.cubicTo(*map(float, (*first, *second, *end)))
+    path.moveTo(*rows[0].tolist())
+    for curve in np.hstack([first, second, ends]).tolist():
+        path.cubicTo(*curve)
     if closed:
         path.close()
     return path
@@ -223,11 +216,13 @@ class Brush:
 
 
 class Sheet(Brush):
-    """An empty transparent layer of ``width`` x ``height`` px."""
+    """An empty transparent layer of ``width`` x ``height`` px; ``detail`` below 1 keeps fewer pixels than that."""
 
-    def __init__(self, width: int, height: int) -> None:
-        self.surface = skia().Surface(width, height)
+    def __init__(self, width: int, height: int, detail: float = 1.0) -> None:
+        self.width, self.height, self.detail = width, height, detail
+        self.surface = skia().Surface(round(width * detail), round(height * detail))
         super().__init__(self.surface.getCanvas())
+        self.canvas.scale(detail, detail)
 
     def rgba(self) -> NDArray[np.uint8]:
         """The pixels (H, W, 4), colours not multiplied by alpha."""
@@ -235,12 +230,14 @@ class Sheet(Brush):
         pixels: NDArray[np.uint8] = self.surface.makeImageSnapshot().toarray(colorType=library.kRGBA_8888_ColorType)
         return pixels
 
-    def stamp(self, other: Sheet, blur_px: float = 0.0, alpha: float = 1.0) -> None:
-        """Lay another sheet of the same size over this one, out of focus by ``blur_px`` (sigma)."""
+    def stamp(self, other: Sheet, blur_px: float = 0.0) -> None:
+        """Lay another sheet of the same width and height over this one, out of focus by ``blur_px`` (sigma)."""
         library = skia()
-        paint = library.Paint()
-        paint.setAlphaf(alpha)
-        if blur_px > 0.05:
-            tile = library.TileMode.kClamp
-            paint.setImageFilter(library.ImageFilters.Blur(blur_px, blur_px, tile))
-        self.canvas.drawImage(other.surface.makeImageSnapshot(), 0, 0, library.SamplingOptions(), paint)
+        image = other.surface.makeImageSnapshot()
+        if blur_px > 0.05:  # blurred at the other's own resolution, then enlarged
+            soft, paint, sigma = library.Surface(image.width(), image.height()), library.Paint(), blur_px * other.detail
+            paint.setImageFilter(library.ImageFilters.Blur(sigma, sigma, library.TileMode.kClamp))
+            soft.getCanvas().drawImage(image, 0, 0, library.SamplingOptions(), paint)
+            image = soft.makeImageSnapshot()
+        target = library.Rect.MakeWH(self.width, self.height)
+        self.canvas.drawImageRect(image, target, library.SamplingOptions(library.FilterMode.kLinear))

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from allmasked.brush import (
     WHITE,
@@ -99,11 +99,17 @@ class FaceGeometry:
         return float(np.clip(2 * share - 1, -1, 1))
 
     @cached_property
-    def _middle(self) -> tuple[Vector, Vector]:
-        """Cubics through eyes, nose, mouth and chin: coefficients of x and of y over v."""
-        knots = [0.0, NOSE_V, MOUTH_V, 1.0]
+    def _middle(self) -> Callable[[Vector], Vector]:
+        """The cubic in v through eyes, nose, mouth and chin."""
         points = np.array([self.eyes, self.nose, self.mouth, self.chin], float)
-        return np.polyfit(knots, points[:, 0], 3), np.polyfit(knots, points[:, 1], 3)
+        cube, square, slope, start = np.polyfit([0.0, NOSE_V, MOUTH_V, 1.0], points, 3)
+
+        def curve(v: Vector) -> Vector:
+            line = v[..., None]
+            points: Vector = ((cube * line + square) * line + slope) * line + start
+            return points
+
+        return curve
 
     @cached_property
     def _sides(self) -> dict[int, tuple[Vector, Vector]]:
@@ -117,30 +123,38 @@ class FaceGeometry:
             sides[side] = (v + np.arange(len(v)) * 1e-9, self.jaw[part])
         return sides
 
-    def middle(self, v: float) -> Vector:
-        """The point of the face's middle line at ``v``; beyond the chin straight on down the neck."""
-        inside = float(np.clip(v, 0.0, 1.0))
-        point = np.array([np.polyval(line, inside) for line in self._middle])
-        return point + self.down * (v - inside) * self.height
+    def middle(self, v: ArrayLike) -> Vector:
+        """Points (..., 2) of the face's middle line at heights ``v`` (...); beyond the chin straight on down the neck."""
+        v = np.asarray(v, float)
+        inside = np.minimum(np.maximum(v, 0.0), 1.0)
+        points: Vector = self._middle(inside) + (v - inside)[..., None] * self.down * self.height
+        return points
 
-    def edge(self, side: int, v: float) -> Vector:
-        """The point of the face's outline at ``v``, ``side`` -1 left or 1 right."""
+    def edge(self, side: int, v: ArrayLike) -> Vector:
+        """Points (..., 2) of the face's outline at heights ``v`` (...), ``side`` -1 left or 1 right."""
         heights, points = self._sides[side]
-        return np.array([np.interp(v, heights, points[:, axis]) for axis in (0, 1)])
+        return np.stack([np.interp(v, heights, points[:, axis]) for axis in (0, 1)], axis=-1)
 
-    def at(self, u: float, v: float) -> Vector:
-        """The point (u, v) of the face, rounded like a barrel: steps of u shrink towards the edges."""
-        level = float(np.clip(v, 0.12, 0.62))
-        side = 1 if u >= 0 else -1
-        reach = (self.edge(side, level) - self.middle(level)) @ self.across
-        reach *= 1 - 0.4 * max(0.0, min(v, 1.1) - 0.62)
-        turn = math.sin(min(abs(u), 1.15) * 1.4) / math.sin(1.4)
-        rise = -(v - 0.3) * 0.3 * u * u * self.height
-        return self.middle(v) + self.across * reach * turn + self.down * rise
+    def at(self, u: ArrayLike, v: ArrayLike) -> Vector:
+        """The points (..., 2) at (u, v) of the face, rounded like a barrel: steps of u shrink towards the edges."""
+        u, v = np.broadcast_arrays(np.asarray(u, float), np.asarray(v, float))
+        level = np.minimum(np.maximum(v, 0.12), 0.62)
+        middle = self.middle(level)
+        edge = np.where((u >= 0)[..., None], self.edge(1, level), self.edge(-1, level))
+        taper = 1 - 0.4 * np.maximum(0.0, np.minimum(v, 1.1) - 0.62)
+        turn = np.sin(np.minimum(np.abs(u), 1.15) * 1.4) / math.sin(1.4)
+        reach = ((edge - middle) @ self.across * taper * turn)[..., None]
+        rise = (-(v - 0.3) * 0.3 * u * u * self.height)[..., None]
+        points: Vector = self.middle(v) + self.across * reach + self.down * rise
+        return points
 
     def row(self, v: float, start: float = -1.0, end: float = 1.0, count: int = 15) -> Vector:
         """Points (count, 2) along one height of the face."""
-        return np.array([self.at(u, v) for u in np.linspace(start, end, count)])
+        return self.at(np.linspace(start, end, count), v)
+
+    def column(self, u: float, start: float = -0.05, end: float = 1.3, count: int = 9) -> Vector:
+        """Points (count, 2) from the brow down to below the chin."""
+        return self.at(u, np.linspace(start, end, count))
 
 
 @dataclass(frozen=True)
@@ -155,21 +169,22 @@ class MaskStyle:
     seed: int = 0
 
 
-SURGICAL: tuple[tuple[Colour, float], ...] = (
-    ((143, 192, 224), 5.0),
-    ((172, 210, 232), 2.0),
-    ((236, 239, 241), 3.0),
-    ((46, 48, 54), 2.0),
-    ((150, 204, 190), 1.5),
-    ((240, 188, 204), 1.2),
-    ((196, 182, 222), 0.6),
-)
-FFP2: tuple[tuple[Colour, float], ...] = (
-    ((240, 240, 238), 6.0),
-    ((52, 54, 58), 1.5),
-    ((206, 216, 224), 1.0),
-    ((236, 205, 208), 0.6),
-)
+# fabrics and how often one sees them
+SURGICAL: dict[Colour, float] = {
+    (143, 192, 224): 5.0,
+    (172, 210, 232): 2.0,
+    (236, 239, 241): 3.0,
+    (46, 48, 54): 2.0,
+    (150, 204, 190): 1.5,
+    (240, 188, 204): 1.2,
+    (196, 182, 222): 0.6,
+}
+FFP2: dict[Colour, float] = {
+    (240, 240, 238): 6.0,
+    (52, 54, 58): 1.5,
+    (206, 216, 224): 1.0,
+    (236, 205, 208): 0.6,
+}
 CLOTH: tuple[Colour, ...] = (
     (36, 38, 44),
     (230, 226, 216),
@@ -191,10 +206,10 @@ def sample_style(rng: np.random.Generator) -> MaskStyle:
     kind: Kind = pick(rng, ["surgical", "cloth", "ffp2", "sport"], [0.42, 0.3, 0.18, 0.1])
     seed = int(rng.integers(2**31))
     if kind == "surgical":
-        fabric = jitter(rng, pick(rng, [c for c, _ in SURGICAL], [w for _, w in SURGICAL]), 6)
+        fabric = jitter(rng, pick(rng, list(SURGICAL), list(SURGICAL.values())), 6)
         return MaskStyle(kind, (fabric,), loops=lighter(fabric, 0.6) if sum(fabric) > 300 else fabric, seed=seed)
     if kind == "ffp2":
-        fabric = jitter(rng, pick(rng, [c for c, _ in FFP2], [w for _, w in FFP2]), 4)
+        fabric = jitter(rng, pick(rng, list(FFP2), list(FFP2.values())), 4)
         return MaskStyle(kind, (fabric,), valve=bool(rng.random() < 0.3), loops=pick(rng, [fabric, WHITE]), seed=seed)
     fabric, *others = (jitter(rng, CLOTH[i], 8) for i in rng.permutation(len(CLOTH))[:3])
     if kind == "sport":
@@ -264,7 +279,6 @@ def paint_mask(brush: Brush, face: FaceGeometry, style: MaskStyle, place: Place,
     size = face.height
     fabric = style.colours[0]
     dark = sum(fabric) < 240
-    fall = np.array([-light.x, -light.y]) * size
 
     brush.fill(smooth(points + face.down * size * 0.035, True, 0.8), (40, 20, 15), 0.35, soft=size * 0.04)
     _loops(brush, face, style, points)
@@ -276,7 +290,6 @@ def paint_mask(brush: Brush, face: FaceGeometry, style: MaskStyle, place: Place,
     if style.valve:
         _valve(brush, face, style, place)
     brush.line(body, darker(fabric, 0.45) if not dark else lighter(fabric, 0.12), size * 0.012, 0.6)
-    del fall
 
 
 def _shade(brush: Brush, face: FaceGeometry, points: Vector, body: Any, light: Light, dark: bool) -> None:
@@ -291,17 +304,16 @@ def _shade(brush: Brush, face: FaceGeometry, points: Vector, body: Any, light: L
         centre - fall * 0.85,
         [(0, WHITE, 0.16 * strength), (0.42, WHITE, 0.0), (0.5, shade, 0.0), (1, shade, 0.5 * strength)],
     )
-    low = [face.middle(0.55), face.middle(1.15)]
-    brush.linear(body, *low, [(0, shade, 0.0), (0.5, shade, 0.04), (1, shade, 0.42 * strength)])
-    ridge = np.array([face.middle(v) for v in np.linspace(-0.02, 0.4, 6)])
+    brush.linear(body, face.middle(0.55), face.middle(1.15), [(0, shade, 0.0), (0.5, shade, 0.04), (1, shade, 0.42 * strength)])
+    ridge = face.middle(np.linspace(-0.02, 0.4, 6))
     side = -np.sign(light.x or 1.0) * face.across
     brush.line(smooth(ridge + side * size * 0.12), shade, size * 0.12, 0.32 * strength, soft=size * 0.045)
     brush.line(
         smooth(ridge - side * size * 0.02), WHITE, size * 0.07, (0.22 if dark else 0.5) * strength, soft=size * 0.03
     )
-    tip = face.at(0, NOSE_V)
+    x, y = face.at(0, NOSE_V + 0.09)
     brush.fill(
-        oval(*(tip + face.down * size * 0.09), size * 0.16, size * 0.06), shade, 0.3 * strength, soft=size * 0.04
+        oval(x, y, size * 0.16, size * 0.06), shade, 0.3 * strength, soft=size * 0.04
     )
     brush.line(body, shade, size * 0.07, 0.34 * strength, soft=size * 0.035)
 
@@ -362,7 +374,7 @@ def _surgical(brush: Brush, face: FaceGeometry, style: MaskStyle, place: Place, 
 
 def _seam(brush: Brush, face: FaceGeometry, place: Place, dark: bool, alpha: float) -> None:
     lie = LIES[place]
-    line = np.array([face.middle(v) for v in np.linspace(lie.top, lie.bottom, 12)])
+    line = face.middle(np.linspace(lie.top, lie.bottom, 12))
     _crease(brush, line + face.across * face.height * 0.004, face, 0.016, alpha, dark)
 
 
@@ -435,13 +447,13 @@ DETAILS: dict[str, Callable[[Brush, FaceGeometry, MaskStyle, Place, np.random.Ge
 # --- fabrics -------------------------------------------------------------------------------------------------------
 
 
-def _plain(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.Generator) -> None:
+def _plain(*_: Any) -> None:
     """One colour."""
 
 
 def _blob(face: FaceGeometry, u: float, v: float, shape: Vector, size: float) -> Vector:
     """A small shape (N, 2) of half-size 1 laid on the fabric at (u, v)."""
-    return np.array([face.at(u + x * size * 0.8, v + y * size) for x, y in shape])
+    return face.at(u + shape[:, 0] * size * 0.8, v + shape[:, 1] * size)
 
 
 CIRCLE = np.array([(math.cos(a), math.sin(a)) for a in np.linspace(0, 2 * math.pi, 9)[:-1]])
@@ -455,7 +467,7 @@ LEAF = np.array([(0, -1), (0.45, -0.2), (0.3, 0.5), (0, 1), (-0.3, 0.5), (-0.45,
 
 
 def _scattered(
-    brush: Brush, face: FaceGeometry, rng: np.random.Generator, step: float, mark: Callable[[float, float], None]
+    rng: np.random.Generator, step: float, mark: Callable[[float, float], None]
 ) -> None:
     """Call ``mark(u, v)`` on a staggered grid over the fabric."""
     shift = rng.uniform(0, step)
@@ -470,7 +482,7 @@ def _dots(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.Gen
     def mark(u: float, v: float) -> None:
         brush.fill(smooth(_blob(face, u, v, CIRCLE, size), True), style.colours[1])
 
-    _scattered(brush, face, rng, size * rng.uniform(3.2, 4.4), mark)
+    _scattered(rng, size * rng.uniform(3.2, 4.4), mark)
 
 
 def _shapes(shape: Vector, curved: bool) -> Callable[[Brush, FaceGeometry, MaskStyle, np.random.Generator], None]:
@@ -483,7 +495,7 @@ def _shapes(shape: Vector, curved: bool) -> Callable[[Brush, FaceGeometry, MaskS
             points = _blob(face, u, v, shape @ rotation.T, size)
             brush.fill(smooth(points, True) if curved else polygon(points), style.colours[1 + int(rng.random() < 0.4)])
 
-        _scattered(brush, face, rng, size * 2.7, mark)
+        _scattered(rng, size * 2.7, mark)
 
     return paint
 
@@ -498,7 +510,7 @@ def _flowers(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.
             brush.fill(smooth(petal, True), style.colours[1])
         brush.fill(smooth(_blob(face, u, v, CIRCLE, size * 0.42), True), style.colours[2])
 
-    _scattered(brush, face, rng, size * 3.6, mark)
+    _scattered(rng, size * 3.6, mark)
 
 
 def _stripes(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.Generator) -> None:
@@ -508,7 +520,7 @@ def _stripes(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.
             brush.line(smooth(face.row(v, -1.1, 1.1)), style.colours[1], face.height * step * 0.45)
     else:
         for u in np.arange(-1.1, 1.15, step * 1.2):
-            line = np.array([face.at(u, v) for v in np.linspace(-0.05, 1.3, 9)])
+            line = face.column(u)
             brush.line(smooth(line), style.colours[1], face.height * step * 0.42)
 
 
@@ -517,7 +529,7 @@ def _checks(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.G
     for v in np.arange(-0.05, 1.35, step):
         brush.line(smooth(face.row(v, -1.1, 1.1)), style.colours[1], face.height * step * 0.5, 0.55)
     for u in np.arange(-1.1, 1.15, step * 1.2):
-        line = smooth(np.array([face.at(u, v) for v in np.linspace(-0.05, 1.3, 9)]))
+        line = smooth(face.column(u))
         brush.line(line, style.colours[1], face.height * step * 0.48, 0.55)
 
 

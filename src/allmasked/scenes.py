@@ -145,9 +145,10 @@ def draw_scene(
     boxes = [face_box(person, place.x, place.y, place.scale) for person, place in zip(persons, placed)]
 
     photo = Sheet(width, height)
-    behind = Sheet(width, height)
+    blur = float(pick(rng, [0.6, rng.uniform(1, 3), rng.uniform(3, 7)]))
+    behind = Sheet(width, height, detail=1.0 if blur < 1.2 else 0.5)
     paint_backdrop(behind, rng, kind, width, height)
-    photo.stamp(behind, blur_px=float(pick(rng, [0.6, rng.uniform(1, 3), rng.uniform(3, 7)])))
+    photo.stamp(behind, blur)
     for person, place in reversed(list(zip(persons, placed))):
         paint_person(photo, person, place.x, place.y, place.scale, light)
     _things_in_front(photo, rng, boxes)
@@ -165,44 +166,43 @@ def _left(item: tuple[Person, tuple[float, float, float, float]]) -> float:
 
 def _things_in_front(photo: Sheet, rng: np.random.Generator, boxes: list[tuple[float, float, float, float]]) -> None:
     """Up to two things before the people; one that would touch a face is left out."""
-    height, width = photo.surface.height(), photo.surface.width()
     for _ in range(int(pick(rng, [0, 1, 2], [0.45, 0.4, 0.15]))):
-        front = Sheet(width, height)
-        paint_front(front, rng, pick(rng, list(FRONTS)), width, height)
-        blur = float(rng.uniform(0, 5))
+        front = Sheet(photo.width, photo.height, detail=0.5)
+        paint_front(front, rng, pick(rng, list(FRONTS)), photo.width, photo.height)
+        blur = float(rng.uniform(1, 5))
         cover = front.rgba()[..., 3]
-        margin = int(3 * blur) + 3
-        clear = all(
-            not cover[
-                max(0, int(top) - margin) : int(bottom) + margin, max(0, int(left) - margin) : int(right) + margin
-            ].any()
-            for left, top, right, bottom in boxes
-        )
-        if clear:
-            photo.stamp(front, blur_px=blur)
+        margin = 3 * blur + 4
+        spans = [[max(0, int(edge / 2)) for edge in _grown(box, margin)] for box in boxes]
+        if not any(cover[top:bottom, left:right].any() for left, top, right, bottom in spans):
+            photo.stamp(front, blur)
+
+
+def _grown(box: tuple[float, float, float, float], margin: float) -> tuple[float, float, float, float]:
+    return box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin
 
 
 def _camera(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Exposure, contrast, colour cast, vignette, softness, motion and noise, each slight."""
-    from scipy import ndimage
+    """Softness, motion, exposure, contrast, colour cast, vignette and noise, each slight."""
+    import cv2
 
     height, width = pixels.shape[:2]
-    image = pixels.astype(np.float32) / 255
-    warmth = rng.normal(0, 0.06)
-    cast = np.array([1 + warmth, 1 + rng.normal(0, 0.02), 1 - warmth], np.float32)
-    exposure = np.float32(2 ** rng.normal(0, 0.25))
-    image = np.clip(image * cast * exposure, 0, None)
-    image = image / (1 + np.maximum(image - 0.85, 0) * 0.9)  # highlights roll off
-    image = (image - 0.5) * np.float32(rng.uniform(0.82, 1.12)) + 0.5
-    if rng.random() < 0.5:
-        y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-        image *= (1 - np.float32(rng.uniform(0.05, 0.3)) * (x * x + y * y) / 2).astype(np.float32)[..., None]
+    image = np.ascontiguousarray(pixels)
     kind = rng.random()
     if kind < 0.45:
-        image = ndimage.gaussian_filter(image, (s := float(rng.uniform(0.3, 1.4)), s, 0), truncate=3)
+        image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.4)))
     elif kind < 0.52:
-        image = ndimage.uniform_filter1d(image, int(rng.integers(3, 7)), axis=int(rng.integers(2)))
-    noise = rng.uniform(0.002, 0.03)
-    image += rng.standard_normal((height, width, 1), np.float32) * np.float32(noise)
-    image += rng.standard_normal(image.shape, np.float32) * np.float32(noise * 0.4)
-    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+        length = int(rng.integers(3, 7))
+        image = cv2.blur(image, pick(rng, [(length, 1), (1, length)]))
+    warmth, green = rng.normal(0, 0.06), rng.normal(0, 0.02)
+    tones = np.linspace(0, 1, 256)[:, None] * [1 + warmth, 1 + green, 1 - warmth] * 2 ** rng.normal(0, 0.25)
+    tones = tones / (1 + np.maximum(tones - 0.85, 0) * 0.9)  # highlights roll off
+    tones = ((tones - 0.5) * rng.uniform(0.82, 1.12) + 0.5) * 255
+    shaded = cv2.LUT(image, tones.astype(np.float32)[:, None])
+    if rng.random() < 0.5:
+        y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+        shaded *= (1 - rng.uniform(0.05, 0.3) * (x * x + y * y) / 2).astype(np.float32)[..., None]
+    noise = np.float32(rng.uniform(0.5, 7.5))
+    shaded += rng.standard_normal((height, width, 1), np.float32) * noise
+    coarse = rng.standard_normal((height // 2, width // 2, 3), np.float32) * (noise * np.float32(0.6))
+    shaded += cv2.resize(coarse, (width, height))
+    return np.clip(shaded + np.float32(0.5), 0, 255).astype(np.uint8)
