@@ -68,7 +68,7 @@ def subset_window(
 ) -> tuple[tuple[float, float, float, float], int] | None:
     """A window around some of the faces that cuts through none of the others, and the label of those inside.
 
-    Returns None when ten tries find none (faces too close together). Boxes outside are at most a tenth inside.
+    Returns None when ten tries find none (faces too close together). The other faces lie wholly outside.
     """
     width, height = size
     aspect = width / height
@@ -88,7 +88,7 @@ def subset_window(
         )
         share = overlap / np.maximum((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 1e-6)
         inside = share >= 0.95
-        if inside.any() and (share[~inside] <= 0.1).all():
+        if inside.any() and (share[~inside] <= 0).all():
             return (float(x0), float(y0), float(x1), float(y1)), label_of(boxes[inside, 4])
     return None
 

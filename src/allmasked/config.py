@@ -32,7 +32,7 @@ class Recipe:
     batch_size: int = _setting(16, "Photos a step.")
     head_epochs: int = _setting(1, "Epochs in which only the head learns, first of all.")
     head_learning_rate: float = _setting(2e-3, "Learning rate of those epochs.")
-    epochs: int = _setting(8, "Epochs in which the backbone learns too.")
+    epochs: int = _setting(6, "Epochs in which the backbone learns too.")
     learning_rate: float = _setting(3e-4, "Highest learning rate of those epochs.")
     warmup_epochs: float = _setting(0.5, "Epochs over which the rate rises from 0.")
     schedule: str = _setting(
@@ -51,7 +51,9 @@ class Recipe:
         "frozen", "Batch normalisation of the backbone while fine-tuning.", "frozen", "trained"
     )
     frozen_layers: str = _setting(
-        "0", "Backbone layers, from the input on, that never learn: a number, or 'notebook' for the notebooks' count."
+        "early",
+        "Backbone layers, from the input on, that never learn: a number, 'early' (all before stride 8), or 'notebook' "
+        "(the notebooks' count).",
     )
     flip: bool = _setting(True, "Augment: mirror half of the photos.")
     rotate_degrees: float = _setting(8.0, "Augment: turn by up to so many degrees.")
@@ -70,8 +72,8 @@ class Recipe:
             value = getattr(self, setting.name)
             if choices and value not in choices:
                 raise ConfigError(f"recipe: {setting.name} = {value!r}; must be one of {', '.join(choices)}")
-        if self.frozen_layers != "notebook" and not self.frozen_layers.isdecimal():
-            raise ConfigError(f"recipe: frozen_layers = {self.frozen_layers!r}; must be a number or 'notebook'")
+        if self.frozen_layers not in ("early", "notebook") and not self.frozen_layers.isdecimal():
+            raise ConfigError(f"recipe: frozen_layers = {self.frozen_layers!r}; must be a number, 'early' or 'notebook'")
         for name, low, high in (
             ("batch_size", 1, 65536), ("epochs", 0, 100_000), ("head_epochs", 0, 100_000), ("zoom_out", 0.05, 1),
             ("zoom_in", 1, 10), ("shrink", 0.05, 1), ("label_smoothing", 0, 0.99), ("subset_crops", 0, 1),
@@ -106,25 +108,30 @@ def recipe_from(values: Mapping[str, Any], *, origin: str, base: Recipe | None =
     for key, value in values.items():
         if key not in fields:
             raise ConfigError(f"{origin}: {unknown('recipe field', key, fields)}")
-        default = fields[key].default
-        if key == "size":
-            clean[key] = parse_size(value)
-        elif isinstance(default, bool):
-            if not isinstance(value, bool):
-                raise ConfigError(f"{origin}: {key} = {value!r}; must be true or false")
-            clean[key] = value
-        elif isinstance(default, int | float):
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ConfigError(f"{origin}: {key} = {value!r}; must be a number")
-            if isinstance(default, int) and value != int(value):
-                raise ConfigError(f"{origin}: {key} = {value!r}; must be a whole number")
-            clean[key] = type(default)(value)
-        else:
-            clean[key] = str(value)
+        try:
+            clean[key] = _field_value(key, value, fields[key].default)
+        except ConfigError as error:
+            raise ConfigError(f"{origin}: {error}") from None
     try:
         return dataclasses.replace(base or Recipe(), **clean)
     except ConfigError as error:
         raise ConfigError(f"{origin}: {error}") from None
+
+
+def _field_value(key: str, value: Any, default: Any) -> Any:
+    if key == "size":
+        return parse_size(value)
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise ConfigError(f"{key} = {value!r}; must be true or false")
+        return value
+    if isinstance(default, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigError(f"{key} = {value!r}; must be a number")
+        if isinstance(default, int) and value != int(value):
+            raise ConfigError(f"{key} = {value!r}; must be a whole number")
+        return type(default)(value)
+    return str(value)
 
 
 def recipe_names() -> list[str]:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from allmasked import model as models
 from allmasked import pixels as px
 from allmasked.augment import Sample, augment
-from allmasked.backbones import BACKBONES
+from allmasked.backbones import notebook_frozen
 from allmasked.config import Recipe, TrainConfig
 from allmasked.dataset import write_split
 from allmasked.errors import DataError, RunError, require, unknown
@@ -380,18 +380,28 @@ def set_trainable(model: keras.Model, config: TrainConfig, phase: str) -> None:
     from keras import layers
 
     backbone, recipe = model.get_layer("backbone"), config.recipe
+    if recipe.frozen_layers == "notebook":
+        frozen = set(notebook_frozen(config.backbone, backbone))
+    elif recipe.frozen_layers == "early":
+        frozen = early_layers(backbone)
+    else:
+        frozen = {layer.name for layer in backbone.layers[: int(recipe.frozen_layers)]}
     backbone.trainable = True
     for layer in backbone.layers:
-        layer.trainable = phase != "head"
-    if phase == "head":
-        return
-    frozen = BACKBONES[config.backbone].notebook_frozen_layers if recipe.frozen_layers == "notebook" else int(recipe.frozen_layers)
-    for layer in backbone.layers[:frozen]:
-        layer.trainable = False
-    if recipe.batch_statistics == "frozen":
-        for layer in backbone.layers:
-            if isinstance(layer, layers.BatchNormalization):
-                layer.trainable = False
+        statistics_frozen = recipe.batch_statistics == "frozen" and isinstance(layer, layers.BatchNormalization)
+        layer.trainable = phase != "head" and layer.name not in frozen and not statistics_frozen
+
+
+def early_layers(backbone: keras.Model) -> set[str]:
+    """Names of the layers before the first map of stride 8: edges and colours, costly to train, little to gain."""
+    height = backbone.input_shape[1]
+    names: set[str] = set()
+    for layer in backbone.layers:
+        shape = layer.output.shape
+        if len(shape) == 4 and shape[1] * 6 < height:
+            break
+        names.add(layer.name)
+    return names
 
 
 def make_optimizer(recipe: Recipe, model: keras.Model) -> keras.optimizers.Optimizer:
