@@ -496,7 +496,7 @@ def _bus(brush: Brush, rng: np.random.Generator, width: int, height: int) -> Non
     for k in range(count * 2):
         x = (k + 0.5) * wide / 2
         brush.fill(rect(x - wide * 0.22, height * 0.62, x + wide * 0.22, height * 1.1, 16), jitter(rng, seat, 6))
-    for k in range(int(rng.integers(1, 4))):
+    for _ in range(int(rng.integers(1, 4))):
         x = width * rng.uniform(0.05, 0.95)
         brush.line(polygon([(x, 0), (x, height)], False), (226, 190, 70), 7)
     brush.line(polygon([(0, height * 0.08), (width, height * 0.08)], False), (200, 200, 204), 6)

@@ -7,7 +7,7 @@ transform gives them (px, or face heights for a person), soft edges included.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,8 @@ from allmasked.errors import MissingExtraError, require
 Colour = tuple[float, float, float]
 Stop = tuple[float, Colour, float]
 """A gradient's stop: position 0-1, colour, alpha 0-1."""
+Points = Sequence[Any] | NDArray[Any]
+"""Points (N, 2) as an array or as rows of two numbers."""
 
 WHITE: Colour = (255.0, 255.0, 255.0)
 BLACK: Colour = (0.0, 0.0, 0.0)
@@ -78,7 +80,7 @@ def argb(colour: Colour, alpha: float = 1.0) -> int:
     return max(0, min(255, round(alpha * 255))) << 24 | red << 16 | green << 8 | blue
 
 
-def polygon(points: ArrayLike, closed: bool = True) -> Any:
+def polygon(points: Points, closed: bool = True) -> Any:
     """A path of straight lines through points (N, 2)."""
     path = skia().Path()
     rows = np.asarray(points, float)
@@ -86,20 +88,27 @@ def polygon(points: ArrayLike, closed: bool = True) -> Any:
     return path
 
 
-def smooth(points: ArrayLike, closed: bool = False, tension: float = 1.0) -> Any:
+def smooth(points: Points, closed: bool = False, tension: float = 1.0) -> Any:
     """A path through points (N, 2) without corners (Catmull-Rom spline, E. Catmull and R. Rom 1974)."""
-    rows = np.asarray(points, float)
-    padded = np.vstack([rows[-1:], rows, rows[:2]] if closed else [rows[:1], rows, rows[-1:]])
-    slopes = (padded[2:] - padded[:-2]) * (tension / 6)
-    ends = padded[2 : len(slopes) + 1]
-    first, second = padded[1:-2] + slopes[:-1], ends - slopes[1:]
+    rows = np.asarray(points, float).tolist()  # a dozen points: plain floats are faster than arrays
+    around = [rows[-1], *rows, rows[0], rows[1]] if closed else [rows[0], *rows, rows[-1]]
+    pull = tension / 6
     path = skia().Path()
-    path.moveTo(*rows[0].tolist())
-    for curve in np.hstack([first, second, ends]).tolist():
-        path.cubicTo(*curve)
+    path.moveTo(*rows[0])
+    curve = path.cubicTo
+    for (ax, ay), (bx, by), (cx, cy), (dx, dy) in zip(around, around[1:], around[2:], around[3:]):
+        curve(bx + (cx - ax) * pull, by + (cy - ay) * pull, cx - (dx - bx) * pull, cy - (dy - by) * pull, cx, cy)
     if closed:
         path.close()
     return path
+
+
+def together(paths: Iterable[Any]) -> Any:
+    """Many paths as one, painted in one stroke."""
+    whole = skia().Path()
+    for path in paths:
+        whole.addPath(path)
+    return whole
 
 
 def oval(x: float, y: float, width: float, height: float, angle_degrees: float = 0.0) -> Any:

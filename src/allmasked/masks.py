@@ -24,6 +24,7 @@ from allmasked.brush import (
     darker,
     deeper,
     jitter,
+    joined,
     lighter,
     mix,
     oval,
@@ -31,6 +32,7 @@ from allmasked.brush import (
     polygon,
     skia,
     smooth,
+    together,
 )
 
 Point = tuple[float, float]
@@ -82,7 +84,7 @@ class FaceGeometry:
     @cached_property
     def down(self) -> Vector:
         """The unit vector from the brow to the chin, square to the line of the eyes."""
-        x, y = np.asarray(self.right_eye) - np.asarray(self.left_eye)
+        x, y = self.right_eye[0] - self.left_eye[0], self.right_eye[1] - self.left_eye[1]
         vector: Vector = np.array([-y, x]) / max(math.hypot(x, y), 1e-9)
         return vector
 
@@ -123,8 +125,15 @@ class FaceGeometry:
             sides[side] = (v + np.arange(len(v)) * 1e-9, self.jaw[part])
         return sides
 
+    @cached_property
+    def skin(self) -> Any:
+        """The area (a path) of cheeks, chin and the neck just below."""
+        lowest = int(np.argmax(self.jaw @ self.down))
+        neck = [self.jaw[index] + self.down * self.height * 0.6 for index in (lowest + 2, lowest - 2)]
+        return joined(polygon(self.jaw), polygon([self.jaw[lowest - 2], self.jaw[lowest + 2], *neck]))
+
     def middle(self, v: ArrayLike) -> Vector:
-        """Points (..., 2) of the face's middle line at heights ``v`` (...); beyond the chin straight on down the neck."""
+        """Points (..., 2) of the face's middle line at heights ``v`` (...); beyond the chin straight on down."""
         v = np.asarray(v, float)
         inside = np.minimum(np.maximum(v, 0.0), 1.0)
         points: Vector = self._middle(inside) + (v - inside)[..., None] * self.down * self.height
@@ -133,6 +142,7 @@ class FaceGeometry:
     def edge(self, side: int, v: ArrayLike) -> Vector:
         """Points (..., 2) of the face's outline at heights ``v`` (...), ``side`` -1 left or 1 right."""
         heights, points = self._sides[side]
+        v = np.asarray(v, float)
         return np.stack([np.interp(v, heights, points[:, axis]) for axis in (0, 1)], axis=-1)
 
     def at(self, u: ArrayLike, v: ArrayLike) -> Vector:
@@ -233,8 +243,8 @@ class _Lie:
 
 LIES: dict[Place, _Lie] = {
     "worn": _Lie(0.07, 0.27, 0.80, 1.08),
-    "under_nose": _Lie(0.495, 0.47, 0.93, 1.15),
-    "on_chin": _Lie(0.80, 0.74, 0.98, 1.26),
+    "under_nose": _Lie(0.50, 0.47, 0.86, 1.13),
+    "on_chin": _Lie(0.79, 0.66, 0.9, 1.2),
 }
 
 
@@ -260,11 +270,11 @@ def outline(face: FaceGeometry, kind: Kind, place: Place) -> Vector:
             face.at(side * 0.52, cheek + (0.03 if worn else 0.0)),
             out(side, corner, reach),
             out(side, (corner + low) / 2, (reach + 1.02) / 2 if kind != "surgical" else 1.0),
-            out(side, low, 1.03),
+            out(side, low, {"worn": 1.03, "under_nose": 1.05, "on_chin": 1.12}[place]),
         ]
         under = face.middle(lie.bottom + point)
-        across = (face.edge(side, min(low, 0.9)) - face.middle(min(low, 0.9))) @ face.across
-        points.append(under + face.across * across * 0.55 - face.down * face.height * 0.05)
+        across = (face.edge(side, 0.72) - face.middle(0.72)) @ face.across
+        points.append(under + face.across * across * 0.5 - face.down * face.height * 0.05)
         return points
 
     right, left = half(1), half(-1)
@@ -280,7 +290,8 @@ def paint_mask(brush: Brush, face: FaceGeometry, style: MaskStyle, place: Place,
     fabric = style.colours[0]
     dark = sum(fabric) < 240
 
-    brush.fill(smooth(points + face.down * size * 0.035, True, 0.8), (40, 20, 15), 0.35, soft=size * 0.04)
+    with brush.inside(face.skin):  # a shadow falls on the face and the neck, not on the air beside them
+        brush.fill(smooth(points + face.down * size * 0.035, True, 0.8), (40, 20, 15), 0.35, soft=size * 0.04)
     _loops(brush, face, style, points)
     brush.fill(body, fabric)
     with brush.inside(body):
@@ -304,7 +315,9 @@ def _shade(brush: Brush, face: FaceGeometry, points: Vector, body: Any, light: L
         centre - fall * 0.85,
         [(0, WHITE, 0.16 * strength), (0.42, WHITE, 0.0), (0.5, shade, 0.0), (1, shade, 0.5 * strength)],
     )
-    brush.linear(body, face.middle(0.55), face.middle(1.15), [(0, shade, 0.0), (0.5, shade, 0.04), (1, shade, 0.42 * strength)])
+    brush.linear(
+        body, face.middle(0.55), face.middle(1.15), [(0, shade, 0.0), (0.5, shade, 0.04), (1, shade, 0.42 * strength)]
+    )
     ridge = face.middle(np.linspace(-0.02, 0.4, 6))
     side = -np.sign(light.x or 1.0) * face.across
     brush.line(smooth(ridge + side * size * 0.12), shade, size * 0.12, 0.32 * strength, soft=size * 0.045)
@@ -312,9 +325,7 @@ def _shade(brush: Brush, face: FaceGeometry, points: Vector, body: Any, light: L
         smooth(ridge - side * size * 0.02), WHITE, size * 0.07, (0.22 if dark else 0.5) * strength, soft=size * 0.03
     )
     x, y = face.at(0, NOSE_V + 0.09)
-    brush.fill(
-        oval(x, y, size * 0.16, size * 0.06), shade, 0.3 * strength, soft=size * 0.04
-    )
+    brush.fill(oval(x, y, size * 0.16, size * 0.06), shade, 0.3 * strength, soft=size * 0.04)
     brush.line(body, shade, size * 0.07, 0.34 * strength, soft=size * 0.035)
 
 
@@ -385,7 +396,7 @@ def _cloth(brush: Brush, face: FaceGeometry, style: MaskStyle, place: Place, rng
     lie = LIES[place]
     for side in (-1, 1):
         for _ in range(2):
-            v = rng.uniform(lie.top + 0.3, lie.bottom - 0.12)
+            v = lie.top + (lie.bottom - lie.top) * rng.uniform(0.35, 0.85)
             fold = np.array([face.at(side * u, v + k) for u, k in ((0.95, -0.03), (0.7, 0.0), (0.45, 0.05))])
             _crease(brush, fold, face, 0.025, 0.22, dark)
     points = outline(face, style.kind, place)
@@ -451,11 +462,6 @@ def _plain(*_: Any) -> None:
     """One colour."""
 
 
-def _blob(face: FaceGeometry, u: float, v: float, shape: Vector, size: float) -> Vector:
-    """A small shape (N, 2) of half-size 1 laid on the fabric at (u, v)."""
-    return face.at(u + shape[:, 0] * size * 0.8, v + shape[:, 1] * size)
-
-
 CIRCLE = np.array([(math.cos(a), math.sin(a)) for a in np.linspace(0, 2 * math.pi, 9)[:-1]])
 STAR = np.array(
     [(math.sin(a) * r, -math.cos(a) * r) for a, r in zip(np.linspace(0, 2 * math.pi, 11)[:-1], [1, 0.42] * 5)]
@@ -466,51 +472,47 @@ HEART = np.array(
 LEAF = np.array([(0, -1), (0.45, -0.2), (0.3, 0.5), (0, 1), (-0.3, 0.5), (-0.45, -0.2)])
 
 
-def _scattered(
-    rng: np.random.Generator, step: float, mark: Callable[[float, float], None]
-) -> None:
-    """Call ``mark(u, v)`` on a staggered grid over the fabric."""
-    shift = rng.uniform(0, step)
-    for line, v in enumerate(np.arange(-0.1 + shift, 1.35, step)):
-        for u in np.arange(-1.15 + (line % 2) * step * 0.55, 1.2, step * 1.1):
-            mark(float(u), float(v))
+def _grid(rng: np.random.Generator, step: float) -> Vector:
+    """Places (N, 2) as (u, v) on a staggered grid over the fabric."""
+    heights = np.arange(-0.1 + rng.uniform(0, step), 1.35, step)
+    places = [(u, v) for k, v in enumerate(heights) for u in np.arange(-1.15 + k % 2 * step * 0.55, 1.2, step * 1.1)]
+    return np.array(places)
+
+
+def _marks(face: FaceGeometry, places: Vector, shape: Vector, size: float, curved: bool = True) -> Any:
+    """One path of small shapes (N, 2) of half-size 1 laid on the fabric at ``places`` (M, 2) as (u, v)."""
+    points = face.at(
+        places[:, :1] + shape[..., 0] * size * 0.8,
+        places[:, 1:] + shape[..., 1] * size,
+    )
+    return together(smooth(outline, True) if curved else polygon(outline) for outline in points)
 
 
 def _dots(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.Generator) -> None:
     size = rng.uniform(0.03, 0.06)
-
-    def mark(u: float, v: float) -> None:
-        brush.fill(smooth(_blob(face, u, v, CIRCLE, size), True), style.colours[1])
-
-    _scattered(rng, size * rng.uniform(3.2, 4.4), mark)
+    brush.fill(_marks(face, _grid(rng, size * rng.uniform(3.2, 4.4)), CIRCLE, size), style.colours[1])
 
 
 def _shapes(shape: Vector, curved: bool) -> Callable[[Brush, FaceGeometry, MaskStyle, np.random.Generator], None]:
     def paint(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.Generator) -> None:
         size = rng.uniform(0.055, 0.09)
-
-        def mark(u: float, v: float) -> None:
-            turn = rng.uniform(-0.6, 0.6)
-            rotation = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
-            points = _blob(face, u, v, shape @ rotation.T, size)
-            brush.fill(smooth(points, True) if curved else polygon(points), style.colours[1 + int(rng.random() < 0.4)])
-
-        _scattered(rng, size * 2.7, mark)
+        places = _grid(rng, size * 2.7)
+        second = rng.random(len(places)) < 0.4
+        for colour, part in zip(style.colours[1:], (places[~second], places[second])):
+            turn = rng.uniform(-0.6, 0.6, len(part))
+            rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+            brush.fill(_marks(face, part, np.einsum("ijm,nj->mni", rotation, shape), size, curved), colour)
 
     return paint
 
 
 def _flowers(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.Generator) -> None:
     size = rng.uniform(0.05, 0.075)
-
-    def mark(u: float, v: float) -> None:
-        start = rng.uniform(0, 2 * math.pi)
-        for angle in start + np.arange(5) * 2 * math.pi / 5:
-            petal = _blob(face, u + math.cos(angle) * size * 0.7, v + math.sin(angle) * size * 0.8, CIRCLE, size * 0.55)
-            brush.fill(smooth(petal, True), style.colours[1])
-        brush.fill(smooth(_blob(face, u, v, CIRCLE, size * 0.42), True), style.colours[2])
-
-    _scattered(rng, size * 3.6, mark)
+    places = _grid(rng, size * 3.6)
+    for angle in np.arange(5) * 2 * math.pi / 5:
+        petals = places + np.array([math.cos(angle) * 0.7, math.sin(angle) * 0.8]) * size
+        brush.fill(_marks(face, petals, CIRCLE, size * 0.55), style.colours[1])
+    brush.fill(_marks(face, places, CIRCLE, size * 0.42), style.colours[2])
 
 
 def _stripes(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.Generator) -> None:
@@ -537,8 +539,8 @@ def _camouflage(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.rand
     tones = [deeper(style.colours[0], 0.35), lighter(style.colours[0], 0.3), style.colours[1]]
     for _ in range(26):
         blob = CIRCLE * rng.uniform(0.6, 1.4, (len(CIRCLE), 1))
-        points = _blob(face, rng.uniform(-1, 1), rng.uniform(0, 1.2), blob, rng.uniform(0.08, 0.16))
-        brush.fill(smooth(points, True), pick(rng, tones), 0.9)
+        place = np.array([[rng.uniform(-1, 1), rng.uniform(0, 1.2)]])
+        brush.fill(_marks(face, place, blob, rng.uniform(0.08, 0.16)), pick(rng, tones), 0.9)
 
 
 PATTERNS: dict[str, Callable[[Brush, FaceGeometry, MaskStyle, np.random.Generator], None]] = {

@@ -163,7 +163,7 @@ def sample_person(rng: np.random.Generator, wear: Wear) -> Person:
         jaw=float(rng.uniform(0.76, 0.9)),
         chin=float(rng.uniform(0.1, 0.17)),
         age=age,
-        yaw=float(np.clip(rng.normal(0, 0.3), -0.7, 0.7)),
+        yaw=float(np.clip(rng.normal(0, 0.27), -0.55, 0.55)),
         pitch=float(np.clip(rng.normal(0, 0.08), -0.2, 0.2)),
         roll=float(np.clip(rng.normal(0, 0.09), -0.3, 0.3)),
         iris=pick(
@@ -197,7 +197,7 @@ class Head:
     person: Person
 
     def point(self, x: float, y: float, depth: float | None = None) -> tuple[float, float]:
-        """A point of the face: ``x``, ``y`` as seen from the front, ``depth`` towards the viewer (surface when None)."""
+        """A point of the face: ``x``, ``y`` seen from the front, ``depth`` towards the viewer (the surface if None)."""
         person = self.person
         if depth is None:
             inside = 1 - (x / (person.width * 1.12)) ** 2 - ((y + 0.03) / 0.8) ** 2
@@ -208,6 +208,14 @@ class Head:
 
     def points(self, *rows: tuple[float, ...]) -> Vector:
         return np.array([self.point(*row) for row in rows])
+
+    def hug(self, points: Vector, gap: float) -> Vector:
+        """Points (N, 2) kept from standing out beyond the far cheek."""
+        sign = 1.0 if self.person.yaw > 0 else -1.0
+        side = self.outline[-11:-1] if sign > 0 else self.outline[9::-1]
+        order = np.argsort(side[:, 1])
+        edge = np.interp(points[:, 1], side[order, 1], side[order, 0] * sign) + gap
+        return np.column_stack([sign * np.minimum(points[:, 0] * sign, edge), points[:, 1]])
 
     def half(self, y: float) -> float:
         """Half the face's width, seen from the front, at height ``y``."""
@@ -252,16 +260,25 @@ class Head:
             return rows
 
         left, right = side(-1), side(1)
-        crown = [(0.27 * s * cosine - 0.03 * sine, -0.6) for s in (-1, 1)]
+        if person.style in ("bald", "buzz"):  # the skull shows
+            x, y = self.crown
+            wide = person.width + 0.03 * abs(sine)
+            angles = np.radians([218, 244, 270, 296, 322])
+            crown = [(x + wide * math.cos(a), y + 0.5 * math.sin(a)) for a in angles]
+        else:
+            crown = [(x * cosine - 0.05 * sine, -0.6) for x in (-0.27, 0.27)]
         chin = self.point(0, 0.5, 0.3)
-        return np.array([*left[::-1], crown[0], crown[1], *right, chin])
+        return np.array([*left[::-1], *crown, *right, chin])
 
     @cached_property
     def geometry(self) -> FaceGeometry:
         """The landmarks that masks are painted by, before roll."""
         outline = self.outline
-        left = outline[9 - 2 :: -1] if False else outline[:8][::-1]  # left side from y=-0.15 down
-        right = outline[14:-1][::-1]
+        right_start = len(outline) - 9
+        left, right = (
+            outline[7::-1],
+            outline[-2 : right_start - 1 : -1],
+        )  # from beside the eyes down to beside the chin, and back up
         jaw = np.array([*left, outline[-1], *right])
         ears: list[tuple[float, float] | None] = []
         for sign in (-1, 1):
@@ -309,7 +326,8 @@ def paint_person(brush: Brush, person: Person, x: float, y: float, scale: float,
     with brush.moved(x, y, scale=scale):
         with brush.moved(turn_degrees=turn):
             _hair_behind(brush, head, light)
-        _body(brush, person, light)
+        with brush.moved(0, -0.1):
+            _body(brush, person, light)
         with brush.moved(turn_degrees=turn):
             _ears(brush, head, near)
             _face(brush, head, near)
@@ -369,8 +387,8 @@ def _body(brush: Brush, person: Person, light: Light) -> None:
         strength = 0.35 + 0.4 * light.contrast
         brush.linear(
             rect(-2, 0.5, 2, 4),
-            (light.x * 1.2, 1.6),
-            (-light.x * 1.2, 1.9),
+            (light.x * 1.3, 1.9 + light.y * 0.7),
+            (-light.x * 1.3, 1.9 - light.y * 0.7),
             [(0, WHITE, 0.12 * strength), (0.45, shade, 0.0), (1, shade, 0.85 * strength)],
         )
         for sign in (-1, 1):
@@ -799,7 +817,7 @@ def _beard(brush: Brush, head: Head, light: Light, over_mouth: bool) -> None:
             (-0.3, 0.12),
             (-0.34, 0.02),
         )
-        area = smooth([*left_out, chin, *right_out[::-1], *inner], True, 0.85)
+        area = smooth(head.hug(np.array([*left_out, chin, *right_out[::-1], *inner]), 0.02), True, 0.85)
         alpha = 0.32 if kind == "stubble" else 0.94
         brush.fill(area, hair, alpha, soft=0.03 if kind == "stubble" else 0.012)
         if kind != "stubble":
@@ -1026,10 +1044,6 @@ def _hair_behind(brush: Brush, head: Head, light: Light) -> None:
         )
 
 
-def _hairline(head: Head, rows: list[tuple[float, float]]) -> Vector:
-    return head.points(*rows)
-
-
 def _hair_front(brush: Brush, head: Head, light: Light) -> None:
     person = head.person
     style, hair = person.style, person.hair
@@ -1040,20 +1054,7 @@ def _hair_front(brush: Brush, head: Head, light: Light) -> None:
         return
     if style == "bald":
         x, y = head.crown
-        dome = smooth(
-            [*_dome(head, 0.95, -0.12), *head.points((w * 0.98, -0.2), (0.2, -0.4), (-0.2, -0.4), (-w * 0.98, -0.2))],
-            True,
-        )
-        brush.fill(dome, person.skin)
-        with brush.inside(dome):
-            deep = deeper(person.skin, 0.48)
-            brush.linear(
-                dome,
-                (x + light.x * 0.45, y),
-                (x - light.x * 0.5, y),
-                [(0, WHITE, 0.1), (0.45, deep, 0.0), (1, deep, 0.5 + 0.2 * light.contrast)],
-            )
-            brush.fill(oval(x + light.x * 0.15, y - 0.34, 0.14, 0.08), WHITE, 0.35, soft=0.06)
+        brush.fill(oval(x + light.x * 0.13, y - 0.32, 0.13, 0.07), WHITE, 0.3, soft=0.06)
         return
     side = 1 if (person.seed >> 3) % 2 else -1
     burn = 0.03  # how far the sideburns reach down
@@ -1122,7 +1123,7 @@ def _hair_front(brush: Brush, head: Head, light: Light) -> None:
     dome = _dome(head, volume, 0.02 if style in SHORT else 0.1, wobble, person.seed)
     if style == "quiff":
         dome[4:9, 1] -= np.array([0.04, 0.1, 0.12, 0.08, 0.02])
-    inner = _hairline(head, line)
+    inner = head.hug(head.points(*line), -0.015)
     area = smooth([*dome, *inner], True, 0.85)
     with brush.inside(smooth(head.outline, True)):
         brush.line(smooth(inner + (0, 0.012)), deeper(person.skin, 0.6), 0.05, 0.5, soft=0.022)
@@ -1142,7 +1143,8 @@ def _hair_front(brush: Brush, head: Head, light: Light) -> None:
             for _ in range(70 if style == "afro" else 45):
                 px, py = rng.uniform(-0.65, 0.65), rng.uniform(-1.05, 0.1)
                 tone = lighter(hair, 0.25) if rng.random() < 0.5 else darker(hair, 0.4)
-                brush.line(oval(px, py, 0.035, 0.03), tone, 0.014, 0.45)
+                curl = [(px - 0.04, py + 0.01), (px - 0.01, py - 0.03), (px + 0.03, py), (px + 0.015, py + 0.03)]
+                brush.line(smooth(curl), tone, 0.016, 0.3)
     elif style != "buzz":
         _strands(brush, area, hair, strands, rng)
     _sheen(brush, area, head, light)
@@ -1156,6 +1158,7 @@ def _locks(brush: Brush, head: Head, light: Light, rng: np.random.Generator) -> 
     w, length = person.width, LENGTH[person.style]
     wave = 0.045 if person.style == "wavy" else 0.0
     x0 = head.crown[0]
+    face = smooth(head.outline, True)
     for sign in (-1, 1):
         inner = head.points((sign * w * 0.97, -0.12), (sign * w * 1.03, 0.05))
         edge = float(head.geometry.edge(sign, 0.5)[0])
@@ -1177,7 +1180,8 @@ def _locks(brush: Brush, head: Head, light: Light, rng: np.random.Generator) -> 
             True,
             0.9,
         )
-        brush.fill(lock, BLACK, 0.25, soft=0.03)
+        with brush.inside(face):
+            brush.fill(lock, BLACK, 0.3, soft=0.03)
         brush.fill(lock, person.hair)
         _strands(
             brush,
@@ -1245,7 +1249,8 @@ def _hat(brush: Brush, head: Head, light: Light) -> None:
     dome = _dome(head, 1.13, -0.3)
     line = head.points((w * 1.08, -0.3), (0.22, -0.37), (0, -0.38), (-0.22, -0.37), (-w * 1.08, -0.3))
     area = smooth([*dome, *line], True, 0.85)
-    brush.fill(area, BLACK, 0.35, soft=0.04)
+    with brush.inside(smooth(head.outline, True)):
+        brush.fill(area, BLACK, 0.4, soft=0.04)
     brush.fill(area, cloth)
     with brush.inside(area):
         brush.linear(
@@ -1278,14 +1283,16 @@ def _hat(brush: Brush, head: Head, light: Light) -> None:
             ],
             True,
         )
-        brush.fill(oval(0.3 * turn, -0.22, 0.32, 0.05), BLACK, 0.3, soft=0.03)
+        with brush.inside(smooth(head.outline, True)):
+            brush.fill(oval(0.3 * turn, -0.22, 0.32, 0.05), BLACK, 0.3, soft=0.03)
         brush.fill(peak, darker(cloth, 0.25))
         brush.line(peak, darker(cloth, 0.5), 0.012, 0.7)
         for k in (-0.2, 0.0, 0.2):
             brush.line(smooth([head.point(k, -0.4), (x + k * 0.7, -0.6), (x, -0.73)]), darker(cloth, 0.35), 0.012, 0.5)
     else:
         wide = oval(0.2 * math.sin(person.yaw), -0.36, 0.82, 0.13)
-        brush.fill(oval(0.2 * math.sin(person.yaw), -0.24, 0.4, 0.08), BLACK, 0.3, soft=0.04)
+        with brush.inside(smooth(head.outline, True)):
+            brush.fill(oval(0.2 * math.sin(person.yaw), -0.24, 0.4, 0.08), BLACK, 0.35, soft=0.04)
         brush.fill(wide, cloth)
         brush.linear(wide, (0, -0.5), (0, -0.22), [(0, WHITE, 0.15), (1, BLACK, 0.35)])
         top = smooth([*dome, *(line + (0, -0.04))], True, 0.85)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,7 +187,7 @@ def _camera(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
     import cv2
 
     height, width = pixels.shape[:2]
-    image = np.ascontiguousarray(pixels)
+    image: Any = np.ascontiguousarray(pixels)
     kind = rng.random()
     if kind < 0.45:
         image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.4)))
@@ -197,12 +198,13 @@ def _camera(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
     tones = np.linspace(0, 1, 256)[:, None] * [1 + warmth, 1 + green, 1 - warmth] * 2 ** rng.normal(0, 0.25)
     tones = tones / (1 + np.maximum(tones - 0.85, 0) * 0.9)  # highlights roll off
     tones = ((tones - 0.5) * rng.uniform(0.82, 1.12) + 0.5) * 255
-    shaded = cv2.LUT(image, tones.astype(np.float32)[:, None])
+    shaded: Any = cv2.LUT(image, tones.astype(np.float32)[:, None])
     if rng.random() < 0.5:
         y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
         shaded *= (1 - rng.uniform(0.05, 0.3) * (x * x + y * y) / 2).astype(np.float32)[..., None]
-    noise = np.float32(rng.uniform(0.5, 7.5))
+    noise = np.float32(rng.uniform(0.5, 5.5))
     shaded += rng.standard_normal((height, width, 1), np.float32) * noise
     coarse = rng.standard_normal((height // 2, width // 2, 3), np.float32) * (noise * np.float32(0.6))
     shaded += cv2.resize(coarse, (width, height))
-    return np.clip(shaded + np.float32(0.5), 0, 255).astype(np.uint8)
+    photo: NDArray[np.uint8] = np.clip(shaded + np.float32(0.5), 0, 255).astype(np.uint8)
+    return photo
