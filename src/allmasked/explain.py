@@ -190,26 +190,24 @@ def score_cam(network: Network, pixels: NDArray[Any], class_index: Classes) -> F
     """Score-CAM (Wang et al. 2020): channels weighted by the probability that they uncover; raw map (N, h, w).
 
     Each channel, enlarged and scaled to 0..1, lets its part of the photo through (the rest is grey); its weight is the
-    class's probability then, less that of plain grey. Only the 64 channels that vary most are tried, since each costs
-    a pass through the network (the paper tries all).
+    probability of the class then. Only the 64 channels that vary most are tried, since each costs a pass through the
+    network (the paper tries all).
     """
     features = network.features(pixels)
-    count, height, width, _ = features.shape
-    maps = np.zeros((count, height, width), np.float32)
-    grey = np.full((1, *pixels.shape[1:]), px.PAD, np.float32)
-    base = network.probabilities(grey)[0]
-    for number in range(count):
-        channels = np.argsort(-features[number].var((0, 1)), kind="stable")[:SCORE_CAM_CHANNELS]
-        activations = np.moveaxis(features[number][..., channels], -1, 0)
-        activations = activations - activations.min((1, 2), keepdims=True)
-        activations /= np.maximum(activations.max((1, 2), keepdims=True), 1e-12)
-        gains = []
-        for start in range(0, len(channels), BATCH):
-            masks = np.stack([px.enlarge(channel, network.size) for channel in activations[start : start + BATCH]])
-            masked = grey + (pixels[number] - grey) * masks[..., None]
-            gains.append(network.probabilities(masked)[:, class_index[number]] - base[class_index[number]])
-        weights = np.maximum(np.concatenate(gains), 0)
-        maps[number] = np.tensordot(weights, features[number][..., channels], (0, -1))
+    maps = np.zeros(features.shape[:3], np.float32)
+    for number, channels in enumerate(features):
+        tried = channels[..., np.argsort(-channels.var((0, 1)), kind="stable")[:SCORE_CAM_CHANNELS]]
+        masks = tried - tried.min((0, 1))
+        masks /= np.maximum(masks.max((0, 1)), 1e-12)
+        photo = np.asarray(pixels[number], np.float32)
+        weights = []
+        for start in range(0, tried.shape[-1], BATCH):
+            shown = np.stack(
+                [px.enlarge(mask, network.size) for mask in np.moveaxis(masks, -1, 0)[start : start + BATCH]]
+            )
+            masked = px.PAD + (photo - px.PAD) * shown[..., None]
+            weights.append(network.probabilities(masked)[:, class_index[number]])
+        maps[number] = tried @ np.concatenate(weights)
     return maps
 
 
