@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,7 +95,12 @@ def test_mask_changes_the_lower_face_only() -> None:
         paint_person(sheet, person, 100, 90, 100, masks.Light())
         face = Head(person).geometry
         pixels = sheet.rgba()[..., :3].astype(int)
-        points = {"brow": face.middle(-0.05), "nose": face.nose, "mouth": face.mouth, "chin": face.middle(0.95)}
+        points: dict[str, Any] = {
+            "brow": face.middle(-0.05),
+            "nose": face.nose,
+            "mouth": face.mouth,
+            "chin": face.middle(0.95),
+        }
         found = {}
         for name, (x, y) in points.items():
             red, _, blue = pixels[round(90 + y * 100), round(100 + x * 100)]
@@ -187,7 +193,7 @@ def test_neither_count_nor_size_gives_the_class_away() -> None:
 
 def test_a_stopped_run_goes_on_and_ends_the_same(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "data"
-    real, calls = synth.draw_photo, []
+    real, calls = synth.draw_photo, list[object]()
 
     def stopping(*arguments: object) -> dict[str, object]:
         if len(calls) == 5:

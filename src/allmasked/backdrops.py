@@ -607,37 +607,27 @@ def _front_rail(brush: Brush, rng: np.random.Generator, width: int, height: int)
 
 
 def _front_back(brush: Brush, rng: np.random.Generator, width: int, height: int) -> None:
-    """Somebody seen from behind at the lower edge: hair and shoulders only."""
-    x, size = rng.uniform(0.02, 0.98) * width, height * rng.uniform(0.1, 0.17)
-    top = height - size * rng.uniform(1.0, 1.8)
+    """Somebody seen from behind at the lower edge: hair, ears, neck and shoulders, no face."""
+    size = height * rng.uniform(0.16, 0.24)
+    x, y = rng.uniform(0.02, 0.98) * width, height - size * rng.uniform(0.0, 0.45)
     hair = jitter(rng, pick(rng, [(40, 32, 30), (84, 58, 40), (140, 102, 64), (70, 70, 76)]), 6)
-    cloth = jitter(rng, pick(rng, GOODS), 10)
-    brush.fill(
-        smooth(
-            [
-                (x - size * 1.7, height + 20),
-                (x - size * 1.5, top + size * 1.75),
-                (x - size * 0.5, top + size * 1.4),
-                (x + size * 0.5, top + size * 1.4),
-                (x + size * 1.5, top + size * 1.75),
-                (x + size * 1.7, height + 20),
-            ],
-            True,
-            0.7,
-        ),
-        cloth,
-    )
-    brush.fill(rect(x - size * 0.32, top + size * 0.8, x + size * 0.32, top + size * 1.6), (190, 140, 110))
-    brush.fill(oval(x, top + size * 0.62, size * 0.62, size * 0.78), hair)
-    for k in np.linspace(-0.4, 0.4, 6):
-        brush.line(
-            smooth(
-                [(x + k * size * 0.4, top), (x + k * size * 1.2, top + size * 0.6), (x + k * size, top + size * 1.3)]
-            ),
-            lighter(hair, 0.2),
-            2,
-            0.4,
-        )
+    skin = jitter(rng, pick(rng, [(230, 184, 150), (172, 115, 78), (114, 70, 46)]), 6)
+    cloth, long = jitter(rng, pick(rng, GOODS), 10), bool(rng.random() < 0.4)
+    with brush.moved(x, y, scale=size):
+        brush.fill(smooth([(-1.2, 2), (-1.1, 1.0), (-0.4, 0.72), (0.4, 0.72), (1.1, 1.0), (1.2, 2)], True, 0.7), cloth)
+        brush.line(smooth([(-0.35, 0.76), (0, 0.86), (0.35, 0.76)]), darker(cloth, 0.3), 0.06)
+        brush.fill(rect(-0.21, 0.3, 0.21, 0.84), skin)
+        for side in (-1, 1):
+            brush.fill(oval(side * 0.4, 0.06, 0.05, 0.1), skin)
+        low = 0.9 if long else 0.45
+        head = [(-0.2, -0.68), (0.2, -0.68), (0.4, -0.4), (0.42, 0.0), (0.36, low * 0.7), (0.2, low), (-0.2, low)]
+        area = smooth([*head, (-0.36, low * 0.7), (-0.42, 0.0), (-0.4, -0.4)], True, 0.9)
+        brush.fill(area, hair)
+        with brush.inside(area):
+            for k in np.linspace(-0.4, 0.4, 9):
+                strand = smooth([(k * 0.2, -0.7), (k, -0.1), (k * 0.8, low)])
+                brush.line(strand, pick(rng, [lighter(hair, 0.25), darker(hair, 0.4)]), 0.02, 0.5)
+            brush.linear(area, (-0.5, 0), (0.5, 0), [(0, WHITE, 0.12), (0.5, BLACK, 0), (1, BLACK, 0.35)])
 
 
 FRONTS: dict[str, Callable[[Brush, np.random.Generator, int, int], None]] = {

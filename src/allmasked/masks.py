@@ -85,7 +85,8 @@ class FaceGeometry:
     def down(self) -> Vector:
         """The unit vector from the brow to the chin, square to the line of the eyes."""
         x, y = self.right_eye[0] - self.left_eye[0], self.right_eye[1] - self.left_eye[1]
-        vector: Vector = np.array([-y, x]) / max(math.hypot(x, y), 1e-9)
+        length = max(math.hypot(x, y), 1e-9)
+        vector: Vector = np.array([-y / length, x / length])
         return vector
 
     @cached_property
@@ -97,8 +98,9 @@ class FaceGeometry:
     def yaw(self) -> float:
         """How far the face is turned, -1 (to the image's left) to 1, from where the nose lies between the edges."""
         left, right = self.edge(-1, NOSE_V), self.edge(1, NOSE_V)
-        share = float((np.asarray(self.nose) - left) @ self.across / max((right - left) @ self.across, 1e-9))
-        return float(np.clip(2 * share - 1, -1, 1))
+        reach = float((np.asarray(self.nose) - left) @ self.across)
+        share = reach / max(float((right - left) @ self.across), 1e-9)
+        return max(-1.0, min(1.0, 2 * share - 1))
 
     @cached_property
     def _middle(self) -> Callable[[Vector], Vector]:

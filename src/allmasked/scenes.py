@@ -195,7 +195,11 @@ def _camera(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
         length = int(rng.integers(3, 7))
         image = cv2.blur(image, pick(rng, [(length, 1), (1, length)]))
     warmth, green = rng.normal(0, 0.06), rng.normal(0, 0.02)
-    tones = np.linspace(0, 1, 256)[:, None] * [1 + warmth, 1 + green, 1 - warmth] * 2 ** rng.normal(0, 0.25)
+    tones = (
+        np.linspace(0, 1, 256)[:, None]
+        * [1 + warmth, 1 + green, 1 - warmth]
+        * 2 ** float(np.clip(rng.normal(0, 0.22), -0.5, 0.3))
+    )
     tones = tones / (1 + np.maximum(tones - 0.85, 0) * 0.9)  # highlights roll off
     tones = ((tones - 0.5) * rng.uniform(0.82, 1.12) + 0.5) * 255
     shaded: Any = cv2.LUT(image, tones.astype(np.float32)[:, None])

@@ -19,7 +19,7 @@ import multiprocessing
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -199,7 +199,7 @@ def draw_photo(out: Path, seed: int, size: Size | None, index: int) -> Record:
     }
 
 
-def _drawn(draw: partial[Record], numbers: Sequence[int], workers: int) -> Iterator[Record]:
+def _drawn(draw: partial[Record], numbers: Sequence[int], workers: int) -> Generator[Record, None, None]:
     """Draw the photos ``numbers``, in their order, in this process or in ``workers`` of them."""
     if workers == 1:
         yield from map(draw, numbers)
