@@ -40,10 +40,10 @@ class FakeModel:
             yield Prediction(name, CLASSES[answer], (float(values[0]), float(values[1]), float(values[2])))
 
 
-def paint_photos(root: Path, counts: dict[Part, int], *, boxes: bool = True) -> list[Photo]:
+def paint_photos(root: Path, counts: dict[Part, int], *, boxes: bool = True, seed: int = 0) -> list[Photo]:
     """``counts`` photos of each class a part, painted below ``root``; two of each class and part share a group."""
     photos = []
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     for part, count in counts.items():
         for label in CLASSES:
             for number in range(count):

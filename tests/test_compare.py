@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fake_runs import FakeModel, fake_run, paint_photos
 from scipy.stats import binomtest
 
 from allmasked.compare import compare, markdown
 from allmasked.errors import ConfigError, RunError
 from allmasked.runs import read_json
 from allmasked.types import Photo, Prediction
+from fake_runs import FakeModel, fake_run, paint_photos
 
 
 class Models:

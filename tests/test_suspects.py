@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fake_runs import FakeModel, fake_run, paint_photos
 
 from allmasked.errors import ConfigError, RunError
 from allmasked.runs import read_json
 from allmasked.suspects import FIELDS, find_suspects, judge, write_suspects
 from allmasked.types import Photo, Prediction
+from fake_runs import FakeModel, fake_run, paint_photos
 
 PLANTED = {"all/test-003.png": "none", "none/test-010.png": "some", "some/validation-002.png": "all"}
 
@@ -87,7 +87,7 @@ def test_page_csv_and_json(tmp_path: Path, photos: list[Photo]) -> None:
     assert text.count("data:image/jpeg;base64,") == 3
     assert not re.findall(r"""(?:src|href)=["'](?!data:)|https?://|url\(""", text), "nothing is fetched from elsewhere"
     assert all(path in text for path in PLANTED)
-    rows = list(csv.DictReader(table.open()))
+    rows = list(csv.DictReader(table.read_text().splitlines()))
     assert tuple(rows[0]) == FIELDS
     assert {row["path"]: row["proposed"] for row in rows} == PLANTED
     assert [row["path"] for row in read_json(plain)["suspects"]] == [row["path"] for row in rows]

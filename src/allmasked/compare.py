@@ -10,7 +10,8 @@ from typing import Any
 from allmasked import metrics
 from allmasked.dataset import read_split
 from allmasked.errors import ConfigError, RunError
-from allmasked.evaluate import Answers, Ask, ask_model, evaluate, key, part_answers, table
+from allmasked.evaluate import Answers, Ask, ask_model, evaluate, part_answers, table
+from allmasked.heldout import key
 from allmasked.runs import Run, read_json
 from allmasked.types import Photo
 

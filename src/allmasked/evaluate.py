@@ -9,25 +9,25 @@ validation; null without), ``parts`` and ``earlier`` (test scores of models that
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from allmasked import metrics, pixels
 from allmasked.config import Recipe, TrainConfig
-from allmasked.dataset import read_split
+from allmasked.dataset import read_split, sha256_of, verify
 from allmasked.errors import ConfigError, DataError, RunError
+from allmasked.heldout import foreign_photos, key, trained_on
 from allmasked.progress import track
 from allmasked.runs import Run, read_json, write_json, write_text
-from allmasked.types import CLASSES, Photo, Prediction, Split
+from allmasked.types import CLASSES, Part, Photo, Prediction, Split
 
 Ask = Callable[[Path, Sequence[tuple[str, Path]]], Iterable[Prediction]]
 """What infers: (run folder, [(name, path), ...]) -> predictions in the same order."""
@@ -74,30 +74,7 @@ class Evaluation:
     failed: list[Prediction] = field(default_factory=list)
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-# --- which photos may be scored --------------------------------------------------------------------------------------
-
-
-def key(photo: Photo) -> str:
-    """What makes two photos the same: their bytes; the path where those were never hashed."""
-    return photo.sha256 or photo.path
-
-
-def trained_on(run_split: Split, photos: Iterable[Photo], others: Split | None = None) -> list[Photo]:
-    """Those of ``photos`` that the run trained on: the same bytes, or a near-duplicate by either split's groups."""
-    seen = {key(photo) for photo in run_split.part("train")}
-    for split in (run_split, others):
-        groups = {photo.group for photo in (split.photos if split else ()) if key(photo) in seen and photo.group >= 0}
-        seen = seen | {key(photo) for photo in (split.photos if split else ()) if photo.group in groups}
-    return [photo for photo in photos if key(photo) in seen]
-
-
-def _refuse_trained_on(run: Run, found: list[Photo], total: int, what: str) -> None:
+def _refuse_trained_on(run: Run, found: Sequence[Photo], total: int, what: str) -> None:
     if found:
         raise RunError(
             f"{run.folder}: {len(found):,} of the {total:,} photos of {what} were trained on, or are near-duplicates "
@@ -105,30 +82,11 @@ def _refuse_trained_on(run: Run, found: list[Photo], total: int, what: str) -> N
         )
 
 
-def foreign_photos(source: Path) -> Split:
-    """The labelled photos of a data set or a ``split.json`` that is not the run's own, exact duplicates once."""
-    if source.suffix == ".json" and isinstance(read_json(source), dict) and "photos" in read_json(source):
-        split = read_split(source)
-    else:
-        from allmasked.readers import read_data
-
-        split = Split(root=source, photos=tuple(read_data(source)), seed=0)
-    hashed = []
-    for photo in track(split.photos, "hashing"):
-        path = split.root / photo.path
-        known = photo.sha256 or not path.is_file()
-        hashed.append(photo if known else dataclasses.replace(photo, sha256=sha256_of(path)))
-    kept = tuple({key(photo): photo for photo in hashed if photo.part != "left_out"}.values())
-    if not kept:
-        raise DataError(f"{source}: has no labelled photos to score")
-    return dataclasses.replace(split, photos=kept)
-
-
 # --- probabilities ---------------------------------------------------------------------------------------------------
 
 
-def answers(run: Run, photos: Sequence[Photo], root: Path, name: str, ask: Ask = ask_model) -> Answers:
-    """The model's probabilities for ``photos``, from ``predictions/NAME.json`` as far as they are there.
+def answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask = ask_model) -> Answers:
+    """The model's probabilities for ``photos`` of ``split``, from ``predictions/NAME.json`` as far as they are there.
 
     That file is tied to the model (its SHA-256 and input) and each row to its photo (the SHA-256 of its file), so
     nothing stale is ever used. A photo whose file is missing, broken or no longer the one that was split fails alone.
@@ -145,17 +103,11 @@ def answers(run: Run, photos: Sequence[Photo], root: Path, name: str, ask: Ask =
         except (RunError, KeyError, TypeError):
             rows = {}  # a broken file is inferred anew
     missing = [photo for photo in photos if key(photo) not in rows]
-    failed: dict[str, Prediction] = {}
-    wanted = []
-    for photo in track(missing, f"checking {name}"):
-        path = root / photo.path
-        if photo.sha256 and path.is_file() and sha256_of(path) != photo.sha256:
-            error = "has changed since it was split (its SHA-256 differs)"
-            failed[photo.path] = Prediction(photo.path, None, None, error)
-        else:
-            wanted.append(photo)
+    problems = verify(split, track(missing, f"checking {name}", len(missing)))
+    failed = {problem.path: Prediction(problem.path, None, None, problem.reason) for problem in problems}
+    wanted = [photo for photo in missing if photo.path not in failed]
     if wanted:
-        found = ask(run.folder, [(photo.path, root / photo.path) for photo in wanted])
+        found = ask(run.folder, [(photo.path, split.root / photo.path) for photo in wanted])
         for photo, prediction in zip(wanted, track(found, f"scoring {name}", len(wanted)), strict=True):
             if prediction.probabilities is None:
                 failed[photo.path] = prediction
@@ -184,7 +136,7 @@ def answers(run: Run, photos: Sequence[Photo], root: Path, name: str, ask: Ask =
 def part_answers(run: Run, part: str, data: Path | None = None, ask: Ask = ask_model) -> Answers:
     """The answers for one part of the run's own split (``train``, ``validation`` or ``test``)."""
     split = read_split(run.require_finished().split, data)
-    return answers(run, split.part(part), split.root, part, ask)
+    return answers(run, split.part(cast(Part, part)), split, part, ask)
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
@@ -226,28 +178,34 @@ def evaluate(
     unknown = sorted(set(on) - {"train", "validation", "test"})
     if unknown:
         raise ConfigError(f"part {unknown[0]!r}: must be train, validation or test")
-    todo: list[tuple[str, tuple[Photo, ...], Path]] = []
+    todo: list[tuple[str, tuple[Photo, ...], Split]] = []
+    seen: dict[str, int] = {}
+    unsure: list[str] = []
     if photos is None:
         for part in dict.fromkeys(on or ("validation", "test")):
-            chosen = split.part(part)
+            chosen = split.part(cast(Part, part))
             if not chosen:
                 raise DataError(f"{run.split}: has no photos in the part {part!r}; choose another with '--on'")
+            overlap = trained_on(split, chosen)
             if "train" not in on:
-                _refuse_trained_on(run, trained_on(split, chosen), len(chosen), f"the part {part!r}")
-            todo.append((part, chosen, split.root))
+                _refuse_trained_on(run, overlap, len(chosen), f"the part {part!r}")
+            seen[part] = len(overlap)
+            todo.append((part, chosen, split))
     else:
         if set(on) - {"train"}:
             raise ConfigError("--on names parts of the run's own split; with --photos only '--on train' has a meaning")
-        other = foreign_photos(Path(photos))
+        foreign = foreign_photos(Path(photos), split)
         if "train" not in on:
-            _refuse_trained_on(run, trained_on(split, other.photos, other), len(other.photos), str(photos))
+            _refuse_trained_on(run, foreign.seen, len(foreign.split.photos), str(photos))
         source = Path(photos).resolve()
-        todo.append((f"photos-{source.stem if source.is_file() else source.name}", other.photos, other.root))
+        name = f"photos-{source.stem if source.is_file() else source.name}"
+        seen[name], unsure = len(foreign.seen), [foreign.note] if foreign.note else []
+        todo.append((name, foreign.split.photos, foreign.split))
 
     result = Evaluation(_stored_scores(run))
     if result.scores["temperature"] is None:
         result.scores["temperature"] = _temperature(run, split, ask)
-    for name, chosen, root in todo:
+    for name, chosen, origin in todo:
         before = result.scores["parts"].get(name)
         result.names.append(name)
         keys = hashlib.sha256("\n".join(sorted(key(photo) + photo.label for photo in chosen)).encode()).hexdigest()
@@ -260,7 +218,7 @@ def evaluate(
             result.notes.append(
                 f"{name}: first scored at {before['scored_at']}; figures made anew from the kept answers"
             )
-        found = answers(run, chosen, root, name, ask)
+        found = answers(run, chosen, origin, name, ask)
         result.failed.extend(found.failed)
         if not found.photos:
             raise RunError(
@@ -270,7 +228,7 @@ def evaluate(
         result.scores["parts"][name] = {
             "scored_at": before["scored_at"] if before else datetime.now(UTC).isoformat(timespec="seconds"),
             **asked,
-            "notes": _notes(name, split, found),
+            "notes": _notes(name, seen[name], found) + unsure,
             "failed": len(found.failed),
             **_figures(found, recipe, temperature, bootstrap, seed),
         }
@@ -312,9 +270,7 @@ def _temperature(run: Run, split: Split, ask: Ask) -> dict[str, Any] | None:
     chosen = split.part("validation")
     reachable = [photo for photo in chosen if (split.root / photo.path).is_file()]
     stored = (run.predictions / "validation.json").is_file()
-    found = (
-        answers(run, chosen if stored else reachable, split.root, "validation", ask) if reachable or stored else None
-    )
+    found = answers(run, chosen if stored else reachable, split, "validation", ask) if reachable or stored else None
     if found is None or not found.photos:
         return None
     return {"value": metrics.fit_temperature(found.labels, found.probabilities), "photos": len(found.photos)}
@@ -343,13 +299,12 @@ def smallest_face_px(photo: Photo, recipe: Recipe) -> float:
     return min(face.height_px for face in photo.faces) * place.scale_y
 
 
-def _notes(name: str, split: Split, found: Answers) -> list[str]:
+def _notes(name: str, seen: int, found: Answers) -> list[str]:
     notes = []
     if name == "validation":
         notes.append("validation chose the best epoch and the temperature, so its figures are optimistic")
-    overlap = len(trained_on(split, found.photos))
-    if overlap:
-        notes.append(f"{overlap:,} of these photos were trained on: this says how well they are remembered, no more")
+    if seen:
+        notes.append(f"{seen:,} of these photos were trained on: this says how well they are remembered, no more")
     if found.failed:
         kinds = Counter(prediction.error for prediction in found.failed).most_common(1)
         notes.append(f"{len(found.failed):,} photos had no answer and are not counted (most often: {kinds[0][0]})")

@@ -19,7 +19,8 @@ import numpy as np
 from allmasked import metrics, pixels
 from allmasked.dataset import read_split
 from allmasked.errors import ConfigError, PhotoError, RunError, require
-from allmasked.evaluate import Ask, ask_model, evaluate, key, part_answers, table
+from allmasked.evaluate import Ask, ask_model, evaluate, part_answers, table
+from allmasked.heldout import key
 from allmasked.progress import track
 from allmasked.runs import Run, replacing, write_json, write_text
 from allmasked.types import CLASSES, Label, Photo, Prediction
