@@ -1,0 +1,128 @@
+"""``allmasked split``: a data set looked at and divided."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from allmasked.errors import ConfigError
+from allmasked.progress import stderr
+from allmasked.readers import READERS, Options
+from allmasked.types import CLASSES, PARTS, Split
+
+
+def parse_names(text: str | None, option: str) -> dict[str, str] | None:
+    """``a=x,b=y`` as a table; raises :class:`ConfigError` naming the option."""
+    if text is None:
+        return None
+    table = {}
+    for item in filter(None, (item.strip() for item in text.split(","))):
+        name, equals, meaning = item.partition("=")
+        if not (name.strip() and equals and meaning.strip()):
+            raise ConfigError(f"{option} {text!r}: {item!r} is not NAME=MEANING")
+        table[name.strip()] = meaning.strip().lower()
+    return table
+
+
+def reading_options(command: click.Command) -> click.Command:
+    """The options that say how DATA is read."""
+    for option in reversed(
+        (
+            click.option("--layout", metavar="NAME", help=f"Layout of DATA: {', '.join(READERS)}. [default: seen]"),
+            click.option(
+                "--classes", metavar="NAME=CLASS,...", help="What class folders or labels mean: all, none, some."
+            ),
+            click.option(
+                "--wear",
+                metavar="NAME=WEAR,...",
+                help="What a detection set's classes mean: masked, unmasked, incorrect, ignore.",
+            ),
+            click.option(
+                "--incorrect-is",
+                type=click.Choice(["masked", "unmasked"]),
+                default="unmasked",
+                show_default=True,
+                help="What a mask worn incorrectly counts as in labels.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def read_options(layout: str | None, classes: str | None, wear: str | None, incorrect_is: str) -> Options:
+    """The options of :func:`reading_options` as the readers take them."""
+    return Options(layout, parse_names(classes, "--classes"), parse_names(wear, "--wear"), incorrect_is)  # type: ignore[arg-type]
+
+
+@click.command("split")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The split.json to write.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--validation", type=float, default=0.15, show_default=True, help="Share of the photos.")
+@click.option("--test", type=float, default=0.2, show_default=True, help="Share of the photos.")
+@reading_options
+def split_command(
+    data: Path,
+    out: Path,
+    seed: int,
+    validation: float,
+    test: float,
+    layout: str | None,
+    classes: str | None,
+    wear: str | None,
+    incorrect_is: str,
+) -> int:
+    """Divide DATA into train, validation and test and write it to a split.json.
+
+    Copies of one photo and pictures of one scene stay in one part; of exact duplicates one is kept; copies whose
+    labels disagree are left out. Everything else takes the split.json in place of DATA.
+    """
+    from allmasked.dataset import load_split, write_split
+
+    options = read_options(layout, classes, wear, incorrect_is)
+    split = load_split(data, seed=seed, options=options, validation=validation, test=test)
+    write_split(split, out)
+    print_split(split, out)
+    return 0
+
+
+def print_split(split: Split, out: Path) -> None:
+    """A table of the split on stderr, and what was left out and why."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("class", *(part.replace("_", " ") for part in PARTS), "all parts")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    count = Counter((photo.label, photo.part) for photo in split.photos)
+    for label in CLASSES:
+        row = [count[label, part] for part in PARTS]
+        table.add_row(label, *(f"{number:,}" for number in (*row, sum(row))))
+    table.add_section()
+    totals = [len(split.part(part)) for part in PARTS]
+    table.add_row("photos", *(f"{number:,}" for number in (*totals, sum(totals))))
+    groups = [len({photo.group for photo in split.part(part)}) for part in PARTS]
+    table.add_row("groups", *(f"{number:,}" for number in groups), f"{len({p.group for p in split.photos}):,}")
+    stderr.print(table)
+    reasons: dict[str, list[str]] = {}
+    for photo in split.part("left_out"):
+        kind = "labels disagree" if photo.reason.startswith("labels disagree") else photo.reason.partition(" of ")[0]
+        reasons.setdefault(kind, []).append(photo.path)
+    for kind, paths in sorted(reasons.items()):
+        stderr.print(f"left out, {escape(kind)}: {len(paths):,} ({escape(_few(paths))})")
+    skipped = split.settings.get("skipped")
+    if isinstance(skipped, list) and skipped:
+        lines = [f"{problem['path']}: {problem['reason']}" for problem in skipped]
+        stderr.print(f"not used: {len(lines):,}")
+        for line in lines[:5]:
+            stderr.print(f"  {escape(line)}")
+        if len(lines) > 5:
+            stderr.print("  ...")
+    stderr.print(f"written to {escape(str(out))}: every photo, and why one was left out")
+
+
+def _few(names: list[str], few: int = 3) -> str:
+    return ", ".join(names[:few]) + (", ..." if len(names) > few else "")

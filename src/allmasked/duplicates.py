@@ -1,0 +1,414 @@
+"""Copies of the same photo: re-encoded, resized, lightly cropped, recoloured or mirrored.
+
+The search has three steps, none of them quadratic in the number of photos:
+
+1. :func:`describe`: each photo becomes a grey thumbnail of 128 x 128 px (stretched, so that a crop or a resize is a
+   scaling and a shift) beside the SHA-256 of its file.
+2. Candidates: the lowest 8 x 8 frequencies of the thumbnail's DCT without the first, of length 1 (as in perceptual
+   hashing: Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010, but without rounding
+   to bits), go into an HNSW graph (Malkov and Yashunin, arXiv:1603.09320; faiss). Each photo asks it with the same
+   frequencies of several windows, so that a crop finds the whole, and of their mirror images.
+3. Each candidate is registered by ECC (Evangelidis and Psarakis, "Parametric image alignment using enhanced
+   correlation coefficient maximization", PAMI 2008; OpenCV) from coarse to fine. Where the two overlap, tile by tile,
+   their structure is compared (the structure term of SSIM: Wang et al., TIP 2004), which brightness, contrast and
+   colour shifts leave alone. In a copy nearly every tile agrees; in another picture of the same scene those with
+   people don't.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from platformdirs import user_cache_path
+
+from allmasked import pixels
+from allmasked.errors import PhotoError, RunError, require
+from allmasked.progress import bar, track
+from allmasked.runs import read_json, write_json
+from allmasked.types import Size
+
+Kind = Literal["exact", "copy", "crop", "mirrored", "scene"]
+"""``exact``: the same bytes. ``copy``: the same frame. ``crop``: one shows a part of the other. ``mirrored``: a copy or
+crop with left and right exchanged. ``scene``: not the same photo, but most of it is: the next picture of a still
+camera, or a copy that was painted over. All but ``scene`` are near-duplicates; all are kept in one part of a split."""
+
+THUMBNAIL_PX = 128
+FREQUENCIES = 8
+TILE_PX = 16
+
+_INTERVALS = ((0.0, 1.0), (0.0, 0.85), (0.15, 1.0), (0.08, 0.92), (0.0, 0.68), (0.16, 0.84), (0.32, 1.0))
+"""Start and end of a window in shares of the side; the first four are light crops, the others heavy ones."""
+WINDOWS: tuple[tuple[int, int], ...] = tuple(itertools.product(range(7), range(7)))
+"""The windows each photo asks with: (across, down) into ``_INTERVALS``."""
+_QUESTIONS = (
+    *((number, False) for number in range(len(WINDOWS))),
+    *((number, True) for number, window in enumerate(WINDOWS) if max(window) < 4),  # mirrored: light crops only
+)
+
+NEIGHBOURS = 8
+MAX_CANDIDATES = 20
+MIN_COSINE = 0.8
+"""Candidates below this cosine of their frequencies are not registered."""
+
+COPY_TENTH = 0.87
+"""A copy's tiles: at least 90 % of them agree to this."""
+COPY_FIFTIETH = 0.96
+"""Photos of the same size in px agree to this in 98 % of their tiles, or they may be the next picture of a still
+camera: a plain re-encoding keeps everything, and an edited or cropped copy seldom keeps its size."""
+SCENE_HALF = 0.95
+"""A scene: at least half of the tiles that show anything agree to this."""
+
+_VERSION = 1  # of the search; part of the key of remembered pairs
+
+
+@dataclass(frozen=True, eq=False)
+class Descriptor:
+    """What the search knows of a photo. ``width`` and ``height`` px upright; ``thumbnail`` (128, 128) uint8 grey."""
+
+    sha256: str
+    width: int
+    height: int
+    thumbnail: NDArray[np.uint8]
+
+
+class Pair(NamedTuple):
+    """Two photos by index, a < b. ``score`` 0-1: how well the worst tenth of the tiles agrees (1: the same)."""
+
+    a: int
+    b: int
+    score: float
+    kind: Kind
+
+
+def describe_one(path: str | Path) -> Descriptor:
+    """The descriptor of one photo, in a few milliseconds. Raises :class:`PhotoError`."""
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError:
+        pixels.decode(path)  # says what is wrong
+        raise PhotoError(str(path), "cannot be read") from None
+    image = pixels.decode(content, name=str(path), fit_within=(THUMBNAIL_PX, THUMBNAIL_PX))
+    width, height = _upright_size(content)
+    grey = image.convert("L").resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BICUBIC)
+    return Descriptor(hashlib.sha256(content).hexdigest(), width, height, np.asarray(grey, dtype=np.uint8))
+
+
+def _upright_size(content: bytes) -> Size:
+    with Image.open(io.BytesIO(content), formats=pixels.FORMATS) as image:
+        width, height = image.size
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF orientation: a quarter turn
+    return (height, width) if turned else (width, height)
+
+
+def describe(paths: Sequence[str | Path]) -> list[Descriptor | PhotoError]:
+    """Descriptors of photos, on all cores, with a progress bar; for a photo that can't be read, the error."""
+
+    def attempt(path: str | Path) -> Descriptor | PhotoError:
+        try:
+            return describe_one(path)
+        except PhotoError as error:
+            return error
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(track(pool.map(attempt, paths), "reading photos", len(paths)))
+
+
+def near_duplicates(descriptors: Sequence[Descriptor], *, remember: bool = False) -> list[Pair]:
+    """All pairs of copies and of pictures of one scene, sorted by index.
+
+    Args:
+        descriptors: of readable photos.
+        remember: keep the pairs in the user's cache folder and take them from there for the same photos next time.
+    """
+    digest = hashlib.sha256(f"{_VERSION}\n".encode() + "\n".join(d.sha256 for d in descriptors).encode()).hexdigest()
+    file = user_cache_path("allmasked") / "duplicates" / f"{digest[:32]}.json"
+    if remember:
+        try:
+            return [Pair(*pair) for pair in read_json(file)]
+        except (RunError, OSError, TypeError):
+            pass
+    copies: dict[str, list[int]] = {}
+    for index, descriptor in enumerate(descriptors):
+        copies.setdefault(descriptor.sha256, []).append(index)
+    classes = list(copies.values())
+    pairs = [Pair(a, b, 1.0, "exact") for members in classes for a, b in _pairs_of(members)]
+    for a, b, score, kind in _search([descriptors[members[0]] for members in classes]):
+        few = len(classes[a]) * len(classes[b]) <= 100
+        for x, y in itertools.product(classes[a], classes[b]) if few else [(classes[a][0], classes[b][0])]:
+            pairs.append(Pair(min(x, y), max(x, y), score, kind))
+    pairs.sort()
+    if remember:
+        try:
+            write_json(file, pairs)
+        except OSError:
+            pass  # a cache that can't be written is no reason to fail
+    return pairs
+
+
+def _pairs_of(members: Sequence[int]) -> Iterable[tuple[int, int]]:
+    """All pairs of a few exact copies; of many, each with the first."""
+    return itertools.combinations(members, 2) if len(members) <= 10 else ((members[0], other) for other in members[1:])
+
+
+def groups(count: int, pairs: Iterable[Pair], kinds: Iterable[Kind] | None = None) -> list[int]:
+    """Number of the group of each of ``count`` photos: those joined by pairs (of ``kinds``), directly or in a chain.
+
+    Groups are numbered from 0 in the order of their first photo.
+    """
+    wanted = None if kinds is None else set(kinds)
+    parent = list(range(count))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    for a, b, _, kind in pairs:
+        if wanted is None or kind in wanted:
+            x, y = root(a), root(b)
+            parent[max(x, y)] = min(x, y)
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(root(index), len(numbers)) for index in range(count)]
+
+
+def _search(descriptors: Sequence[Descriptor]) -> list[Pair]:
+    """Near-duplicates among photos of different content."""
+    thumbnails = [d.thumbnail for d in descriptors]
+    told = np.array([index for index, t in enumerate(thumbnails) if t.std() >= 2.0], dtype=np.int64)  # not blank
+    if len(told) < 2:
+        return []
+    found = candidates(np.stack([thumbnails[index] for index in told]))
+    cv2 = require("cv2", "train")
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # the photos are spread over the cores, not each photo
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+
+            def check(row: tuple[int, int, int, int]) -> Pair | None:
+                a, b = int(told[row[0]]), int(told[row[1]])
+                return compare(descriptors[a], descriptors[b], row[2], bool(row[3]), a, b)
+
+            rows = list(zip(*(column.tolist() for column in found)))
+            checked = list(track(pool.map(check, rows, chunksize=64), "comparing", len(rows)))
+    finally:
+        cv2.setNumThreads(threads)
+    best: dict[tuple[int, int], Pair] = {}
+    for pair in checked:
+        if pair is not None:
+            known = best.get((pair.a, pair.b))
+            if known is None or (known.kind == "scene", -known.score) > (pair.kind == "scene", -pair.score):
+                best[pair.a, pair.b] = pair
+    return sorted(best.values())
+
+
+# --- candidates -------------------------------------------------------------------------------------------------------
+
+
+def frequencies(thumbnails: NDArray[np.uint8], across: int, down: int) -> NDArray[np.float32]:
+    """The lowest DCT frequencies of a window of each thumbnail, without the mean, of length 1.
+
+    Args:
+        thumbnails: (N, 128, 128) uint8.
+        across, down: the window, as in :data:`WINDOWS`.
+
+    Returns:
+        (N, 63) float32, row-major by (down, across) frequency.
+    """
+    right, left = _cosines(*_INTERVALS[across]), _cosines(*_INTERVALS[down])
+    out = np.empty((len(thumbnails), FREQUENCIES**2 - 1), np.float32)
+    for start in range(0, len(thumbnails), 1024):
+        block = thumbnails[start : start + 1024].astype(np.float32)
+        values = np.matmul(left, np.matmul(block, right.T)).reshape(len(block), -1)[:, 1:]
+        out[start : start + 1024] = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6)
+    return out
+
+
+def _cosines(start: float, end: float) -> NDArray[np.float32]:
+    """(8, 128): the DCT-II basis of an interval of the side, zero outside."""
+    first, last = round(start * THUMBNAIL_PX), round(end * THUMBNAIL_PX)
+    length = last - first
+    place = (np.arange(length) + 0.5) * np.pi / length
+    basis = np.zeros((FREQUENCIES, THUMBNAIL_PX), np.float32)
+    basis[:, first:last] = np.cos(np.arange(FREQUENCIES)[:, None] * place) * np.sqrt(2 / length)
+    basis[0] /= np.sqrt(2)
+    return basis
+
+
+_MIRROR = np.array([1.0 if k % FREQUENCIES % 2 == 0 else -1.0 for k in range(1, FREQUENCIES**2)], np.float32)
+
+Rows = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int16], NDArray[np.bool_]]
+
+
+def candidates(thumbnails: NDArray[np.uint8]) -> Rows:
+    """Pairs worth a closer look, found through a graph of nearest neighbours in O(N log N).
+
+    Args:
+        thumbnails: (N, 128, 128) uint8, none blank.
+
+    Returns:
+        Columns a, b, window, mirrored: that window of photo a (or its mirror image) resembles the whole of photo b.
+        A pair may stand in it in both directions, and mirrored and not.
+    """
+    faiss = require("faiss", "train")
+    whole = frequencies(thumbnails, 0, 0)
+    index = faiss.IndexHNSWFlat(whole.shape[1], 16, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction, index.hnsw.efSearch = 64, 48
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)  # the graph depends on the order of insertion
+    try:
+        with bar() as progress:
+            task = progress.add_task("searching", total=len(whole) * (1 + len(_QUESTIONS)), note="")
+            for start in range(0, len(whole), 4096):
+                index.add(whole[start : start + 4096])
+                progress.advance(task, min(4096, len(whole) - start))
+            faiss.omp_set_num_threads(os.cpu_count() or 1)
+            best = np.empty((0, 4), np.int64), np.empty(0, np.float32)
+            for number, mirrored in _QUESTIONS:
+                asked = frequencies(thumbnails, *WINDOWS[number])
+                cosine, other = index.search(asked * _MIRROR if mirrored else asked, NEIGHBOURS + 1)
+                a, rank = np.nonzero((cosine > MIN_COSINE) & (other >= 0))
+                b, score = other[a, rank], cosine[a, rank]
+                use = a != b
+                rows = np.column_stack([a, b, np.full(len(a), number), np.full(len(a), mirrored)])[use]
+                best = _best(np.concatenate([best[0], rows]), np.concatenate([best[1], score[use]]))
+                progress.advance(task, len(whole))
+    finally:
+        faiss.omp_set_num_threads(threads)
+    rows = best[0]
+    return rows[:, 0].astype(np.int32), rows[:, 1].astype(np.int32), rows[:, 2].astype(np.int16), rows[:, 3] > 0
+
+
+def _best(rows: NDArray[np.int64], score: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The best window for each (a, b, mirrored), and of those the best few for each a."""
+    order = np.lexsort((rows[:, 2], -score, rows[:, 3], rows[:, 1], rows[:, 0]))
+    rows, score = rows[order], score[order]
+    key = rows[:, [0, 1, 3]]
+    first = np.ones(len(rows), bool)
+    first[1:] = (key[1:] != key[:-1]).any(axis=1)
+    rows, score = rows[first], score[first]
+    order = np.lexsort((-score, rows[:, 0]))
+    rows, score = rows[order], score[order]
+    starts = np.searchsorted(rows[:, 0], rows[:, 0])
+    keep = np.arange(len(rows)) - starts < MAX_CANDIDATES
+    return rows[keep], score[keep]
+
+
+# --- the closer look --------------------------------------------------------------------------------------------------
+
+
+def compare(one: Descriptor, other: Descriptor, window: int, mirrored: bool, a: int = 0, b: int = 1) -> Pair | None:
+    """Register two photos from a first guess and judge what they have in common; None where they are unrelated."""
+    first = np.ascontiguousarray(one.thumbnail[:, ::-1]) if mirrored else one.thumbnail
+    (left, right), (top, bottom) = (_INTERVALS[k] for k in WINDOWS[window])
+    if mirrored:
+        left, right = 1 - right, 1 - left
+    warp = register(first, other.thumbnail, (left, top, right, bottom))
+    if warp is None:
+        return None
+    overlap, agreement, shows = agreements(first, other.thumbnail, warp)
+    if not len(agreement):
+        return None
+    tenth, fiftieth = np.percentile(agreement, [10, 2])
+    same_size = (one.width, one.height) == (other.width, other.height)
+    kind: Kind
+    if tenth >= COPY_TENTH and (fiftieth >= COPY_FIFTIETH or not same_size):
+        kind = "mirrored" if mirrored else "copy" if overlap >= 0.93 else "crop"
+    elif not mirrored and overlap >= 0.6 and shows.sum() >= 12 and np.median(agreement[shows]) >= SCENE_HALF:
+        kind = "scene"
+    else:
+        return None
+    return Pair(min(a, b), max(a, b), round(float(np.clip(tenth, 0, 1)), 4), kind)
+
+
+Box = tuple[float, float, float, float]
+Warp = NDArray[np.float32]
+
+
+def register(first: NDArray[np.uint8], second: NDArray[np.uint8], window: Box) -> Warp | None:
+    """The (2, 3) float32 affine map from px of the second thumbnail to px of the first; None where none fits.
+
+    ``window``: left, top, right, bottom of the part of the first (shares of the side) that the second may show.
+    """
+    cv2 = require("cv2", "train")
+    left, top, right, bottom = window
+    n = THUMBNAIL_PX
+    warp = np.array([[right - left, 0, left * n], [0, bottom - top, top * n]], np.float32)
+    warp[:, 2] += (warp[:, :2].sum(axis=1) - 1) / 2  # px centres
+    for size, steps, floor in ((32, 25, 0.75), (64, 15, 0.8), (n, 10, 0.0)):
+        small = [image if size == n else cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+                 for image in (second, first)]  # fmt: skip
+        stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, steps, 1e-3)
+        try:
+            fit, warp = cv2.findTransformECC(*small, _scaled(warp, size / n), cv2.MOTION_AFFINE, stop, None, 3)
+        except cv2.error:  # it does not converge on unrelated pictures
+            return None
+        if fit < floor:
+            return None
+        warp = _scaled(warp, n / size)
+    return warp
+
+
+def _scaled(warp: Warp, factor: float) -> Warp:
+    """The same map for pictures ``factor`` times the size (px centres at whole numbers)."""
+    out = warp.copy()
+    centre = (warp[:, :2].sum(axis=1) - 1) / 2
+    out[:, 2] = (warp[:, 2] + centre) * factor - centre
+    return out
+
+
+def agreements(
+    first: NDArray[np.uint8], second: NDArray[np.uint8], warp: Warp
+) -> tuple[float, NDArray[np.float32], NDArray[np.bool_]]:
+    """How well two registered thumbnails agree, tile by tile.
+
+    Returns:
+        The share of itself (0-1) that the photo showing more has in common with the other, and for each tile with enough overlap the agreement
+        (-1 to 1; the structure term of SSIM) and whether it shows anything (it is not flat). Empty when the overlap
+        is under 15 %.
+    """
+    cv2 = require("cv2", "train")
+    n = THUMBNAIL_PX
+    inverse = cv2.WARP_INVERSE_MAP
+    x = cv2.warpAffine(first, warp, (n, n), flags=cv2.INTER_LINEAR | inverse).astype(np.float32)
+    full = np.full((n, n), 255, np.uint8)
+    seen = cv2.warpAffine(full, warp, (n, n), flags=cv2.INTER_NEAREST | inverse)
+    back = cv2.warpAffine(full, cv2.invertAffineTransform(warp), (n, n), flags=cv2.INTER_NEAREST | inverse)
+    overlap = float(min((seen > 0).mean(), (back > 0).mean()))
+    mask = cv2.erode(seen, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
+    if overlap < 0.15 or mask.mean() < 0.15:
+        return overlap, np.empty(0, np.float32), np.empty(0, bool)
+    y = second.astype(np.float32)
+    weight = mask.astype(np.float32)
+
+    def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        blurred = cv2.blur(values * weight, (TILE_PX, TILE_PX), borderType=cv2.BORDER_CONSTANT)
+        return np.asarray(blurred[at] / share[at])
+
+    def standard(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        inside = values[mask]
+        return np.asarray(cv2.GaussianBlur((values - inside.mean()) / (inside.std() + 1e-3), (0, 0), 0.7))
+
+    share = cv2.blur(weight, (TILE_PX, TILE_PX), borderType=cv2.BORDER_CONSTANT) + 1e-6
+    at = (slice(TILE_PX // 2, None, TILE_PX // 2),) * 2
+    x, y = standard(x), standard(y)
+    mean_x, mean_y = mean(x), mean(y)
+    noise = 0.05  # of the variance of the whole: what JPEG leaves in flat tiles counts as agreement
+    variance_x = np.maximum(mean(x * x) - mean_x**2, 0) + noise
+    variance_y = np.maximum(mean(y * y) - mean_y**2, 0) + noise
+    together = mean(x * y) - mean_x * mean_y + noise
+    tile = share[at] > 0.5
+    shows = np.maximum(variance_x, variance_y) > 4 * noise
+    return overlap, (together / np.sqrt(variance_x * variance_y))[tile], shows[tile]
