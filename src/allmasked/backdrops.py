@@ -609,7 +609,7 @@ def _front_rail(brush: Brush, rng: np.random.Generator, width: int, height: int)
 def _front_back(brush: Brush, rng: np.random.Generator, width: int, height: int) -> None:
     """Somebody seen from behind at the lower edge: hair, ears, neck and shoulders, no face."""
     size = height * rng.uniform(0.16, 0.24)
-    x, y = rng.uniform(0.02, 0.98) * width, height - size * rng.uniform(0.0, 0.45)
+    x, y = rng.uniform(0.02, 0.98) * width, height - size * rng.uniform(0.3, 0.8)
     hair = jitter(rng, pick(rng, [(40, 32, 30), (84, 58, 40), (140, 102, 64), (70, 70, 76)]), 6)
     skin = jitter(rng, pick(rng, [(230, 184, 150), (172, 115, 78), (114, 70, 46)]), 6)
     cloth, long = jitter(rng, pick(rng, GOODS), 10), bool(rng.random() < 0.4)

@@ -166,9 +166,8 @@ class Brush:
         """Fill with a gradient along the line from ``start`` to ``end``."""
         library = skia()
         points = [library.Point(*map(float, np.asarray(point))) for point in (start, end)]
-        shader = library.GradientShader.MakeLinear(
-            points, [argb(colour, alpha) for _, colour, alpha in stops], [position for position, _, _ in stops]
-        )
+        colours = [argb(colour, alpha) for _, colour, alpha in stops]
+        shader = library.GradientShader.MakeLinear(points, colours, [position for position, _, _ in stops])
         self._shaded(path, shader, soft, mode)
 
     def radial(

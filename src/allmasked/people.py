@@ -35,8 +35,8 @@ from allmasked.masks import FaceGeometry, Light, MaskStyle, Place, Vector, paint
 from allmasked.types import Wear
 
 SKIN: tuple[Colour, ...] = (
-    (250, 219, 196),
-    (241, 201, 172),
+    (244, 208, 182),
+    (238, 194, 162),
     (230, 184, 150),
     (216, 164, 124),
     (198, 142, 100),
@@ -398,7 +398,8 @@ def _body(brush: Brush, person: Person, light: Light) -> None:
                 [(sign * wide * 0.78, 1.5), (sign * wide * 0.55, 1.75 + rng.uniform(0, 0.2)), (sign * 0.3, 1.85)]
             )
             brush.line(fold, darker(cloth, 0.5), 0.05, 0.3, soft=0.04)
-        brush.line(torso, darker(cloth, 0.5), 0.06, 0.35, soft=0.04)
+        for width in (0.14, 0.09, 0.04):
+            brush.line(torso, darker(cloth, 0.5), width, 0.13)
 
     skin = person.skin
     deep = deeper(skin, 0.42)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,9 @@ INCORRECT_SHARE = 0.12
 """Share of the faces without a mask in place that wear one under the nose or on the chin."""
 
 MAX_PEOPLE = 6
+
+NORMAL = np.array([NormalDist().inv_cdf((k + 0.5) / 256) for k in range(256)])
+"""256 equally likely values of the normal distribution: a byte's worth of noise."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ def _hides(front: _Placed, rear: _Placed) -> bool:
 def _arrange(rng: np.random.Generator, people: int, width: int, height: int) -> list[_Placed]:
     """Places for ``people`` people, nearest first."""
     frame = max(height, 0.75 * width)
-    least, most = SMALLEST_FACE * frame, {1: 0.5, 2: 0.4, 3: 0.34, 4: 0.3, 5: 0.27, 6: 0.25}[people] * frame
+    least = {1: 0.2, 2: 0.17}.get(people, SMALLEST_FACE) * frame
+    most = {1: 0.5, 2: 0.4, 3: 0.34, 4: 0.3, 5: 0.27, 6: 0.25}[people] * frame
     while True:
         for _ in range(12):
             scales = np.sort(np.exp(rng.uniform(math.log(least), math.log(most), people)))[::-1]
@@ -146,8 +151,8 @@ def draw_scene(
     boxes = [face_box(person, place.x, place.y, place.scale) for person, place in zip(persons, placed)]
 
     photo = Sheet(width, height)
-    blur = float(pick(rng, [0.6, rng.uniform(1, 3), rng.uniform(3, 7)]))
-    behind = Sheet(width, height, detail=1.0 if blur < 1.2 else 0.5)
+    blur = float(pick(rng, [0.0, rng.uniform(1, 3), rng.uniform(3, 7)]))
+    behind = Sheet(width, height, detail=_detail(blur))
     paint_backdrop(behind, rng, kind, width, height)
     photo.stamp(behind, blur)
     for person, place in reversed(list(zip(persons, placed))):
@@ -161,6 +166,11 @@ def draw_scene(
     return pixels, faces
 
 
+def _detail(blur_px: float) -> float:
+    """The share of a photo's resolution that is enough for a layer blurred by ``blur_px``."""
+    return 0.7 if blur_px < 1 else float(np.clip(1.5 / blur_px, 0.3, 0.6))
+
+
 def _left(item: tuple[Person, tuple[float, float, float, float]]) -> float:
     return item[1][0]
 
@@ -168,12 +178,12 @@ def _left(item: tuple[Person, tuple[float, float, float, float]]) -> float:
 def _things_in_front(photo: Sheet, rng: np.random.Generator, boxes: list[tuple[float, float, float, float]]) -> None:
     """Up to two things before the people; one that would touch a face is left out."""
     for _ in range(int(pick(rng, [0, 1, 2], [0.45, 0.4, 0.15]))):
-        front = Sheet(photo.width, photo.height, detail=0.5)
-        paint_front(front, rng, pick(rng, list(FRONTS)), photo.width, photo.height)
         blur = float(rng.uniform(1, 5))
+        front = Sheet(photo.width, photo.height, detail=_detail(blur))
+        paint_front(front, rng, pick(rng, list(FRONTS)), photo.width, photo.height)
         cover = front.rgba()[..., 3]
         margin = 3 * blur + 4
-        spans = [[max(0, int(edge / 2)) for edge in _grown(box, margin)] for box in boxes]
+        spans = [[max(0, int(edge * front.detail)) for edge in _grown(box, margin)] for box in boxes]
         if not any(cover[top:bottom, left:right].any() for left, top, right, bottom in spans):
             photo.stamp(front, blur)
 
@@ -198,7 +208,7 @@ def _camera(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
     tones = (
         np.linspace(0, 1, 256)[:, None]
         * [1 + warmth, 1 + green, 1 - warmth]
-        * 2 ** float(np.clip(rng.normal(0, 0.22), -0.5, 0.3))
+        * 2 ** float(np.clip(rng.normal(-0.03, 0.2), -0.5, 0.2))
     )
     tones = tones / (1 + np.maximum(tones - 0.85, 0) * 0.9)  # highlights roll off
     tones = ((tones - 0.5) * rng.uniform(0.82, 1.12) + 0.5) * 255
@@ -206,9 +216,10 @@ def _camera(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
     if rng.random() < 0.5:
         y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
         shaded *= (1 - rng.uniform(0.05, 0.3) * (x * x + y * y) / 2).astype(np.float32)[..., None]
-    noise = np.float32(rng.uniform(0.5, 5.5))
-    shaded += rng.standard_normal((height, width, 1), np.float32) * noise
-    coarse = rng.standard_normal((height // 2, width // 2, 3), np.float32) * (noise * np.float32(0.6))
+    noise = rng.uniform(0.5, 5.5)
+    grain = (NORMAL * noise).astype(np.float32)
+    shaded += cv2.LUT(rng.integers(0, 256, (height, width, 1), np.uint8), grain)[..., None]
+    coarse = cv2.LUT(rng.integers(0, 256, (height // 2, width // 2, 3), np.uint8), grain * np.float32(0.6))
     shaded += cv2.resize(coarse, (width, height))
     photo: NDArray[np.uint8] = np.clip(shaded + np.float32(0.5), 0, 255).astype(np.uint8)
     return photo
