@@ -11,9 +11,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
-from collections.abc import Iterable
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import ModuleType
 
 
@@ -64,10 +68,25 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
 def require(module: str, extra: str) -> ModuleType:
     """Import ``module`` or raise :class:`MissingExtraError` naming the extra that brings it."""
     try:
-        return importlib.import_module(module)
+        with _quiet() if module in ("keras", "tensorflow") else contextlib.nullcontext():
+            return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name != module.split(".")[0]:
             raise
         raise MissingExtraError(
             f"this needs {module!r}, which is not installed: pip install 'allmasked[{extra}]'"
         ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing on the process's stderr: TensorFlow's C++ code greets there while it is imported."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
