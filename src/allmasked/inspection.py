@@ -19,9 +19,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from allmasked import duplicates
+from allmasked.dataset import load_photos
+from allmasked.duplicates import Kind
 from allmasked.errors import PhotoError, require
 from allmasked.measures import CHECKS, Measures, measure
 from allmasked.progress import track
+from allmasked.readers import Options
 from allmasked.shortcuts import SizeLeak, size_leak
 from allmasked.types import CLASSES, Label, Photo
 
@@ -80,14 +84,14 @@ class Flaw:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two near-duplicates. ``score`` 0-1 (1: the same), ``kind`` as :mod:`allmasked.duplicates` names it."""
+    """Two photos of one kind of :data:`allmasked.duplicates.Kind`; ``score`` 0-1 (1: the same)."""
 
     a: str
     b: str
     label_a: Label
     label_b: Label
     score: float
-    kind: str
+    kind: Kind
     labels_agree: bool
 
 
@@ -143,15 +147,23 @@ class Finding:
 
 @dataclass(frozen=True)
 class Inspection:
-    """Everything that was found in a data set; ``to_json()`` is what ``inspect --json`` writes."""
+    """Everything that was found in a data set; ``to_json()`` is what ``inspect --json`` writes.
+
+    ``broken`` names photos that cannot be read, ``skipped`` what else cannot be used (a line of a table, a photo with no
+    label), each with the reason. ``near_duplicates`` are the pairs that show the same photo, those with the same
+    bytes among them (kind ``exact``); ``scenes`` the pairs that most likely don't, but show the same scene. ``groups``
+    counts the photos that are left when each group of duplicates is taken once.
+    """
 
     root: Path
     photos: tuple[Measures, ...]
     broken: tuple[tuple[str, str], ...]
+    skipped: tuple[tuple[str, str], ...]
     classes: tuple[ClassSummary, ...]
     flaws: Mapping[str, tuple[Flaw, ...]]
     exact_duplicates: tuple[Same, ...]
     near_duplicates: tuple[Pair, ...]
+    scenes: tuple[Pair, ...]
     groups: int
     disagreeing_groups: tuple[tuple[str, ...], ...]
     size_leak: SizeLeak | None
@@ -173,6 +185,7 @@ class Inspection:
             "seconds": round(self.seconds, 1),
             "findings": [dataclasses.asdict(finding) for finding in self.findings],
             "broken": [{"path": path, "reason": reason} for path, reason in self.broken],
+            "skipped": [{"path": path, "reason": reason} for path, reason in self.skipped],
             "imbalance": round(self.imbalance, 2),
             "classes": {c.label: _plain(c) for c in self.classes},
             "flaws": {
@@ -184,6 +197,7 @@ class Inspection:
             },
             "exact_duplicates": [list(same.paths) for same in self.exact_duplicates],
             "near_duplicates": [_plain(pair) for pair in self.near_duplicates],
+            "scenes": [_plain(pair) for pair in self.scenes],
             "groups": self.groups,
             "disagreeing_groups": [list(paths) for paths in self.disagreeing_groups],
             "size_leak": (_plain(self.size_leak) | {"words": self.size_leak.words}) if self.size_leak else None,
@@ -326,12 +340,14 @@ def _findings(i: Inspection) -> list[Finding]:
     add("error", "classes", len(absent), text, "A classifier cannot learn a class without photos.")
     text = f"{_many(len(i.broken), 'file')} cannot be read"
     add("error", "broken", len(i.broken), text, "Repair or remove them; 'split' leaves them out.")
+    text = f"{_many(len(i.skipped), 'entry', 'entries')} of the data set cannot be used"
+    add("warning", "skipped", len(i.skipped), text, "The list below says why for each.")
     groups = len(i.disagreeing_groups)
     text = f"{_many(groups, 'group')} of duplicates with labels that disagree"
-    advice = "At least one label of each is wrong: correct it. 'split' leaves these groups out."
+    advice = "A label is wrong, or a crop cuts somebody off: look at them. 'split' leaves these groups out."
     add("warning", "disagreeing", groups, text, advice)
     exact = sum(len(same.paths) - 1 for same in i.exact_duplicates)
-    pairs = len(i.near_duplicates)
+    pairs = sum(pair.kind != "exact" for pair in i.near_duplicates)
     text = f"{_many(exact, 'exact copy', 'exact copies')} and {_many(pairs, 'pair')} of near-duplicates"
     advice = "Split by file, the same photo stands in training and test. 'split' keeps each group in one part."
     add("warning", "duplicates", exact + pairs, text, advice)
@@ -352,7 +368,7 @@ def _findings(i: Inspection) -> list[Finding]:
         add("note", "faces", int(small >= 0.1), text, "Shrinking makes them vanish: prefer a larger input size.")
     for name, bad in i.flaws.items():
         check = CHECKS[name]
-        add("note", name, len(bad), f"{check.title}: {_many(len(bad), 'photo')} ({check.rule})", check.advice)
+        add("note", name, len(bad), f"{check.title}: {_many(len(bad), 'photo')}, {check.rule}", check.advice)
     return found
 
 
@@ -364,20 +380,26 @@ def _names(labels: Sequence[str]) -> str:
     return " and ".join(repr(label) for label in labels)
 
 
-def inspect_photos(
-    root: Path,
-    photos: Sequence[Photo],
-    *,
-    problems: Sequence[tuple[str, str]] = (),
-    near_duplicates: Callable[[Path, Sequence[Photo]], Sequence[Pair]],
-) -> Inspection:
+def inspect(data: str | Path, *, options: Options | None = None) -> Inspection:
+    """Inspect a data set in any layout (:data:`allmasked.readers.READERS`), or the photos of a ``split.json``.
+
+    Raises:
+        DataError: not a data set, or without a labelled photo.
+        ConfigError: an option is wrong.
+    """
+    found = load_photos(data, options=options)
+    skipped = found.settings.get("skipped", ())
+    assert isinstance(skipped, list | tuple)
+    return inspect_photos(found.root, found.photos, [(entry["path"], entry["reason"]) for entry in skipped])
+
+
+def inspect_photos(root: Path, photos: Sequence[Photo], skipped: Sequence[tuple[str, str]] = ()) -> Inspection:
     """Inspect photos that have been read already.
 
     Args:
         root: the folder that the photos' paths are relative to.
         photos: with labels, and faces where known.
-        problems: (path, reason) of files that the reader could not use.
-        near_duplicates: finds the pairs among the readable photos.
+        skipped: (path, reason) of what the reader could not use.
     """
     started = time.monotonic()
     measured, broken = measure_all(root, photos)
@@ -387,18 +409,18 @@ def inspect_photos(
         for p in photos
         if (m := readable.get(p.path))
     ]
-    exact = exact_duplicates(measured)
-    near = near_duplicates(root, kept)
-    groups = _groups(measured, exact, near)
+    near, scenes, groups = _duplicates(root, measured)
     labels = {m.path: m.label for m in measured}
     inspection = Inspection(
         root=root,
         photos=tuple(measured),
-        broken=tuple(dict.fromkeys((*problems, *broken))),
+        broken=tuple(broken),
+        skipped=tuple(skipped),
         classes=tuple(summarise(measured)),
         flaws=flaws(measured),
-        exact_duplicates=tuple(exact),
+        exact_duplicates=tuple(exact_duplicates(measured)),
         near_duplicates=tuple(near),
+        scenes=tuple(scenes),
         groups=len(groups),
         disagreeing_groups=tuple(group for group in groups if len({labels[path] for path in group}) > 1),
         size_leak=size_leak([readable[group[0]] for group in groups]),
@@ -409,17 +431,18 @@ def inspect_photos(
     return dataclasses.replace(inspection, findings=tuple(_findings(inspection)))
 
 
-def _groups(photos: Sequence[Measures], exact: Sequence[Same], near: Sequence[Pair]) -> list[tuple[str, ...]]:
-    """The photos in groups of duplicates (connected components), in the order of their first; most have one member."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    index = {photo.path: k for k, photo in enumerate(photos)}
-    edges = [(index[same.paths[0]], index[path]) for same in exact for path in same.paths[1:]]
-    edges += [(index[pair.a], index[pair.b]) for pair in near]
-    rows, columns = np.array(edges, dtype=np.int64).reshape(-1, 2).T
-    graph = coo_matrix((np.ones(len(edges)), (rows, columns)), shape=(len(photos), len(photos)))
+def _duplicates(root: Path, photos: Sequence[Measures]) -> tuple[list[Pair], list[Pair], list[tuple[str, ...]]]:
+    """Pairs of near-duplicates, pairs of one scene, and the groups of near-duplicates (most have one member)."""
+    described = duplicates.describe([root / photo.path for photo in photos])
+    known = [(p, d) for p, d in zip(photos, described) if isinstance(d, duplicates.Descriptor)]
+    found = duplicates.near_duplicates([descriptor for _, descriptor in known], remember=True)
+    pairs = []
+    for a, b, score, kind in found:
+        one, two = known[a][0], known[b][0]
+        pairs.append(Pair(one.path, two.path, one.label, two.label, score, kind, one.label == two.label))
     groups: dict[int, list[str]] = {}
-    for photo, component in zip(photos, connected_components(graph, directed=False)[1] if photos else ()):
-        groups.setdefault(int(component), []).append(photo.path)
-    return [tuple(paths) for paths in groups.values()]
+    same = [pair for pair in found if pair.kind != "scene"]
+    for (photo, _), number in zip(known, duplicates.groups(len(known), same)):
+        groups.setdefault(number, []).append(photo.path)
+    near = [pair for pair in pairs if pair.kind != "scene"]
+    return near, [pair for pair in pairs if pair.kind == "scene"], [tuple(paths) for paths in groups.values()]

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from allmasked import __version__
@@ -17,12 +18,13 @@ from allmasked.pages import histogram, photo_picture, write_page
 from allmasked.progress import track
 from allmasked.types import CLASSES
 
-SHOWN = {"flaw": 12, "disagreeing": 48, "pairs": 24, "exact": 12, "contradictions": 24, "broken": 200}
+SHOWN = {"flaw": 12, "disagreeing": 48, "pairs": 24, "scenes": 9, "exact": 12, "contradictions": 24, "broken": 200}
 """How many of each kind the page shows; the JSON holds all."""
 
 WHERE = {
     "classes": "classes",
     "broken": "broken",
+    "skipped": "broken",
     "disagreeing": "duplicates",
     "duplicates": "duplicates",
     "size": "sizes",
@@ -50,24 +52,28 @@ def show(inspection: Inspection, console: Console) -> None:
     table.caption = "sizes: median (5 %-95 %)"
     table.caption_justify = "left"
     console.print(table)
-    for path, reason in inspection.broken[:20]:
-        console.print(f"[red]broken[/] {path}: {reason}", highlight=False, soft_wrap=True)
-    if len(inspection.broken) > 20:
-        console.print(f"[red]broken[/] and {len(inspection.broken) - 20:,} more (--json lists all)")
+    for name, entries in (("broken", inspection.broken), ("skipped", inspection.skipped)):
+        for path, reason in entries[:20]:
+            console.print(f"[red]{name}[/] {escape(path)}: {escape(reason)}", highlight=False, soft_wrap=True)
+        if len(entries) > 20:
+            console.print(f"[red]{name}[/] and {len(entries) - 20:,} more (--json lists all)")
     console.print()
     for finding in inspection.findings:
         console.print(
-            f"[{STYLES[finding.severity]}]{finding.severity:8}[/] {finding.text}", highlight=False, soft_wrap=True
+            f"[{STYLES[finding.severity]}]{finding.severity:8}[/] {escape(finding.text)}",
+            highlight=False,
+            soft_wrap=True,
         )
-        console.print(f"         [dim]{finding.advice}[/]", highlight=False, soft_wrap=True)
+        console.print(f"         [dim]{escape(finding.advice)}[/]", highlight=False, soft_wrap=True)
     if not inspection.findings:
         console.print("[green]nothing wrong found[/]")
 
 
 def make_page(inspection: Inspection, path: str | Path) -> Path:
     """Write the page; a few MB with all its pictures."""
-    disagreeing = [pair for pair in inspection.near_duplicates if not pair.labels_agree]
-    agreeing = [pair for pair in inspection.near_duplicates if pair.labels_agree]
+    near = [pair for pair in inspection.near_duplicates if pair.kind != "exact"]
+    disagreeing = [pair for pair in near if not pair.labels_agree]
+    agreeing = [pair for pair in near if pair.labels_agree]
     exact_disagreeing = [same for same in inspection.exact_duplicates if not same.labels_agree]
     exact = [same for same in inspection.exact_duplicates if same.labels_agree]
     flaws = {name: found for name, found in inspection.flaws.items() if found}
@@ -77,6 +83,7 @@ def make_page(inspection: Inspection, path: str | Path) -> Path:
     wanted += [p for same in exact_disagreeing[: SHOWN["exact"]] for p in same.paths[:2]]
     wanted += [p for pair in disagreeing[: SHOWN["disagreeing"]] for p in (pair.a, pair.b)]
     wanted += [p for pair in _spread(agreeing, SHOWN["pairs"]) for p in (pair.a, pair.b)]
+    wanted += [p for pair in _spread(list(inspection.scenes), SHOWN["scenes"]) for p in (pair.a, pair.b)]
     wanted += [same.paths[0] for same in exact[: SHOWN["exact"]]]
     wanted += [photo.path for photo in contradictions[: SHOWN["contradictions"]]]
     by_label = {label: [photo for photo in inspection.photos if photo.label == label] for label in CLASSES}
@@ -91,6 +98,8 @@ def make_page(inspection: Inspection, path: str | Path) -> Path:
         disagreeing=disagreeing,
         agreeing=agreeing,
         agreeing_shown=_spread(agreeing, SHOWN["pairs"]),
+        scenes_shown=_spread(list(inspection.scenes), SHOWN["scenes"]),
+        near=near,
         exact_disagreeing=exact_disagreeing,
         exact=exact,
         flaws=flaws,

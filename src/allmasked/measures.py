@@ -140,7 +140,7 @@ CHECKS: dict[str, Check] = {
     ),
     "dark": Check(
         "Dark",
-        "95 % of the pixels have a brightness under 0.35 (of 1)",
+        "95 % of the pixels under 35 % brightness",
         "Look whether the faces can still be told; train with brightness changes.",
         lambda m: m.dark,
         lambda v: v < 0.35,
@@ -148,7 +148,7 @@ CHECKS: dict[str, Check] = {
     ),
     "overexposed": Check(
         "Overexposed",
-        "95 % of the pixels have a brightness over 0.6 (of 1)",
+        "95 % of the pixels over 60 % brightness",
         "Look whether the faces can still be told; train with brightness changes.",
         lambda m: m.light,
         lambda v: v > 0.6,
@@ -156,7 +156,7 @@ CHECKS: dict[str, Check] = {
     ),
     "blurred": Check(
         "Blurred",
-        f"sharpness under 1 at {SCALE_PX} px (press photos have 3.4)",
+        f"sharpness under 1 at {SCALE_PX} px, where press photos have 3.4",
         "A mask's edge is lost in them; leave out those where you cannot tell either.",
         lambda m: m.sharpness,
         lambda v: v < 1,
@@ -164,7 +164,7 @@ CHECKS: dict[str, Check] = {
     ),
     "low_information": Check(
         "Little to see",
-        "grey values with an entropy under 3 bits (of 8)",
+        "grey values with under 3 of 8 bits of entropy",
         "Blank or nearly blank: look whether anybody is there.",
         lambda m: m.entropy_bits,
         lambda v: v < 3,
@@ -172,7 +172,7 @@ CHECKS: dict[str, Check] = {
     ),
     "grey": Check(
         "Grey",
-        "no colour (channels differ by at most 8 of 255)",
+        "no colour: channels differ by at most 8 of 255",
         "Harmless when every class has its share; train with some photos turned grey.",
         lambda m: m.colour,
         lambda v: v <= 8,

@@ -38,7 +38,13 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"count": count, "percent": percent, "figure": figure, "file_size": file_size}
+    environment.filters |= {
+        "count": count,
+        "percent": percent,
+        "figure": figure,
+        "file_size": file_size,
+        "duration": duration,
+    }
     now = datetime.now().astimezone()
     return str(environment.get_template(template).render(made_at=now.strftime("%Y-%m-%d %H:%M"), **values))
 
@@ -49,8 +55,8 @@ def count(number: int) -> str:
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """``12 %`` for 0.12."""
-    return f"{100 * share:.{digits}f} %"
+    """``12 %`` for 0.12, unbreakable."""
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def figure(value: float | None, digits: int = 3) -> str:
@@ -61,6 +67,14 @@ def figure(value: float | None, digits: int = 3) -> str:
 def file_size(number: float) -> str:
     """``34 kB``, ``1.2 MB``."""
     return f"{number / 1e6:.1f} MB" if number >= 1e6 else f"{number / 1e3:.0f} kB"
+
+
+def duration(seconds: float) -> str:
+    """``8 s``, ``12 min``, ``3 h 05 min``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def picture(image: Image.Image, size: Size = THUMBNAIL, quality: int = 72) -> str:

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from allmasked.errors import require
-from allmasked.measures import Measures
 from allmasked.types import CLASSES, Label
 
 
@@ -70,15 +69,26 @@ class SizeLeak:
         )
 
 
-SIDES: dict[str, Callable[[Measures], float]] = {
-    "long side": lambda m: m.long_side,
-    "short side": lambda m: m.short_side,
-    "width": lambda m: m.width,
-    "height": lambda m: m.height,
+class Sized(Protocol):
+    """A photo whose label and size in px are known."""
+
+    @property
+    def label(self) -> Label: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+
+
+SIDES: dict[str, Callable[[Sized], float]] = {
+    "long side": lambda photo: max(photo.width, photo.height),
+    "short side": lambda photo: min(photo.width, photo.height),
+    "width": lambda photo: photo.width,
+    "height": lambda photo: photo.height,
 }
 
 
-def size_leak(photos: Sequence[Measures], *, seed: int = 0, permutations: int = 99) -> SizeLeak | None:
+def size_leak(photos: Sequence[Sized], *, seed: int = 0, permutations: int = 99) -> SizeLeak | None:
     """Whether a photo's size in px gives its class away. None with too few photos to say (under 10 of a class).
 
     A decision tree of depth 3 sees width, height, long and short side only; its balanced accuracy is cross-validated
