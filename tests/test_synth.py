@@ -75,7 +75,7 @@ def test_mask_changes_the_lower_face_only() -> None:
     """A worn mask covers nose, mouth and chin and leaves the eyes; under the nose it leaves the nose too."""
     from dataclasses import replace
 
-    from allmasked.people import paint_person
+    from allmasked.portraits import paint_person
 
     base = replace(
         sample_person(np.random.default_rng(5), "masked"),
