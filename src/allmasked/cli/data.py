@@ -126,3 +126,42 @@ def print_split(split: Split, out: Path) -> None:
 
 def _few(names: list[str], few: int = 3) -> str:
     return ", ".join(names[:few]) + (", ..." if len(names) > few else "")
+
+
+@click.command("inspect")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--json", "json_file", metavar="FILE", help="Write all that was found as JSON; - for stdout.")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with thumbnails.")
+@reading_options
+def inspect_command(
+    data: Path,
+    json_file: str | None,
+    html: Path | None,
+    layout: str | None,
+    classes: str | None,
+    wear: str | None,
+    incorrect_is: str,
+) -> int:
+    """Show what is in DATA and what is wrong with it.
+
+    Classes and their balance, sizes, broken files, exact and near duplicates and those whose labels disagree, poor
+    photos, and whether a photo's size gives its class away. Exits with 1 when something in DATA cannot be used.
+    """
+    import json
+
+    from rich.console import Console
+
+    from allmasked.inspection import inspect
+    from allmasked.inspection_page import make_page, show
+    from allmasked.runs import write_json
+
+    found = inspect(data, options=read_options(layout, classes, wear, incorrect_is))
+    if json_file == "-":
+        click.echo(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
+    else:
+        show(found, Console())
+        if json_file:
+            write_json(json_file, found.to_json())
+    if html:
+        make_page(found, html)
+    return 1 if found.broken or found.skipped else 0
