@@ -9,7 +9,9 @@ available for research.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -147,9 +149,10 @@ def _application(row: Backbone, _photo: Any, scaled: Any, source: str, seed: int
     options = {"include_preprocessing": False} if row.name == "EfficientNetV2S" else {}
     weights = "imagenet" if source == "imagenet" else None
     try:
-        donor = getattr(keras.applications, row.name)(
-            weights=weights, include_top=False, input_tensor=scaled, **options
-        )
+        with contextlib.redirect_stdout(sys.stderr):  # Keras prints its download there; stdout is for data
+            donor = getattr(keras.applications, row.name)(
+                weights=weights, include_top=False, input_tensor=scaled, **options
+            )
     except Exception as error:  # Keras raises a bare Exception when a download fails
         if weights is None:
             raise
@@ -198,10 +201,18 @@ def _own(donor: keras.Model, seed: int) -> dict[str, Any]:
             entry = renamed(entry, name)
             entry["name"] = entry["config"]["name"] = name
             layers.append(entry)
-    outputs = [[names[config["output_layers"][0]], *config["output_layers"][1:]]]
-    if isinstance(config["output_layers"][0], list):
-        outputs = [[names[output[0]], *output[1:]] for output in config["output_layers"]]
-    return config | {"name": "backbone", "layers": layers, "output_layers": outputs}
+    first, last = (_only(config[key]) for key in ("input_layers", "output_layers"))
+    return config | {
+        "name": "backbone",
+        "layers": layers,
+        "input_layers": [names[first[0]], *first[1:]],
+        "output_layers": [names[last[0]], *last[1:]],
+    }
+
+
+def _only(ends: list[Any]) -> list[Any]:
+    """The one input or output of a model's configuration: name and two indices, perhaps in a list."""
+    return list(ends[0]) if isinstance(ends[0], list | tuple) else ends
 
 
 def _seed(seed: int, name: str) -> int:

@@ -11,6 +11,7 @@ import io
 import math
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -248,7 +249,9 @@ def load_weights(model: keras.Model, path: str | Path, *, lite_blocks: Iterable[
             _assign_in_order(model, listed, path)
         else:
             try:
-                model.load_weights(path)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # one for each missing group, before the error
+                    model.load_weights(path)
             except Exception as error:
                 raise WeightsError(f"{path}: does not fit {model.name} ({_first_line(error)})") from None
     else:
