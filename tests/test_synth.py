@@ -22,6 +22,8 @@ from allmasked import masks, scenes, synth
 from allmasked.brush import Sheet
 from allmasked.cli import cli
 from allmasked.errors import ConfigError, DataError
+from allmasked.fabrics import PATTERNS
+from allmasked.geometry import Light
 from allmasked.people import Head, sample_person
 from allmasked.types import CLASSES, Label
 
@@ -92,7 +94,7 @@ def test_mask_changes_the_lower_face_only() -> None:
     def blue_at(place: masks.Place, bare: bool = False) -> dict[str, bool]:
         person = replace(base, place=place, mask=None if bare else style)
         sheet = Sheet(200, 200)
-        paint_person(sheet, person, 100, 90, 100, masks.Light())
+        paint_person(sheet, person, 100, 90, 100, Light())
         face = Head(person).geometry
         pixels = sheet.rgba()[..., :3].astype(int)
         points: dict[str, Any] = {
@@ -114,14 +116,14 @@ def test_mask_changes_the_lower_face_only() -> None:
 
 
 @pytest.mark.parametrize("kind", list(masks.DETAILS))
-@pytest.mark.parametrize("pattern", list(masks.PATTERNS))
+@pytest.mark.parametrize("pattern", list(PATTERNS))
 def test_every_mask_is_painted_in_every_place(kind: masks.Kind, pattern: str) -> None:
     face = Head(sample_person(np.random.default_rng(1), "masked")).geometry
     style = masks.MaskStyle(kind, ((40.0, 90.0, 200.0), (250.0, 240.0, 60.0), (200.0, 40.0, 40.0)), pattern, seed=4)
     for place in masks.LIES:
         sheet = Sheet(80, 80)
         with sheet.moved(40, 40, scale=60):
-            masks.paint_mask(sheet, face, style, place, masks.Light())
+            masks.paint_mask(sheet, face, style, place, Light())
         assert (sheet.rgba()[..., 3] > 200).sum() > 150
 
 

@@ -7,11 +7,12 @@ import math
 import numpy as np
 
 from allmasked.brush import BLACK, WHITE, Brush, darker, deeper, lighter, oval, polygon, rect, smooth
-from allmasked.masks import Light
+from allmasked.geometry import Light
 from allmasked.people import SHORT, Head, Person
 
 
 def paint_body(brush: Brush, person: Person, light: Light) -> None:
+    """Legs, arms, torso with its clothes, neck, collar and scarf; upright, whatever the head's roll."""
     rng = np.random.default_rng(person.seed)
     b, cloth = person.build, person.cloth
     slim = 1.0 if person.style in SHORT else 0.92
@@ -45,7 +46,7 @@ def paint_body(brush: Brush, person: Person, light: Light) -> None:
     torso = smooth([*right, *left[::-1]], closed=True, tension=0.7)
     brush.fill(torso, cloth)
     with brush.inside(torso):
-        _fabric(brush, person, wide, rng)
+        _fabric(brush, person, rng)
         shade = deeper(cloth, 0.55)
         strength = 0.35 + 0.4 * light.contrast
         brush.linear(
@@ -104,9 +105,9 @@ def paint_body(brush: Brush, person: Person, light: Light) -> None:
         _scarf(brush, person)
 
 
-def _fabric(brush: Brush, person: Person, wide: float, rng: np.random.Generator) -> None:
+def _fabric(brush: Brush, person: Person, rng: np.random.Generator) -> None:
     accent = person.cloth_accent
-    if person.collar in ("blazer",):
+    if person.collar == "blazer":
         return
     if person.cloth_pattern == "stripes":
         step = rng.uniform(0.16, 0.34)
@@ -126,7 +127,6 @@ def _fabric(brush: Brush, person: Person, wide: float, rng: np.random.Generator)
             brush.fill(rect(-0.55, 1.5, 0.55, 2.0, 0.05), accent)
         else:
             brush.fill(polygon([(0, 1.4), (0.4, 2.05), (-0.4, 2.05)]), accent)
-    del wide
 
 
 def _collar(brush: Brush, person: Person, neck: float, bottom: float) -> None:
@@ -225,7 +225,7 @@ def _scarf(brush: Brush, person: Person) -> None:
             brush.linear(part, (0, 0.6), (0, 1.3), [(0, WHITE, 0.15), (0.5, BLACK, 0), (1, BLACK, 0.3)])
 
 
-def _hand(brush: Brush, person: Person, x: float, y: float, side: int, light: Light) -> None:
+def _hand(brush: Brush, person: Person, x: float, y: float, side: int) -> None:
     """A hand with its forearm, the fingers across (x, y), coming from below on ``side``."""
     skin, line = person.skin, deeper(person.skin, 0.5)
     arm = smooth([(x + side * 0.32, y + 0.28), (x + side * 0.62, y + 1.2), (x + side * 0.9, y + 2.2)])
@@ -247,17 +247,18 @@ def _hand(brush: Brush, person: Person, x: float, y: float, side: int, light: Li
     thumb = smooth([(x + side * 0.22, y - 0.02), (x + side * 0.14, y - 0.16), (x + side * 0.05, y - 0.2)])
     brush.line(thumb, line, 0.082)
     brush.line(thumb, skin, 0.07)
-    del light
 
 
-def paint_extra(brush: Brush, person: Person, head: Head, light: Light) -> None:
+def paint_extra(brush: Brush, head: Head) -> None:
+    """What is held before the mouth of a bare face: a hand, a cup, a microphone."""
+    person = head.person
     kind = person.extra
     side = 1 if person.seed % 2 else -1
     turn = np.array([[math.cos(person.roll), math.sin(person.roll)], [-math.sin(person.roll), math.cos(person.roll)]])
     mouth = np.array(head.geometry.mouth) @ turn
     x, y = float(mouth[0]), float(mouth[1])
     if kind == "hand":
-        _hand(brush, person, x, y + 0.05, side, light)
+        _hand(brush, person, x, y + 0.05, side)
     elif kind == "cup":
         cup_x, cup_y = x + side * 0.06, y + 0.2
         body = polygon(
@@ -276,10 +277,10 @@ def paint_extra(brush: Brush, person: Person, head: Head, light: Light) -> None:
         )
         brush.fill(rect(cup_x - 0.14, cup_y + 0.0, cup_x + 0.14, cup_y + 0.12), darker(colour, 0.35))
         brush.fill(oval(cup_x, cup_y - 0.14, 0.15, 0.03), lighter(colour, 0.4))
-        _hand(brush, person, cup_x + side * 0.06, cup_y + 0.12, side, light)
+        _hand(brush, person, cup_x + side * 0.06, cup_y + 0.12, side)
     elif kind == "microphone":
         px, py = x + side * 0.05, y + 0.2
         brush.line(polygon([(px, py), (px + side * 0.22, py + 0.5)], False), (44, 44, 50), 0.09)
         brush.fill(oval(px, py, 0.1, 0.11), (60, 62, 68))
         brush.line(oval(px, py, 0.07, 0.08), (130, 132, 140), 0.012)
-        _hand(brush, person, px + side * 0.14, py + 0.36, side, light)
+        _hand(brush, person, px + side * 0.14, py + 0.36, side)

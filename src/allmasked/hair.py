@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from allmasked.brush import BLACK, WHITE, Brush, Colour, darker, deeper, lighter, mix, oval, skia, smooth
-from allmasked.masks import Light, Vector
+from allmasked.geometry import Light, Vector
 from allmasked.people import SHORT, Head
 
 
@@ -50,6 +50,7 @@ LENGTH = {"bob": 0.52, "straight": 1.25, "wavy": 1.2, "pixie": 0.2, "afro": 0.3}
 
 
 def paint_hair_behind(brush: Brush, head: Head, light: Light) -> None:
+    """Hair at the back of the head, long hair down the back; laid on before the body."""
     person = head.person
     style, hair = person.style, darker(person.hair, 0.22)
     x, y = head.crown
@@ -57,7 +58,7 @@ def paint_hair_behind(brush: Brush, head: Head, light: Light) -> None:
         cloth = darker(person.hat_colour, 0.1)
         brush.fill(smooth([*_dome(head, 1.12, 0.3), (0.62, 0.9), (0.8, 1.3), (-0.8, 1.3), (-0.62, 0.9)], True), cloth)
         return
-    if style in ("bald",):
+    if style == "bald":
         return
     if style == "afro":
         brush.fill(smooth(_dome(head, 1.5, 0.25, 0.03, person.seed), True), hair)
@@ -134,6 +135,7 @@ def paint_hair_behind(brush: Brush, head: Head, light: Light) -> None:
 
 
 def paint_hair(brush: Brush, head: Head, light: Light) -> None:
+    """Hair from the hairline over the crown, and locks in front of the shoulders; headscarves."""
     person = head.person
     style, hair = person.style, person.hair
     rng = np.random.default_rng(person.seed + 2)
@@ -328,6 +330,7 @@ def _hijab(brush: Brush, head: Head, light: Light) -> None:
 
 
 def paint_hat(brush: Brush, head: Head, light: Light) -> None:
+    """A beanie, a cap or a hat with a brim."""
     person = head.person
     if not person.hat:
         return

@@ -1,20 +1,16 @@
-"""The mask painter: kinds of masks, their fabrics, and how they lie on a face.
+"""The mask painter: kinds of masks, how they are worn, and how they lie on a face.
 
-A mask is painted from a :class:`FaceGeometry` alone, a handful of landmarks in the canvas' own units, so that the same
-mask lies on a drawn head and on a face in a photo. Inside a face, places are given as (u, v): u runs from -1 at the
-face's edge on the image's left to 1 on its right, v from 0 on the line of the eyes to 1 at the chin.
+A mask is painted from a :class:`~allmasked.geometry.FaceGeometry` alone, a handful of landmarks in the canvas' own
+units, so that the same mask lies on a drawn head and on a face in a photo.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from allmasked.brush import (
     WHITE,
@@ -22,9 +18,7 @@ from allmasked.brush import (
     Colour,
     argb,
     darker,
-    deeper,
     jitter,
-    joined,
     lighter,
     mix,
     oval,
@@ -32,141 +26,12 @@ from allmasked.brush import (
     polygon,
     skia,
     smooth,
-    together,
 )
+from allmasked.fabrics import PATTERNS
+from allmasked.geometry import NOSE_V, FaceGeometry, Light, Vector
 
-Point = tuple[float, float]
-Vector = NDArray[np.float64]
 Place = Literal["worn", "under_nose", "on_chin"]
 Kind = Literal["surgical", "cloth", "sport", "ffp2"]
-
-NOSE_V, MOUTH_V = 0.39, 0.61
-"""Where the tip of the nose and the middle of the mouth lie between the eyes (0) and the chin (1)."""
-
-
-@dataclass(frozen=True)
-class Light:
-    """Where the light comes from: ``x``, ``y`` point to it in the image (unit length), ``contrast`` is 0-1."""
-
-    x: float = -0.6
-    y: float = -0.8
-    contrast: float = 0.5
-
-
-@dataclass(frozen=True, eq=False)
-class FaceGeometry:
-    """Landmarks of one face, in the canvas' units (px on a photo). Left and right are the image's.
-
-    ``jaw`` is the face's outline (N, 2), N >= 5, from the ear on the left down around the chin to the ear on the right.
-    ``ears`` are the points where the ears join the head; None where an ear is not to be seen. Roll and yaw follow from
-    the points: the nose of a turned face stands nearer to one edge.
-    """
-
-    left_eye: Point
-    right_eye: Point
-    nose: Point
-    mouth: Point
-    chin: Point
-    jaw: Vector
-    ears: tuple[Point | None, Point | None] = (None, None)
-
-    @cached_property
-    def eyes(self) -> Vector:
-        """The point between the eyes."""
-        middle: Vector = (np.asarray(self.left_eye) + np.asarray(self.right_eye)) / 2
-        return middle
-
-    @cached_property
-    def height(self) -> float:
-        """From the line of the eyes to the chin."""
-        return float(np.hypot(*(np.asarray(self.chin) - self.eyes)))
-
-    @cached_property
-    def down(self) -> Vector:
-        """The unit vector from the brow to the chin, square to the line of the eyes."""
-        x, y = self.right_eye[0] - self.left_eye[0], self.right_eye[1] - self.left_eye[1]
-        length = max(math.hypot(x, y), 1e-9)
-        vector: Vector = np.array([-y / length, x / length])
-        return vector
-
-    @cached_property
-    def across(self) -> Vector:
-        """The unit vector along the eyes, from left to right."""
-        return np.array([self.down[1], -self.down[0]])
-
-    @cached_property
-    def yaw(self) -> float:
-        """How far the face is turned, -1 (to the image's left) to 1, from where the nose lies between the edges."""
-        left, right = self.edge(-1, NOSE_V), self.edge(1, NOSE_V)
-        reach = float((np.asarray(self.nose) - left) @ self.across)
-        share = reach / max(float((right - left) @ self.across), 1e-9)
-        return max(-1.0, min(1.0, 2 * share - 1))
-
-    @cached_property
-    def _middle(self) -> Callable[[Vector], Vector]:
-        """The cubic in v through eyes, nose, mouth and chin."""
-        points = np.array([self.eyes, self.nose, self.mouth, self.chin], float)
-        cube, square, slope, start = np.polyfit([0.0, NOSE_V, MOUTH_V, 1.0], points, 3)
-
-        def curve(v: Vector) -> Vector:
-            line = v[..., None]
-            points: Vector = ((cube * line + square) * line + slope) * line + start
-            return points
-
-        return curve
-
-    @cached_property
-    def _sides(self) -> dict[int, tuple[Vector, Vector]]:
-        """For each side (-1, 1) the outline as v rising from the ear to the chin, and its points."""
-        heights = (self.jaw - self.eyes) @ self.down / self.height
-        lowest = int(np.argmax(heights))
-        halves = {-1: slice(0, lowest + 1), 1: slice(len(self.jaw) - 1, lowest - 1 if lowest else None, -1)}
-        sides = {}
-        for side, part in halves.items():
-            v = np.maximum.accumulate(heights[part])
-            sides[side] = (v + np.arange(len(v)) * 1e-9, self.jaw[part])
-        return sides
-
-    @cached_property
-    def skin(self) -> Any:
-        """The area (a path) of cheeks, chin and the neck just below."""
-        lowest = int(np.argmax(self.jaw @ self.down))
-        neck = [self.jaw[index] + self.down * self.height * 0.6 for index in (lowest + 2, lowest - 2)]
-        return joined(polygon(self.jaw), polygon([self.jaw[lowest - 2], self.jaw[lowest + 2], *neck]))
-
-    def middle(self, v: ArrayLike) -> Vector:
-        """Points (..., 2) of the face's middle line at heights ``v`` (...); beyond the chin straight on down."""
-        v = np.asarray(v, float)
-        inside = np.minimum(np.maximum(v, 0.0), 1.0)
-        points: Vector = self._middle(inside) + (v - inside)[..., None] * self.down * self.height
-        return points
-
-    def edge(self, side: int, v: ArrayLike) -> Vector:
-        """Points (..., 2) of the face's outline at heights ``v`` (...), ``side`` -1 left or 1 right."""
-        heights, points = self._sides[side]
-        v = np.asarray(v, float)
-        return np.stack([np.interp(v, heights, points[:, axis]) for axis in (0, 1)], axis=-1)
-
-    def at(self, u: ArrayLike, v: ArrayLike) -> Vector:
-        """The points (..., 2) at (u, v) of the face, rounded like a barrel: steps of u shrink towards the edges."""
-        u, v = np.broadcast_arrays(np.asarray(u, float), np.asarray(v, float))
-        level = np.minimum(np.maximum(v, 0.12), 0.62)
-        middle = self.middle(level)
-        edge = np.where((u >= 0)[..., None], self.edge(1, level), self.edge(-1, level))
-        taper = 1 - 0.4 * np.maximum(0.0, np.minimum(v, 1.1) - 0.62)
-        turn = np.sin(np.minimum(np.abs(u), 1.15) * 1.4) / math.sin(1.4)
-        reach = ((edge - middle) @ self.across * taper * turn)[..., None]
-        rise = (-(v - 0.3) * 0.3 * u * u * self.height)[..., None]
-        points: Vector = self.middle(v) + self.across * reach + self.down * rise
-        return points
-
-    def row(self, v: float, start: float = -1.0, end: float = 1.0, count: int = 15) -> Vector:
-        """Points (count, 2) along one height of the face."""
-        return self.at(np.linspace(start, end, count), v)
-
-    def column(self, u: float, start: float = -0.05, end: float = 1.3, count: int = 9) -> Vector:
-        """Points (count, 2) from the brow down to below the chin."""
-        return self.at(u, np.linspace(start, end, count))
 
 
 @dataclass(frozen=True)
@@ -297,7 +162,7 @@ def paint_mask(brush: Brush, face: FaceGeometry, style: MaskStyle, place: Place,
     _loops(brush, face, style, points)
     brush.fill(body, fabric)
     with brush.inside(body):
-        PATTERNS[style.pattern](brush, face, style, rng)
+        PATTERNS[style.pattern](brush, face, style.colours, rng)
         _shade(brush, face, points, body, light, dark)
         DETAILS[style.kind](brush, face, style, place, rng)
     if style.valve:
@@ -404,10 +269,10 @@ def _cloth(brush: Brush, face: FaceGeometry, style: MaskStyle, place: Place, rng
     points = outline(face, style.kind, place)
     centre = points.mean(axis=0)
     hem = smooth(centre + (points - centre) * 0.93, True, 0.8)
-    paint_dashes(brush, hem, lighter(style.colours[0], 0.35) if dark else darker(style.colours[0], 0.3), face.height)
+    _stitches(brush, hem, lighter(style.colours[0], 0.35) if dark else darker(style.colours[0], 0.3), face.height)
 
 
-def paint_dashes(brush: Brush, path: Any, colour: Colour, size: float) -> None:
+def _stitches(brush: Brush, path: Any, colour: Colour, size: float) -> None:
     """Stitches along a path."""
     library = skia()
     paint = library.Paint(AntiAlias=True)
@@ -454,105 +319,4 @@ DETAILS: dict[str, Callable[[Brush, FaceGeometry, MaskStyle, Place, np.random.Ge
     "cloth": _cloth,
     "sport": _sport,
     "ffp2": _ffp2,
-}
-
-
-# --- fabrics -------------------------------------------------------------------------------------------------------
-
-
-def _plain(*_: Any) -> None:
-    """One colour."""
-
-
-CIRCLE = np.array([(math.cos(a), math.sin(a)) for a in np.linspace(0, 2 * math.pi, 9)[:-1]])
-STAR = np.array(
-    [(math.sin(a) * r, -math.cos(a) * r) for a, r in zip(np.linspace(0, 2 * math.pi, 11)[:-1], [1, 0.42] * 5)]
-)
-HEART = np.array(
-    [(0, 0.9), (-0.95, -0.1), (-0.75, -0.75), (-0.25, -0.75), (0, -0.35), (0.25, -0.75), (0.75, -0.75), (0.95, -0.1)]
-)
-LEAF = np.array([(0, -1), (0.45, -0.2), (0.3, 0.5), (0, 1), (-0.3, 0.5), (-0.45, -0.2)])
-
-
-def _grid(rng: np.random.Generator, step: float) -> Vector:
-    """Places (N, 2) as (u, v) on a staggered grid over the fabric."""
-    heights = np.arange(-0.1 + rng.uniform(0, step), 1.35, step)
-    places = [(u, v) for k, v in enumerate(heights) for u in np.arange(-1.15 + k % 2 * step * 0.55, 1.2, step * 1.1)]
-    return np.array(places)
-
-
-def _marks(face: FaceGeometry, places: Vector, shape: Vector, size: float, curved: bool = True) -> Any:
-    """One path of small shapes (N, 2) of half-size 1 laid on the fabric at ``places`` (M, 2) as (u, v)."""
-    points = face.at(
-        places[:, :1] + shape[..., 0] * size * 0.8,
-        places[:, 1:] + shape[..., 1] * size,
-    )
-    return together(smooth(outline, True) if curved else polygon(outline) for outline in points)
-
-
-def _dots(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.Generator) -> None:
-    size = rng.uniform(0.03, 0.06)
-    brush.fill(_marks(face, _grid(rng, size * rng.uniform(3.2, 4.4)), CIRCLE, size), style.colours[1])
-
-
-def _shapes(shape: Vector, curved: bool) -> Callable[[Brush, FaceGeometry, MaskStyle, np.random.Generator], None]:
-    def paint(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.Generator) -> None:
-        size = rng.uniform(0.055, 0.09)
-        places = _grid(rng, size * 2.7)
-        second = rng.random(len(places)) < 0.4
-        for colour, part in zip(style.colours[1:], (places[~second], places[second])):
-            turn = rng.uniform(-0.6, 0.6, len(part))
-            rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-            brush.fill(_marks(face, part, np.einsum("ijm,nj->mni", rotation, shape), size, curved), colour)
-
-    return paint
-
-
-def _flowers(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.Generator) -> None:
-    size = rng.uniform(0.05, 0.075)
-    places = _grid(rng, size * 3.6)
-    for angle in np.arange(5) * 2 * math.pi / 5:
-        petals = places + np.array([math.cos(angle) * 0.7, math.sin(angle) * 0.8]) * size
-        brush.fill(_marks(face, petals, CIRCLE, size * 0.55), style.colours[1])
-    brush.fill(_marks(face, places, CIRCLE, size * 0.42), style.colours[2])
-
-
-def _stripes(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.Generator) -> None:
-    step = rng.uniform(0.09, 0.17)
-    if rng.random() < 0.6:
-        for v in np.arange(-0.05, 1.35, step):
-            brush.line(smooth(face.row(v, -1.1, 1.1)), style.colours[1], face.height * step * 0.45)
-    else:
-        for u in np.arange(-1.1, 1.15, step * 1.2):
-            line = face.column(u)
-            brush.line(smooth(line), style.colours[1], face.height * step * 0.42)
-
-
-def _checks(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.Generator) -> None:
-    step = rng.uniform(0.12, 0.18)
-    for v in np.arange(-0.05, 1.35, step):
-        brush.line(smooth(face.row(v, -1.1, 1.1)), style.colours[1], face.height * step * 0.5, 0.55)
-    for u in np.arange(-1.1, 1.15, step * 1.2):
-        line = smooth(face.column(u))
-        brush.line(line, style.colours[1], face.height * step * 0.48, 0.55)
-
-
-def _camouflage(brush: Brush, face: FaceGeometry, style: MaskStyle, rng: np.random.Generator) -> None:
-    tones = [deeper(style.colours[0], 0.35), lighter(style.colours[0], 0.3), style.colours[1]]
-    for _ in range(26):
-        blob = CIRCLE * rng.uniform(0.6, 1.4, (len(CIRCLE), 1))
-        place = np.array([[rng.uniform(-1, 1), rng.uniform(0, 1.2)]])
-        brush.fill(_marks(face, place, blob, rng.uniform(0.08, 0.16)), pick(rng, tones), 0.9)
-
-
-PATTERNS: dict[str, Callable[[Brush, FaceGeometry, MaskStyle, np.random.Generator], None]] = {
-    "plain": _plain,
-    "dots": _dots,
-    "stripes": _stripes,
-    "checks": _checks,
-    "flowers": _flowers,
-    "stars": _shapes(STAR, curved=False),
-    "hearts": _shapes(HEART, curved=True),
-    "leaves": _shapes(LEAF, curved=True),
-    "camouflage": _camouflage,
 }

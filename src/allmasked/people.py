@@ -14,7 +14,8 @@ from functools import cached_property
 import numpy as np
 
 from allmasked.brush import Colour, jitter, mix, pick
-from allmasked.masks import FaceGeometry, MaskStyle, Place, Vector, sample_style
+from allmasked.geometry import FaceGeometry, Vector
+from allmasked.masks import MaskStyle, Place, sample_style
 from allmasked.types import Wear
 
 SKIN: tuple[Colour, ...] = (

@@ -8,8 +8,9 @@ import numpy as np
 
 from allmasked.brush import BLACK, WHITE, Brush, Colour, darker, deeper, lighter, mix, oval, polygon, smooth
 from allmasked.clothes import paint_body, paint_extra
+from allmasked.geometry import Light, Vector
 from allmasked.hair import paint_hair, paint_hair_behind, paint_hat
-from allmasked.masks import Light, Vector, paint_mask
+from allmasked.masks import paint_mask
 from allmasked.people import Head, Person
 
 
@@ -38,7 +39,7 @@ def paint_person(brush: Brush, person: Person, x: float, y: float, scale: float,
             paint_hair(brush, head, near)
             _glasses(brush, head)
             paint_hat(brush, head, near)
-        paint_extra(brush, person, head, light)
+        paint_extra(brush, head)
 
 
 def _ears(brush: Brush, head: Head, light: Light) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from allmasked.backdrops import BACKDROPS, FRONTS, paint_backdrop, paint_front
 from allmasked.brush import Sheet, pick
-from allmasked.masks import Light
+from allmasked.geometry import Light
 from allmasked.people import Person, face_box, sample_person
 from allmasked.portraits import paint_person
 from allmasked.types import Face, Label, Size, Wear
