@@ -310,7 +310,8 @@ def _hijab(brush: Brush, head: Head, light: Light) -> None:
         *(head.geometry.edge(1, v) * (0.97, 1) for v in (0.8, 0.5)),
     ]
     area = skia().Op(smooth(outer, True), smooth(inner, True), skia().kDifference_PathOp)
-    brush.line(smooth(inner, True), BLACK, 0.07, 0.35, soft=0.03)
+    with brush.inside(smooth(head.outline, True)):
+        brush.line(smooth(inner, True), BLACK, 0.07, 0.4, soft=0.03)
     brush.fill(area, cloth)
     with brush.inside(area):
         brush.linear(

@@ -19,9 +19,9 @@ from allmasked.masks import MaskStyle, Place, sample_style
 from allmasked.types import Wear
 
 SKIN: tuple[Colour, ...] = (
-    (244, 208, 182),
-    (238, 194, 162),
-    (230, 184, 150),
+    (238, 199, 170),
+    (232, 187, 153),
+    (224, 174, 138),
     (216, 164, 124),
     (198, 142, 100),
     (172, 115, 78),

@@ -80,7 +80,7 @@ def _ears(brush: Brush, head: Head, light: Light) -> None:
 def _face(brush: Brush, head: Head, light: Light) -> None:
     person = head.person
     skin, strength = person.skin, 0.35 + 0.55 * light.contrast
-    deep, glow = deeper(skin, 0.48), mix(lighter(skin, 0.45), (255, 240, 220), 0.4)
+    deep, glow = deeper(skin, 0.48), mix(lighter(skin, 0.3), (255, 228, 196), 0.4)
     outline = smooth(head.outline, True)
     brush.fill(outline, skin)
     middle = np.array(head.point(0, 0.05))

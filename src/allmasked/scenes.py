@@ -211,7 +211,7 @@ def _camera(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
         * [1 + warmth, 1 + green, 1 - warmth]
         * 2 ** float(np.clip(rng.normal(-0.03, 0.2), -0.5, 0.2))
     )
-    tones = tones / (1 + np.maximum(tones - 0.85, 0) * 0.9)  # highlights roll off
+    tones = tones / (1 + np.maximum(tones - 0.9, 0) * 0.7)  # highlights roll off
     tones = ((tones - 0.5) * rng.uniform(0.82, 1.12) + 0.5) * 255
     shaded: Any = cv2.LUT(image, tones.astype(np.float32)[:, None])
     if rng.random() < 0.5:
