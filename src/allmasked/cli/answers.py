@@ -1,0 +1,416 @@
+"""``allmasked predict`` and ``allmasked explain``."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import itertools
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from allmasked import progress
+from allmasked.errors import RunError
+from allmasked.explain import EXPLAINERS
+from allmasked.types import CLASSES, Label, Prediction
+
+if TYPE_CHECKING:
+    from allmasked.faithfulness import Faithfulness
+    from allmasked.predictor import KerasPredictor
+    from allmasked.types import Photo
+
+COLUMNS = ("path", "label", "p_all", "p_none", "p_some", "error")
+FORMATS = ("table", "csv", "json", "jsonl")
+TABLE_ROWS = 500
+
+Row = dict[str, Any]
+
+
+class RunPath(click.Path):
+    """A run folder; asked for with what to do until a model ships."""
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:  # noqa: ARG002
+        return "No model ships yet: train one (allmasked train DATA --out RUN), then give --model RUN."
+
+
+def row_of(prediction: Prediction) -> Row:
+    """One answer as columns; None where there is nothing to say."""
+    numbers = prediction.probabilities or (None, None, None)
+    values = (prediction.path, prediction.label, *(n if n is None else round(n, 6) for n in numbers))
+    return dict(zip(COLUMNS, (*values, prediction.error or None)))
+
+
+model_option = click.option(
+    "--model", required=True, metavar="RUN", type=RunPath(path_type=Path), help="A run folder of 'allmasked train'."
+)
+batch_option = click.option(
+    "--batch-size", default=32, show_default=True, type=click.IntRange(1, 4096), help="Photos a step of the network."
+)
+null_option = click.option("--null", "-0", is_flag=True, help="The list on stdin is parted by NUL (find -print0).")
+
+
+@click.command("predict")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@model_option
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(FORMATS),
+    help="Default: --out's suffix, else table on a terminal, csv otherwise.",
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write here instead of to stdout.")
+@batch_option
+@null_option
+@click.pass_context
+def predict_command(
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    model: Path,
+    kind: str | None,
+    out: Path | None,
+    batch_size: int,
+    null: bool,
+) -> None:
+    """Answer for photos: does everyone (all), no one (none), or only some wear a mask?
+
+    PATH is a photo, a folder (searched with all folders below), a pattern in quotes such as 'photos/**/*.jpg', or -
+    for a list on stdin, one path a line. A photo that can't be read gets its line with the error; the rest goes on.
+    """
+    from allmasked.predictor import open_predictor, predict_paths
+
+    kind = kind or _format_for(out)
+    photos = _photos(paths, null)
+    predictor = open_predictor(model)
+    tally: Counter[str] = Counter()
+    started = time.perf_counter()
+
+    def rows() -> Iterator[Row]:
+        for prediction in predict_paths(predictor, photos, batch_size=batch_size):
+            tally[prediction.label or "failed"] += 1
+            yield row_of(prediction)
+
+    with _output(out) as stream:
+        _write(_with_bar(rows(), "predict", paths, kind, out), kind, stream, COLUMNS)
+    _summary(tally, time.perf_counter() - started)
+    ctx.exit(1 if tally["failed"] else 0)
+
+
+@click.command("explain")
+@click.argument("paths", nargs=-1, metavar="PATH...")
+@model_option
+@click.option(
+    "--explainer",
+    default=None,
+    type=click.Choice([*EXPLAINERS, "all"]),
+    help="Which heat map. [default: grad-cam; with --score: all]",
+)
+@click.option("--class", "wanted", type=click.Choice(CLASSES), help="Class to explain; default: the predicted one.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the pictures; with --score a JSON file.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(FORMATS),
+    help="Default: table on a terminal, csv otherwise (json with --score).",
+)
+@click.option(
+    "--score",
+    "data",
+    type=click.Path(path_type=Path),
+    metavar="DATA|split.json",
+    help="Measure faithfulness on these photos instead.",
+)
+@click.option(
+    "--on",
+    "part",
+    type=click.Choice(["train", "validation", "test"]),
+    default="test",
+    show_default=True,
+    help="With --score: the part.",
+)
+@click.option(
+    "--photos",
+    "count",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="With --score: photos, drawn at random.",
+)
+@click.option("--seed", default=0, show_default=True, help="With --score: seed of the draw and of the random map.")
+@null_option
+@click.pass_context
+def explain_command(
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    model: Path,
+    explainer: str | None,
+    wanted: Label | None,
+    out: Path | None,
+    kind: str | None,
+    data: Path | None,
+    part: Any,
+    count: int,
+    seed: int,
+    null: bool,
+) -> None:
+    """Show where in each photo the answer comes from: heat map overlays, and all photos on one page (grid.png).
+
+    PATH is as for predict. The title of a photo in the grid is the predicted label and its probability, and the true
+    label where the photo's folder is called all, none or some.
+
+    With --score, measure on labelled photos how faithful the heat maps are: deletion AUC (low is good), insertion AUC
+    (high is good) and, where boxes are known, the pointing game; each beside a random map, with 95 % intervals.
+    """
+    if data is not None:
+        if paths:
+            raise click.UsageError("--score takes its photos from DATA; leave out PATH")
+        failed = _score(model, data, part, count, explainer or "all", seed, kind, out)
+    else:
+        if not paths:
+            raise click.UsageError("PATH is missing: photos to explain (or --score DATA)")
+        if out is None:
+            raise click.UsageError("--out DIR is missing: the folder for the pictures")
+        failed = _explain(model, paths, explainer or "grad-cam", wanted, out, kind or _format_for(None), null)
+    ctx.exit(1 if failed else 0)
+
+
+def _explain(
+    model: Path, paths: tuple[str, ...], explainer: str, wanted: Label | None, out: Path, kind: str, null: bool
+) -> int:
+    from allmasked.explain import explain_paths, write_pictures
+
+    if explainer == "all":
+        raise click.UsageError("--explainer all goes with --score only; name one here")
+    if out.exists() and not out.is_dir():
+        raise click.UsageError(f"--out {out}: is a file; give a folder for the pictures")
+    photos = _photos(paths, null)
+    predictor = _open_keras(model)
+    tally: Counter[str] = Counter()
+    started = time.perf_counter()
+
+    def rows() -> Iterator[Row]:
+        found = explain_paths(predictor, predictor.model, photos, explainer=explainer, wanted=wanted)
+        for explanation, picture in write_pictures(found, out, predictor.size, predictor.fit, tag=explainer):
+            prediction = explanation.prediction
+            tally[prediction.label or "failed"] += 1
+            extra = {"explained": explanation.explained, "picture": str(picture) if picture else None}
+            yield {**row_of(prediction), **extra}
+
+    columns = (*COLUMNS[:-1], "explained", "picture", "error")
+    with _output(None) as stream:
+        _write(_with_bar(rows(), "explain", paths, kind, None), kind, stream, columns)
+    _summary(tally, time.perf_counter() - started)
+    if tally.total() > tally["failed"]:
+        progress.stderr.print(f"pictures and grid.png in {out}", markup=False, soft_wrap=True)
+    return tally["failed"]
+
+
+def _score(
+    model: Path, data: Path, part: Any, count: int, explainer: str, seed: int, kind: str | None, out: Path | None
+) -> int:
+    from allmasked.explain import explainers_for, network
+    from allmasked.faithfulness import measure, sample
+    from allmasked.runs import write_json
+
+    if kind in ("csv", "jsonl"):
+        raise click.UsageError("--score has the formats table and json")
+    root, photos, part = _labelled(data, part)
+    predictor = _open_keras(model)
+    cut = network(predictor.model)
+    names = explainers_for(cut) if explainer == "all" else [explainer]
+    rows, broken = measure(cut, sample(photos, count, seed), root, predictor.fit, explainers=names, seed=seed)
+    report = {
+        "model": predictor.name,
+        "data": str(data),
+        "part": part,
+        "photos": rows[0].photos,
+        "seed": seed,
+        "class_score": cut.score,
+        "explainers": {row.explainer: _without(dataclasses.asdict(row), "explainer") for row in rows},
+        "failed": [{"path": error.path, "error": error.reason} for error in broken],
+    }
+    if out is not None:
+        write_json(out, report)
+    kind = kind or ("table" if sys.stdout.isatty() or out is not None else "json")
+    with _output(None) as stream:
+        if kind == "json":
+            stream.write(json.dumps(report, indent=1) + "\n")
+        else:
+            _print_table(
+                _faithfulness_table(rows, f"{part} photos: {rows[0].photos}; class score: {cut.score}"), stream
+            )
+    for error in broken:
+        progress.stderr.print(_plain(str(error)), markup=False, soft_wrap=True)
+    return len(broken)
+
+
+def _labelled(data: Path, part: Any) -> tuple[Path, list[Photo], str]:
+    """The photos of a part of a split.json, or all of a data set."""
+    if data.is_file() and data.suffix == ".json":
+        from allmasked.dataset import read_split
+
+        split = read_split(data)
+        return split.root, list(split.part(part)), part
+    from allmasked.dataset import load_split
+
+    split = load_split(data, seed=0)
+    return split.root, [photo for photo in split.photos if photo.part != "left_out"], "all parts"
+
+
+def _open_keras(model: Path) -> KerasPredictor:
+    from allmasked.predictor import KerasPredictor, open_predictor
+
+    predictor = open_predictor(model)
+    if not isinstance(predictor, KerasPredictor):
+        raise RunError(f"{model}: only a run's own Keras model can be explained")
+    return predictor
+
+
+def _without(values: Row, key: str) -> Row:
+    return {name: value for name, value in values.items() if name != key}
+
+
+def _photos(paths: tuple[str, ...], null: bool) -> Iterator[tuple[str, str]]:
+    """The photos that the command line stands for; no photo at all is wrong use, told before the model is loaded."""
+    from allmasked.predictor import find_photos
+
+    photos = itertools.chain.from_iterable(
+        find_photos(_stdin_lines(null) if path == "-" else [path], patterns=path != "-") for path in paths
+    )
+    first = next(photos, None)
+    if first is None:
+        raise click.UsageError(
+            f"no photo found in {', '.join(map(_plain, paths[:3]))}{', ...' if len(paths) > 3 else ''}"
+        )
+    return itertools.chain([first], photos)
+
+
+def _stdin_lines(null: bool) -> Iterator[str]:
+    stream = sys.stdin.buffer
+    if null:
+        rest = b""
+        while chunk := stream.read(1 << 16):
+            *whole, rest = (rest + chunk).split(b"\0")
+            yield from (os.fsdecode(name) for name in whole if name)
+        if rest:
+            yield os.fsdecode(rest)
+        return
+    for line in stream:
+        if name := line.rstrip(b"\r\n"):
+            yield os.fsdecode(name)
+
+
+def _format_for(out: Path | None) -> str:
+    if out is not None:
+        suffix = out.suffix.lower().lstrip(".")
+        return suffix if suffix in FORMATS else "csv"
+    return "table" if sys.stdout.isatty() else "csv"
+
+
+@contextlib.contextmanager
+def _output(out: Path | None) -> Iterator[IO[str]]:
+    """stdout or a file, UTF-8; names that aren't valid Unicode are written with escapes."""
+    from allmasked.runs import replacing
+
+    if out is None:
+        with contextlib.suppress(AttributeError):
+            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    with (
+        replacing(out) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream,
+    ):
+        yield stream
+
+
+def _with_bar(rows: Iterator[Row], title: str, paths: tuple[str, ...], kind: str, out: Path | None) -> Iterator[Row]:
+    """A progress bar on stderr, unless the rows themselves run over the same terminal."""
+    if not progress.stderr.is_terminal or (out is None and kind != "table" and sys.stdout.isatty()):
+        return rows
+    from allmasked.predictor import find_photos
+
+    total = None if "-" in paths else sum(1 for _ in find_photos(paths))
+    return progress.track(rows, title, total)
+
+
+def _write(rows: Iterable[Row], kind: str, stream: IO[str], columns: tuple[str, ...]) -> None:
+    """Write rows as they come; memory does not grow with them."""
+    if kind == "csv":
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    elif kind == "jsonl":
+        stream.writelines(json.dumps({name: row[name] for name in columns}) + "\n" for row in rows)
+    elif kind == "json":
+        stream.write("[")
+        try:
+            for number, row in enumerate(rows):
+                stream.write((",\n" if number else "\n") + json.dumps({name: row[name] for name in columns}))
+        finally:
+            stream.write("\n]\n")  # valid also when interrupted
+    else:
+        rows = iter(rows)
+        while chunk := list(itertools.islice(rows, TABLE_ROWS)):
+            _print_table(_table(chunk, columns), stream)
+
+
+def _print_table(table: Any, stream: IO[str]) -> None:
+    from rich.console import Console
+
+    terminal = stream.isatty()
+    Console(file=stream, width=None if terminal else 200, highlight=False).print(table)
+
+
+def _table(rows: list[Row], columns: tuple[str, ...]) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = [name for name in columns if name not in ("error", "picture") or any(row[name] for row in rows)]
+    table = Table(*shown, box=None, header_style="bold", pad_edge=False)
+    table.columns[0].overflow = "fold"
+    for row in rows:
+        cells = []
+        for name in shown:
+            value = row[name]
+            text = "" if value is None else f"{value:.3f}" if isinstance(value, float) else _plain(str(value))
+            strong = value is not None and name == f"p_{row['label']}"
+            cells.append(Text(text, style="bold" if strong or name == "label" else "red" if name == "error" else ""))
+        table.add_row(*cells)
+    return table
+
+
+def _faithfulness_table(rows: list[Faithfulness], title: str) -> Any:
+    from rich.table import Table
+
+    pointing = any(row.pointing for row in rows)
+    heads = ["explainer", "deletion AUC ↓", "better than random by", "insertion AUC ↑", "better than random by"]
+    table = Table(*heads, *(["pointing game ↑", "better than random by"] if pointing else []), title=title, box=None)
+    for row in rows:
+        gains = [row.deletion_gain, row.insertion_gain, row.pointing_gain]
+        means = [row.deletion, row.insertion, row.pointing]
+        cells = [row.explainer]
+        for mean, gain in list(zip(means, gains))[: 3 if pointing else 2]:
+            cells += [str(mean or ""), "" if row.explainer == "random" else str(gain or "")]
+        table.add_row(*cells)
+    return table
+
+
+def _summary(tally: Counter[str], seconds: float) -> None:
+    total = tally.total()
+    counts = ", ".join(f"{tally[name]} {name}" for name in (*CLASSES, "failed") if tally[name] or name != "failed")
+    rate = f"{total / seconds:.1f} photos/s" if seconds > 0 else ""
+    progress.stderr.print(f"{total} photos in {seconds:.1f} s ({rate}): {counts}", markup=False, soft_wrap=True)
+
+
+def _plain(text: str) -> str:
+    """Text without control characters or broken Unicode, so that a file's name can't play with the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

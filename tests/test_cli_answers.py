@@ -1,0 +1,229 @@
+"""predict and explain from the command line: nothing but data on stdout, exit codes, no traceback."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import allmasked
+from allmasked.cli import cli
+from allmasked.errors import AllmaskedError
+from planted import BLUE, RED, patch, planted, save_run
+
+pytest.importorskip("keras")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_run(tmp_path_factory.mktemp("runs") / "planted", planted()))
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for folder, colour in (("all", RED), ("none", BLUE), ("some", (120, 120, 120))):
+        (tmp_path / folder).mkdir()
+        for number in range(3):
+            patch(colour, (4 + 8 * number, 8)).save(tmp_path / folder / f"{number}.png")
+    return tmp_path
+
+
+def invoke(*arguments: str, **options: Any) -> Result:
+    return CliRunner().invoke(cli, list(arguments), **options)
+
+
+def rows(result: Result) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(result.stdout)))
+
+
+@pytest.mark.usefixtures("photos")
+def test_csv_is_the_default_off_a_terminal(run: str) -> None:
+    result = invoke("predict", "all", "none/0.png", "--model", run)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[0] == "path,label,p_all,p_none,p_some,error"
+    found = rows(result)
+    assert [row["path"] for row in found] == ["all/0.png", "all/1.png", "all/2.png", "none/0.png"]
+    assert [row["label"] for row in found] == ["all"] * 3 + ["none"]
+    for row in found:
+        assert sum(float(row[name]) for name in ("p_all", "p_none", "p_some")) == pytest.approx(1, abs=1e-5)
+    assert "4 photos" in result.stderr
+    assert "3 all, 1 none, 0 some" in result.stderr
+
+
+def test_a_broken_photo_gets_its_line_and_exit_code_1(photos: Path, run: str) -> None:
+    (photos / "all/1.png").write_bytes(b"nothing")
+    (photos / 'all/odd, "name"\nof.png').write_bytes((photos / "none/0.png").read_bytes())
+    result = invoke("predict", "all", "gone.jpg", "--model", run)
+    assert result.exit_code == 1
+    found = {row["path"]: row for row in rows(result)}
+    assert len(found) == 5
+    assert found["all/1.png"]["error"] == "is not a photo in a known format"
+    assert found["all/1.png"]["label"] == found["all/1.png"]["p_all"] == ""
+    assert found["gone.jpg"]["error"] == "no such file"
+    assert found['all/odd, "name"\nof.png']["label"] == "none"
+    assert "2 failed" in result.stderr
+
+
+def test_every_format_says_the_same(photos: Path, run: str) -> None:
+    (photos / "none/1.png").write_bytes(b"nothing")
+    arguments = ("predict", "all", "none", "some", "--model", run)
+    table = rows(invoke(*arguments, "--format", "csv"))
+    array = json.loads(invoke(*arguments, "--format", "json").stdout)
+    lines = [json.loads(line) for line in invoke(*arguments, "--format", "jsonl").stdout.splitlines()]
+    assert array == lines
+    assert len(array) == 9
+    assert list(array[0]) == ["path", "label", "p_all", "p_none", "p_some", "error"]
+    assert array[0]["error"] is None
+    assert array[4]["label"] is array[4]["p_all"] is None
+    for row, entry in zip(table, array, strict=True):
+        assert (row["path"], row["label"], row["error"]) == (entry["path"], entry["label"] or "", entry["error"] or "")
+    shown = invoke(*arguments, "--format", "table").stdout
+    assert all(entry["path"] in shown for entry in array)
+    assert "is not a photo in a known format" in shown
+
+
+def test_out_is_written_whole_in_the_format_of_its_suffix(photos: Path, run: str) -> None:
+    for name in ("o.csv", "o.json", "o.jsonl", "o.txt"):
+        result = invoke("predict", "all", "--model", run, "--out", f"out/{name}")
+        assert (result.exit_code, result.stdout) == (0, "")
+    assert len(json.loads((photos / "out/o.json").read_text())) == 3
+    assert (photos / "out/o.csv").read_text() == (photos / "out/o.txt").read_text()
+    assert len((photos / "out/o.jsonl").read_text().splitlines()) == 3
+    assert len(list((photos / "out").iterdir())) == 4
+
+
+@pytest.mark.usefixtures("photos")
+@pytest.mark.parametrize("null", [False, True])
+def test_a_list_on_stdin(run: str, null: bool) -> None:
+    listed = ["all/0.png", "none", "no*thing.png", "gone.png"]
+    text = "\0".join(listed) if null else "\r\n".join([*listed[:1], "", *listed[1:]]) + "\n"
+    result = invoke("predict", "-", "some/0.png", "--model", run, *(["-0"] if null else []), input=text)
+    assert result.exit_code == 1
+    paths = [row["path"] for row in rows(result)]
+    assert paths == ["all/0.png", "none/0.png", "none/1.png", "none/2.png", "no*thing.png", "gone.png", "some/0.png"]
+
+
+@pytest.mark.usefixtures("photos")
+def test_patterns(run: str) -> None:
+    result = invoke("predict", "*/0.png", "--model", run, "--batch-size", "2")
+    assert [row["label"] for row in rows(result)] == ["all", "none", "some"]
+
+
+def test_wrong_use_is_exit_code_2_in_one_line(photos: Path, run: str) -> None:
+    (photos / "empty").mkdir()
+    (photos / "unfinished").mkdir()
+    (photos / "unfinished/config.json").write_text("{}")
+    for arguments, message in (
+        (["predict"], "Missing argument"),
+        (["predict", "all"], "No model ships yet"),
+        (["predict", "empty", "--model", run], "no photo found in empty"),
+        (["predict", "zz*", "--model", run], "no photo found"),
+        (["predict", "all", "--model", run, "--format", "xml"], "xml"),
+        (["predict", "all", "--model", run, "--batch-size", "0"], "batch-size"),
+        (["predict", "all", "--model", "gone"], "no such run folder"),
+        (["predict", "all", "--model", "unfinished"], "not finished"),
+        (["explain", "--model", run], "PATH is missing"),
+        (["explain", "all", "--model", run], "--out DIR is missing"),
+        (["explain", "all", "--model", run, "--out", "all/0.png"], "is a file"),
+        (["explain", "all", "--model", run, "--out", "o", "--explainer", "all"], "name one"),
+        (["explain", "all", "--model", run, "--out", "o", "--explainer", "lime"], "lime"),
+        (["explain", "all", "--model", run, "--score", "data"], "leave out PATH"),
+    ):
+        result = invoke(*arguments)
+        if isinstance(result.exception, AllmaskedError):  # main() prints these
+            text, code = str(result.exception), 2
+            assert "\n" not in text
+        else:
+            text, code = result.stderr, result.exit_code
+        assert code == 2, arguments
+        assert message in text, arguments
+        assert result.stdout == ""
+
+
+def test_explain_writes_pictures_and_a_grid(photos: Path, run: str) -> None:
+    (photos / "all/1.png").write_bytes(b"nothing")
+    result = invoke("explain", "all", "none", "--model", run, "--out", "out/heat")
+    assert result.exit_code == 1
+    found = rows(result)
+    assert [row["explained"] for row in found] == ["all", "", "all", "none", "none", "none"]
+    pictures = [Path(row["picture"]) for row in found if row["picture"]]
+    assert len(set(pictures)) == 5
+    for path in pictures:
+        with Image.open(path) as image:
+            assert image.size == (64, 48)
+    with Image.open(photos / "out/heat/grid.png") as grid:
+        assert grid.width > 128
+    assert "pictures and grid.png in out/heat" in result.stderr
+
+
+@pytest.mark.usefixtures("photos")
+@pytest.mark.parametrize("explainer", ["hires-cam", "score-cam"])
+def test_explain_another_class_by_another_way(run: str, explainer: str) -> None:
+    result = invoke("explain", "all/0.png", "--model", run, "--out", "o", "--class", "none", "--explainer", explainer,
+                    "--format", "json")  # fmt: skip
+    assert result.exit_code == 0
+    (found,) = json.loads(result.stdout)
+    assert (found["label"], found["explained"], found["picture"]) == ("all", "none", f"o/0.{explainer}.jpg")
+
+
+def main(*arguments: str | bytes, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(allmasked.__file__).parents[1])}
+    command = [sys.executable, "-m", "allmasked", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, check=False, timeout=300, **options)
+
+
+@pytest.mark.slow
+def test_the_process_itself(photos: Path, run: str) -> None:
+    """Names that aren't UTF-8, a silent TensorFlow, exit codes, one line of error."""
+    odd = os.fsencode(str(photos / "all")) + b"/\xff\xfe.png"
+    Path(os.fsdecode(odd)).write_bytes((photos / "none/0.png").read_bytes())
+    result = main("predict", odd, "--model", run)
+    assert result.returncode == 0
+    lines = result.stdout.decode().splitlines()
+    assert len(lines) == 2
+    assert "none" in lines[1]
+    assert len(result.stderr.decode().splitlines()) == 1, result.stderr.decode()
+    failed = main("predict", "all", "--model", "gone")
+    assert failed.returncode == 2
+    assert failed.stdout == b""
+    assert failed.stderr.decode().startswith("error: gone: no such run folder")
+
+
+def test_score_needs_labelled_photos_and_beats_random(photos: Path, run: str) -> None:
+    pytest.importorskip("allmasked.dataset")
+    import hashlib
+
+    from allmasked.dataset import write_split
+    from allmasked.types import Photo, Split
+
+    def photo(path: str, label: Any) -> Photo:
+        digest = hashlib.sha256((photos / path).read_bytes()).hexdigest()
+        return Photo(path, label, digest, 64, 48, part="test")
+
+    entries = [photo(f"{label}/{n}.png", label) for label in ("all", "none") for n in range(3)]
+    write_split(Split(photos, tuple(entries), 0), photos / "split.json")
+    arguments = ("explain", "--score", "split.json", "--model", run)
+    result = invoke(*arguments, "--out", "score.json", "--format", "json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report == json.loads((photos / "score.json").read_text())
+    assert report["photos"] == 6
+    assert set(report["explainers"]) == {"grad-cam", "grad-cam++", "hires-cam", "score-cam", "cam", "random"}
+    for name, figures in report["explainers"].items():
+        assert np.isfinite(figures["deletion"]["mean"])
+        assert name == "random" or figures["deletion_gain"]["low"] > 0
+    table = invoke(*arguments, "--explainer", "cam", "--photos", "2", "--format", "table")
+    assert table.exit_code == 0
+    assert "random" in table.stdout
+    assert "photos: 2;" in table.stdout
