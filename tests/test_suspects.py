@@ -52,6 +52,7 @@ def test_errors_come_after_labels_and_worst_first(tmp_path: Path, photos: list[P
     assert qualities == sorted(qualities)
     wrong = {suspect.path for suspect in found.suspects if suspect.label != suspect.proposed}
     assert len(wrong) == round(60 * (1 - found.accuracy)), "no error is missing"
+    assert "train a better one first" in write_suspects(found, run.suspects)[0].read_text()
 
 
 def test_runs_of_other_folds_cover_everything(tmp_path: Path, photos: list[Photo]) -> None:
@@ -85,6 +86,7 @@ def test_page_csv_and_json(tmp_path: Path, photos: list[Photo]) -> None:
     page, table, plain = write_suspects(found, run.suspects)
     text = page.read_text()
     assert text.count("data:image/jpeg;base64,") == 3
+    assert "train a better one first" not in text
     assert not re.findall(r"""(?:src|href)=["'](?!data:)|https?://|url\(""", text), "nothing is fetched from elsewhere"
     assert all(path in text for path in PLANTED)
     rows = list(csv.DictReader(table.read_text().splitlines()))

@@ -163,17 +163,18 @@ def _signed(difference: dict[str, Any]) -> str:
 
 def markdown(comparison: dict[str, Any]) -> str:
     """A comparison as Markdown: the notebooks' table, then the paired tests and a sentence a pair."""
-    kinds = [(average, figure) for figure in ("precision", "recall", "f1") for average in metrics.AVERAGES]
-    head = ["run", "accuracy", *(f"{average} {figure.replace('f1', 'F1')}" for average, figure in kinds)]
+    short = {"precision": "P", "recall": "R", "f1": "F1"}
+    kinds = [(average, figure) for figure in short for average in metrics.AVERAGES]
+    head = ["run", "accuracy", *(f"{average} {short[figure]}" for average, figure in kinds)]
     lines = [f"# Comparison on {comparison['on']}", ""]
-    lines += [f"{comparison['photos']:,} photos, the same for every run; intervals are 95 %.", ""]
+    lines += [f"{comparison['photos']:,} photos, the same for every run. P is precision, R recall.", ""]
     if comparison["left_out"]:
         lines += [f"{comparison['left_out']:,} photos that not every run could answer are left out.", ""]
     lines += table(
-        [*head, "parameters", "training, s"],
+        [*head, "million weights", "training, s"],
         [
             [row["run"], row["accuracy"], *(row["averages"][average][figure] for average, figure in kinds)]
-            + [_or_dash(row["parameters"]), _or_dash(row["train_seconds"])]
+            + [_or_dash(row["parameters"], 1e6, 2), _or_dash(row["train_seconds"])]
             for row in comparison["runs"]
         ],
     )
@@ -185,8 +186,9 @@ def markdown(comparison: dict[str, Any]) -> str:
             for pair in comparison["pairs"]
         ],
     )
+    lines += ["Intervals are 95 %, each for itself; only the p values are corrected for the number of pairs.", ""]
     return "\n".join([*lines, *(f"- {pair['sentence']}" for pair in comparison["pairs"]), ""])
 
 
-def _or_dash(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}"
+def _or_dash(value: float | None, unit: float = 1, digits: int = 0) -> str:
+    return "-" if value is None else f"{value / unit:,.{digits}f}"

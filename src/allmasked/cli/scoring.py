@@ -118,12 +118,14 @@ def suspects_command(
 
 
 def _show(markdown: str) -> None:
-    """Markdown, set in type on a terminal and as it is otherwise."""
+    """Markdown, set in type on a terminal (at least so wide that no figure is cut) and as it is otherwise."""
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.markdown import Markdown
 
-        Console().print(Markdown(markdown))
+        console = Console()
+        console.width = max(console.width, 124)
+        console.print(Markdown(markdown))
     else:
         click.echo(markdown)
 
