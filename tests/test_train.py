@@ -124,6 +124,7 @@ def test_a_run_folder_is_complete(uninterrupted: tuple[Split, Run]) -> None:
     assert [line["phase"] for line in lines] == ["head", "fine-tune", "fine-tune"]
     assert all(np.isfinite(line["loss"]) and line["photos_per_second"] > 0 for line in lines)
     assert list(run.tensorboard.glob("events*"))
+    assert len({line["loss"] for line in lines}) == 3
     facts = json.loads(run.config.read_text())["facts"]
     best = 1 + int(np.argmin([line["val_loss"] for line in lines]))
     assert facts["best_epoch"] == best and facts["versions"]["keras"]

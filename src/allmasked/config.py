@@ -32,8 +32,8 @@ class Recipe:
     batch_size: int = _setting(16, "Photos a step.")
     head_epochs: int = _setting(1, "Epochs in which only the head learns, first of all.")
     head_learning_rate: float = _setting(2e-3, "Learning rate of those epochs.")
-    epochs: int = _setting(6, "Epochs in which the backbone learns too.")
-    learning_rate: float = _setting(3e-4, "Highest learning rate of those epochs.")
+    epochs: int = _setting(5, "Epochs in which the backbone learns too.")
+    learning_rate: float = _setting(1e-4, "Highest learning rate of those epochs.")
     warmup_epochs: float = _setting(0.5, "Epochs over which the rate rises from 0.")
     schedule: str = _setting(
         "cosine", "How the rate then changes: falls as a cosine, x 0.2 on a plateau, or not.", "cosine", "plateau", "constant"

@@ -276,16 +276,17 @@ class _Training:
         total = recipe.head_epochs + recipe.epochs
         note = self._validation_note()
         task = progress.add_task(f"epoch {epoch + 1}/{total} ({plan.phase})", total=photos, note=note)
-        began, seen, logs = time.monotonic(), 0, {}
-        self.model.reset_metrics()
+        began, seen, mean = time.monotonic(), 0, {"loss": 0.0, "accuracy": 0.0}
         batches = ahead(training_batches(self.source, self.loader, recipe, self.config.seed, epoch, self.pool))
         try:
             for step, (pixels, labels, weights) in enumerate(batches):
                 self.model.optimizer.learning_rate = learning_rate(recipe, plan, step, steps)
                 logs = self.model.train_on_batch(pixels, labels, sample_weight=weights, return_dict=True)
                 seen += len(pixels)
+                for name in mean:  # train_on_batch gives each batch's own figures
+                    mean[name] += (float(logs[name]) - mean[name]) * len(pixels) / seen
                 rate = seen / (time.monotonic() - began)
-                progress.update(task, completed=seen, note=f"loss {logs['loss']:.3f}  {rate:.1f} photos/s  {note}")
+                progress.update(task, completed=seen, note=f"loss {mean['loss']:.3f}  {rate:.1f} photos/s  {note}")
         finally:
             batches.close()
         seconds = time.monotonic() - began
@@ -294,8 +295,7 @@ class _Training:
         line = {
             "epoch": epoch + 1,
             "phase": plan.phase,
-            "loss": float(logs["loss"]),
-            "accuracy": float(logs["accuracy"]),
+            **mean,
             **scores,
             "learning_rate": learning_rate(recipe, plan, 0, steps),
             "seconds": round(seconds, 2),
