@@ -17,9 +17,10 @@ from typing import Any, get_args
 
 import numpy as np
 
+from allmasked.annotations import Options, Problem
 from allmasked.duplicates import Descriptor, describe, groups, near_duplicates
 from allmasked.errors import ConfigError, DataError, PhotoError, RunError
-from allmasked.readers import Options, Problem, read_dataset, root_of
+from allmasked.readers import read_dataset, root_of
 from allmasked.runs import read_json, write_text
 from allmasked.types import CLASSES, PARTS, Face, Part, Photo, Split, Wear
 

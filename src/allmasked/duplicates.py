@@ -17,8 +17,8 @@ The search has three steps, none of them quadratic in the number of photos:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import io
 import itertools
 import os
 from collections.abc import Iterable, Sequence
@@ -30,13 +30,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from platformdirs import user_cache_path
 
 from allmasked import pixels
+from allmasked.cache import default_folder
 from allmasked.errors import PhotoError, RunError, require
 from allmasked.progress import bar, track
 from allmasked.runs import read_json, write_json
-from allmasked.types import Size
 
 Kind = Literal["exact", "copy", "crop", "mirrored", "scene"]
 """``exact``: the same bytes. ``copy``: the same frame. ``crop``: one shows a part of the other. ``mirrored``: a copy or
@@ -100,16 +99,9 @@ def describe_one(path: str | Path) -> Descriptor:
         pixels.decode(path)  # says what is wrong
         raise PhotoError(str(path), "cannot be read") from None
     image = pixels.decode(content, name=str(path), fit_within=(THUMBNAIL_PX, THUMBNAIL_PX))
-    width, height = _upright_size(content)
+    width, height = pixels.upright_size(content)
     grey = image.convert("L").resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BICUBIC)
     return Descriptor(hashlib.sha256(content).hexdigest(), width, height, np.asarray(grey, dtype=np.uint8))
-
-
-def _upright_size(content: bytes) -> Size:
-    with Image.open(io.BytesIO(content), formats=pixels.FORMATS) as image:
-        width, height = image.size
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF orientation: a quarter turn
-    return (height, width) if turned else (width, height)
 
 
 def describe(paths: Sequence[str | Path]) -> list[Descriptor | PhotoError]:
@@ -133,7 +125,7 @@ def near_duplicates(descriptors: Sequence[Descriptor], *, remember: bool = False
         remember: keep the pairs in the user's cache folder and take them from there for the same photos next time.
     """
     digest = hashlib.sha256(f"{_VERSION}\n".encode() + "\n".join(d.sha256 for d in descriptors).encode()).hexdigest()
-    file = user_cache_path("allmasked") / "duplicates" / f"{digest[:32]}.json"
+    file = default_folder() / "duplicates" / f"{digest[:32]}.json"
     if remember:
         try:
             return [Pair(*pair) for pair in read_json(file)]
@@ -150,10 +142,8 @@ def near_duplicates(descriptors: Sequence[Descriptor], *, remember: bool = False
             pairs.append(Pair(min(x, y), max(x, y), score, kind))
     pairs.sort()
     if remember:
-        try:
+        with contextlib.suppress(OSError):  # a cache that can't be written is no reason to fail
             write_json(file, pairs)
-        except OSError:
-            pass  # a cache that can't be written is no reason to fail
     return pairs
 
 
@@ -347,7 +337,7 @@ def register(first: NDArray[np.uint8], second: NDArray[np.uint8], window: Box) -
     n = THUMBNAIL_PX
     warp = np.array([[right - left, 0, left * n], [0, bottom - top, top * n]], np.float32)
     warp[:, 2] += (warp[:, :2].sum(axis=1) - 1) / 2  # px centres
-    for size, steps, floor in ((32, 25, 0.75), (64, 15, 0.8), (n, 10, 0.0)):
+    for size, steps, floor in ((32, 25, 0.85), (64, 15, 0.87), (n, 10, 0.88)):
         small = [image if size == n else cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
                  for image in (second, first)]  # fmt: skip
         stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, steps, 1e-3)
@@ -375,9 +365,9 @@ def agreements(
     """How well two registered thumbnails agree, tile by tile.
 
     Returns:
-        The share of itself (0-1) that the photo showing more has in common with the other, and for each tile with enough overlap the agreement
-        (-1 to 1; the structure term of SSIM) and whether it shows anything (it is not flat). Empty when the overlap
-        is under 15 %.
+        The overlap (the share that the photo showing more has in common with the other, 0-1), and for each tile with
+        enough overlap the agreement (-1 to 1; the structure term of SSIM) and whether it shows anything (is not
+        flat). Empty when the overlap is under 15 %.
     """
     cv2 = require("cv2", "train")
     n = THUMBNAIL_PX

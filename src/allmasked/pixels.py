@@ -157,6 +157,16 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def upright_size(source: str | Path | bytes) -> Size:
+    """Width and height in px of the upright photo, from its header alone. Raises what Pillow raises."""
+    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
+        width, height = image.size
+        with contextlib.suppress(Exception):  # a damaged EXIF block, as in upright_rgb
+            if image.getexif().get(ExifTags.Base.Orientation, 1) in range(5, 9):
+                return height, width
+        return width, height
+
+
 def _eight_bit(image: Image.Image) -> Image.Image:
     values = np.nan_to_num(np.asarray(image, dtype=np.float32), nan=0.0, neginf=0.0)
     if image.mode.startswith("I;16"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,7 +28,7 @@ def parse_names(text: str | None, option: str) -> dict[str, str] | None:
     return table
 
 
-def reading_options(command: click.Command) -> click.Command:
+def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say how DATA is read."""
     for option in reversed(
         (
@@ -80,13 +82,15 @@ def split_command(
     Copies of one photo and pictures of one scene stay in one part; of exact duplicates one is kept; copies whose
     labels disagree are left out. Everything else takes the split.json in place of DATA.
     """
-    from allmasked.dataset import load_split, write_split
+    from allmasked.dataset import is_split, load_split, write_split
 
+    if is_split(data):
+        raise ConfigError(f"{data}: is a split already; give the data set it was made from")
     options = read_options(layout, classes, wear, incorrect_is)
     split = load_split(data, seed=seed, options=options, validation=validation, test=test)
     write_split(split, out)
     print_split(split, out)
-    return 0
+    return 1 if any(photo.part == "left_out" and photo.group < 0 for photo in split.photos) else 0
 
 
 def print_split(split: Split, out: Path) -> None:
@@ -109,19 +113,21 @@ def print_split(split: Split, out: Path) -> None:
     stderr.print(table)
     reasons: dict[str, list[str]] = {}
     for photo in split.part("left_out"):
-        kind = "labels disagree" if photo.reason.startswith("labels disagree") else photo.reason.partition(" of ")[0]
+        kind = next((kind for kind in ("labels disagree", "exact duplicate") if photo.reason.startswith(kind)), "")
         reasons.setdefault(kind, []).append(photo.path)
+        if not kind:
+            stderr.print(f"{escape(photo.path)}: {escape(photo.reason)}", soft_wrap=True)
     for kind, paths in sorted(reasons.items()):
-        stderr.print(f"left out, {escape(kind)}: {len(paths):,} ({escape(_few(paths))})")
+        stderr.print(f"left out, {kind or 'unreadable'}: {len(paths):,} ({escape(_few(paths))})", soft_wrap=True)
     skipped = split.settings.get("skipped")
     if isinstance(skipped, list) and skipped:
         lines = [f"{problem['path']}: {problem['reason']}" for problem in skipped]
         stderr.print(f"not used: {len(lines):,}")
         for line in lines[:5]:
-            stderr.print(f"  {escape(line)}")
+            stderr.print(f"  {escape(line)}", soft_wrap=True)
         if len(lines) > 5:
             stderr.print("  ...")
-    stderr.print(f"written to {escape(str(out))}: every photo, and why one was left out")
+    stderr.print(f"written to {escape(str(out))}: every photo, and why one was left out", soft_wrap=True)
 
 
 def _few(names: list[str], few: int = 3) -> str:
