@@ -149,10 +149,10 @@ class Finding:
 class Inspection:
     """Everything that was found in a data set; ``to_json()`` is what ``inspect --json`` writes.
 
-    ``broken`` names photos that cannot be read, ``skipped`` what else cannot be used (a line of a table, a photo with no
-    label), each with the reason. ``near_duplicates`` are the pairs that show the same photo, those with the same
-    bytes among them (kind ``exact``); ``scenes`` the pairs that most likely don't, but show the same scene. ``groups``
-    counts the photos that are left when each group of duplicates is taken once.
+    ``broken`` names photos that cannot be read, ``skipped`` what else cannot be used (a line of a table, a photo
+    without a label), each with the reason. ``near_duplicates`` are the pairs that show the same photo, those with the
+    same bytes among them (kind ``exact``); ``scenes`` the pairs that most likely don't, but show the same scene.
+    ``groups`` counts the photos that are left when each group of duplicates is taken once.
     """
 
     root: Path
