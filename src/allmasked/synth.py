@@ -18,6 +18,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -157,6 +158,8 @@ def _begin(out: Path, settings: Record) -> dict[int, Record]:
         raise DataError(
             f"{out}: holds a data set with other settings ({was}); name another folder or the same settings"
         )
+    for remnant in out.glob("*/.*.jpg"):  # a photo that was being written when a run was killed
+        remnant.unlink()
     records = list(state.get("photos", []))
     journal = out / JOURNAL
     if journal.is_file():
@@ -205,15 +208,24 @@ def _drawn(draw: partial[Record], numbers: Sequence[int], workers: int) -> Gener
         yield from map(draw, numbers)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_live_with_parent)
     try:
         yield from pool.map(draw, numbers, chunksize=min(4, -(-len(numbers) // workers)))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _ignore_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process ends the pool
+def _live_with_parent() -> None:
+    """In a worker: leave Ctrl-C to the parent process, and end when it ends, even by a kill."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _cpus() -> int:
