@@ -59,9 +59,7 @@ def main() -> None:
     def network(jit: bool | str) -> keras.Model:
         model = models.build(config)
         set_trainable(model, config, "fine-tune")
-        model.compile(
-            make_optimizer(recipe, model), make_loss("one-hot", 0.0), metrics=["accuracy"], jit_compile=jit
-        )
+        model.compile(make_optimizer(recipe, model), make_loss("one-hot", 0.0), metrics=["accuracy"], jit_compile=jit)
         return model
 
     with tempfile.TemporaryDirectory() as folder_name, ThreadPoolExecutor() as pool:

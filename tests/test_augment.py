@@ -58,7 +58,9 @@ def test_a_subset_window_shows_whole_faces_only(seed: int, masked: list[bool]) -
     if found is None:
         return
     (left, top, right, bottom), label = found
-    inside = (boxes[:, 0] >= left - 2) & (boxes[:, 1] >= top - 2) & (boxes[:, 2] <= right + 2) & (boxes[:, 3] <= bottom + 2)
+    inside = (
+        (boxes[:, 0] >= left - 2) & (boxes[:, 1] >= top - 2) & (boxes[:, 2] <= right + 2) & (boxes[:, 3] <= bottom + 2)
+    )
     assert inside.any()
     assert label == label_of(boxes[inside, 4])
 
@@ -90,8 +92,6 @@ def test_the_same_seed_gives_the_same_pixels() -> None:
 
 def test_everything_off_changes_nothing() -> None:
     photo = sample(1, 2)
-    recipe = Recipe(
-        flip=False, rotate_degrees=0, zoom_out=1, zoom_in=1, subset_crops=0, shrink=1, colour=0, jpeg=0
-    )
+    recipe = Recipe(flip=False, rotate_degrees=0, zoom_out=1, zoom_in=1, subset_crops=0, shrink=1, colour=0, jpeg=0)
     pixels, label = augment(photo, recipe, np.random.default_rng(0))
     assert np.array_equal(pixels, photo.pixels) and label == photo.label

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_split
 
 from allmasked import cache, pixels
 from allmasked.errors import DataError
 from allmasked.loaders import LOADERS, Source, ahead
 from allmasked.types import CLASSES, Split
+from conftest import make_split
 
 
 def epoch(split: Split, name: str, seed: int | None, fit: str = "letterbox") -> list[tuple[str, int]]:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import make_split
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +25,7 @@ from allmasked.errors import RunError
 from allmasked.runs import Run
 from allmasked.train import class_weights, learning_rate, plan_epoch, plateaus, set_trainable, train
 from allmasked.types import Split
+from conftest import make_split
 
 TINY = read_recipe("default", {"size": [64, 48], "epochs": 2, "head_epochs": 1, "batch_size": 5})
 CONFIG = TrainConfig(weights="random", recipe=TINY)
@@ -118,7 +118,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Split, Run]
 
 
 def test_a_run_folder_is_complete(uninterrupted: tuple[Split, Run]) -> None:
-    split, run = uninterrupted
+    _, run = uninterrupted
     assert run.finished and not run.state.exists()
     lines = run.history()
     assert [line["phase"] for line in lines] == ["head", "fine-tune", "fine-tune"]
@@ -133,13 +133,15 @@ def test_a_run_folder_is_complete(uninterrupted: tuple[Split, Run]) -> None:
 
 
 COMMAND = [sys.executable, "-m", "allmasked", "train"]
-OPTIONS = "--weights random --size 64x48 --epochs 2 --head-epochs 1 --batch-size 5".split()
+OPTIONS = ["--weights", "random", "--size", "64x48", "--epochs", "2", "--head-epochs", "1", "--batch-size", "5"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [1, 2])
-def test_killed_and_resumed_gives_the_same_weights(uninterrupted: tuple[Split, Run], tmp_path: Path, kills: int) -> None:
-    split, whole = uninterrupted
+def test_killed_and_resumed_gives_the_same_weights(
+    uninterrupted: tuple[Split, Run], tmp_path: Path, kills: int
+) -> None:
+    _, whole = uninterrupted
     out, rng = tmp_path / "run", random.Random(kills)
     environment = {**os.environ, "ALLMASKED_CACHE": str(tmp_path / "cache")}
     command = [*COMMAND, str(whole.folder.parent / "split.json"), *OPTIONS, "--out", str(out)]

@@ -93,9 +93,7 @@ def subset_window(
     return None
 
 
-def _around(
-    boxes: Boxes, content: tuple[float, float, float, float]
-) -> tuple[float, float, float, float]:
+def _around(boxes: Boxes, content: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
     """The rectangle around all faces, with a margin of a third of a face, inside the photo."""
     margin = float(np.max(boxes[:, 3] - boxes[:, 1])) / 3
     return (
@@ -191,4 +189,5 @@ def _jpeg(pixels: NDArray[np.uint8], recipe: Recipe, rng: np.random.Generator) -
 
     quality = int(rng.integers(25, 91))
     _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    decoded: NDArray[np.uint8] = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    return decoded

@@ -100,7 +100,8 @@ def _fill(
     if errors:
         lines = "\n  ".join(str(error) for error in errors[:20])
         raise DataError(
-            f"{len(errors)} of {len(photos)} photos can't be used; make the split again with 'allmasked split'\n  {lines}"
+            f"{len(errors)} of {len(photos)} photos can't be used; "
+            f"make the split again with 'allmasked split'\n  {lines}"
         )
     del array
     partial.replace(whole)

@@ -36,7 +36,11 @@ class Recipe:
     learning_rate: float = _setting(1e-4, "Highest learning rate of those epochs.")
     warmup_epochs: float = _setting(0.5, "Epochs over which the rate rises from 0.")
     schedule: str = _setting(
-        "cosine", "How the rate then changes: falls as a cosine, x 0.2 on a plateau, or not.", "cosine", "plateau", "constant"
+        "cosine",
+        "How the rate then changes: falls as a cosine, x 0.2 on a plateau, or not.",
+        "cosine",
+        "plateau",
+        "constant",
     )
     plateau_factor: float = _setting(0.2, "Plateau: factor on the learning rate.")
     plateau_patience: int = _setting(3, "Plateau: epochs without a better validation loss before it is applied.")
@@ -58,7 +62,9 @@ class Recipe:
     flip: bool = _setting(True, "Augment: mirror half of the photos.")
     rotate_degrees: float = _setting(8.0, "Augment: turn by up to so many degrees.")
     zoom_out: float = _setting(0.7, "Augment: shrink within the frame down to this factor; 1 = off.")
-    zoom_in: float = _setting(1.5, "Augment: enlarge up to this factor, as far as every face stays (needs boxes); 1 = off.")
+    zoom_in: float = _setting(
+        1.5, "Augment: enlarge up to this factor, as far as every face stays (needs boxes); 1 = off."
+    )
     subset_crops: float = _setting(
         0.25, "Augment: share of photos cropped to some of their faces, label from those faces (needs boxes)."
     )
@@ -73,7 +79,9 @@ class Recipe:
             if choices and value not in choices:
                 raise ConfigError(f"recipe: {setting.name} = {value!r}; must be one of {', '.join(choices)}")
         if self.frozen_layers not in ("early", "notebook") and not self.frozen_layers.isdecimal():
-            raise ConfigError(f"recipe: frozen_layers = {self.frozen_layers!r}; must be a number, 'early' or 'notebook'")
+            raise ConfigError(
+                f"recipe: frozen_layers = {self.frozen_layers!r}; must be a number, 'early' or 'notebook'"
+            )
         for name, low, high in (
             ("batch_size", 1, 65536), ("epochs", 0, 100_000), ("head_epochs", 0, 100_000), ("zoom_out", 0.05, 1),
             ("zoom_in", 1, 10), ("shrink", 0.05, 1), ("label_smoothing", 0, 0.99), ("subset_crops", 0, 1),
@@ -158,7 +166,9 @@ def read_recipe(name_or_file: str, overrides: Mapping[str, Any] | None = None) -
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read ({error.__class__.__name__}); give a recipe's TOML file") from None
+            raise ConfigError(
+                f"{path}: cannot be read ({error.__class__.__name__}); give a recipe's TOML file"
+            ) from None
     else:
         text = recipe_text(name_or_file)
     try:

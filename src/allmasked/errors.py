@@ -1,12 +1,12 @@
 """Every error that allmasked raises on purpose; each message is one line: what, why, and the way out.
 
-    AllmaskedError              exit code 2 on the command line: wrong use, nothing was done
-    ├── DataError               the data set as a whole cannot be used
-    ├── PhotoError              one photo cannot be used; the rest of the batch goes on (exit code 1)
-    ├── ConfigError             a setting, recipe or option is wrong
-    ├── RunError                a run folder is missing, unfinished, broken or does not fit
-    ├── WeightsError            pretrained weights cannot be had or do not fit
-    └── MissingExtraError       the command needs an optional extra that is not installed
+AllmaskedError              exit code 2 on the command line: wrong use, nothing was done
+├── DataError               the data set as a whole cannot be used
+├── PhotoError              one photo cannot be used; the rest of the batch goes on (exit code 1)
+├── ConfigError             a setting, recipe or option is wrong
+├── RunError                a run folder is missing, unfinished, broken or does not fit
+├── WeightsError            pretrained weights cannot be had or do not fit
+└── MissingExtraError       the command needs an optional extra that is not installed
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ An import option is a function ``batches(source, part, batch_size, seed)`` that 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -190,7 +190,7 @@ LOADERS: dict[str, Loader] = {
 }  # fmt: skip
 
 
-def ahead(batches: Iterator[Any], depth: int = 2) -> Iterator[Any]:
+def ahead(batches: Iterator[Any], depth: int = 2) -> Generator[Any, None, None]:
     """Run an iterator in a thread, ``depth`` items ahead of the consumer; errors come out where they are met."""
     import queue
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from allmasked.backbones import BACKBONES, build_backbone
+from allmasked.backbones import BACKBONES, Scaling, build_backbone
 from allmasked.config import TrainConfig
 from allmasked.errors import RunError, require, unknown
 from allmasked.heads import HEADS
@@ -35,9 +35,8 @@ def build(config: TrainConfig) -> keras.Model:
     keras.config.set_dtype_policy(recipe.precision)
     try:
         weights = config.weights or BACKBONES[config.backbone].default_weights
-        backbone = build_backbone(
-            config.backbone, recipe.size, weights, scaling=recipe.scaling, seed=config.seed
-        )
+        scaling: Scaling = "none" if recipe.scaling == "none" else "backbone"
+        backbone = build_backbone(config.backbone, recipe.size, weights, scaling=scaling, seed=config.seed)
         width, height = recipe.size
         pixels = keras.Input((height, width, 3), name="pixels", dtype="float32")
         keras.utils.set_random_seed(config.seed)  # the head starts the same whatever the backbone drew

@@ -1,18 +1,18 @@
 """The run folder: the only module that names its files, and the atomic writes that keep it whole.
 
-    RUN/
-      config.json      all settings (:class:`allmasked.config.TrainConfig`), written first
-      split.json       the split that was trained on, its root relative to this folder
-      state/           checkpoint of a training under way (removed when it is finished)
-      metrics.jsonl    one line an epoch
-      tensorboard/     the same for TensorBoard
-      model.keras      the best model; there exactly when training is finished
-      predictions/     probabilities that ``evaluate`` keeps, one file a part, so that nothing is inferred twice
-      scores.json      what ``evaluate`` found, one entry a part
-      scores.md        the same to read
-      plots/           pictures made by ``evaluate`` and ``explain``
-      suspects.html    labels that are probably wrong, with suspects.csv and suspects.json
-      report.html      what ``report`` made
+RUN/
+  config.json      all settings (:class:`allmasked.config.TrainConfig`), written first
+  split.json       the split that was trained on, its root relative to this folder
+  state/           checkpoint of a training under way (removed when it is finished)
+  metrics.jsonl    one line an epoch
+  tensorboard/     the same for TensorBoard
+  model.keras      the best model; there exactly when training is finished
+  predictions/     probabilities that ``evaluate`` keeps, one file a part, so that nothing is inferred twice
+  scores.json      what ``evaluate`` found, one entry a part
+  scores.md        the same to read
+  plots/           pictures made by ``evaluate`` and ``explain``
+  suspects.html    labels that are probably wrong, with suspects.csv and suspects.json
+  report.html      what ``report`` made
 """
 
 from __future__ import annotations

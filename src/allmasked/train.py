@@ -89,7 +89,9 @@ def _prepare_folder(run: Run, split: Split, config: TrainConfig, resume: bool) -
             state = "a finished run" if run.finished else "an unfinished run (go on with --resume)"
             raise RunError(f"{run.folder}: holds {state} already; choose another --out")
         if TrainConfig.read(run.config) != config:
-            raise RunError(f"{run.folder}: was begun with other settings; resume without options, or choose another --out")
+            raise RunError(
+                f"{run.folder}: was begun with other settings; resume without options, or choose another --out"
+            )
         return
     if run.folder.is_dir() and any(run.folder.iterdir()):
         raise RunError(f"{run.folder}: is not empty and not a run folder; choose another --out")
@@ -200,7 +202,9 @@ def training_batches(
                 whole = np.array([result[1] for result in results], np.int32)
             else:
                 pixels = batch.pixels
-            labels = whole.astype(np.int32) if loader.labels == "integer" else np.eye(len(CLASSES), dtype=np.float32)[whole]
+            labels = (
+                whole.astype(np.int32) if loader.labels == "integer" else np.eye(len(CLASSES), dtype=np.float32)[whole]
+            )
             yield pixels.astype(np.float32), labels, weights[whole]
 
 

@@ -8,7 +8,9 @@ import click
 
 
 @click.command("demo", context_settings={"show_default": True})
-@click.option("--out", default="demo", type=click.Path(path_type=Path, file_okay=False), help="Folder for all that is made.")
+@click.option(
+    "--out", default="demo", type=click.Path(path_type=Path, file_okay=False), help="Folder for all that is made."
+)
 @click.option("--photos", default=600, type=click.IntRange(60), help="How many photos to paint.")
 @click.option("--seed", default=0, help="Seed of everything random.")
 def demo_command(out: Path, photos: int, seed: int) -> None:
@@ -24,9 +26,9 @@ def demo_command(out: Path, photos: int, seed: int) -> None:
         return code if isinstance(code, int) else 0
 
     scores = demo.tour(out, command, photos=photos, seed=seed)
-    low, high = scores["accuracy_interval"] if "accuracy_interval" in scores else (None, None)
-    span = f" (95 % interval {low:.3f} to {high:.3f})" if low is not None else ""
-    click.echo(f"test accuracy {scores['accuracy']:.3f}{span} on {scores['photos']} held-out photos")
+    low, high = scores["intervals"]["accuracy"]
+    span = f"(95 % interval {low:.3f} to {high:.3f}) on {scores['photos']} held-out photos"
+    click.echo(f"test accuracy {scores['accuracy']:.3f} {span}")
     click.echo(f"data:        {out / 'inspect.html'}")
     click.echo(f"predictions: {out / 'predictions.csv'}")
     click.echo(f"heat maps:   {out / 'explained' / 'grid.png'}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,16 +36,40 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command("train", context_settings={"show_default": True})
 @click.argument("data", required=False, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The run folder to make (or, with --resume, to go on with).")
-@click.option("--backbone", default="EfficientNetLite0", type=click.Choice(list(BACKBONES), case_sensitive=False), help="Backbone.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The run folder to make (or, with --resume, to go on with).",
+)
+@click.option(
+    "--backbone",
+    default="EfficientNetLite0",
+    type=click.Choice(list(BACKBONES), case_sensitive=False),
+    help="Backbone.",
+)
 @click.option("--head", default="softmax", type=click.Choice(list(HEADS)), help="Head.")
 @click.option("--loader", default="cached", type=click.Choice(list(LOADERS)), help="Import option.")
-@click.option("--recipe", default="default", metavar="NAME|FILE", help=f"Recipe: {', '.join(recipe_names())}, or a TOML file.")
-@click.option("--weights", default="", metavar="imagenet|random|package|FILE", help="Initial weights; the backbone's own default when not given.")
+@click.option(
+    "--recipe", default="default", metavar="NAME|FILE", help=f"Recipe: {', '.join(recipe_names())}, or a TOML file."
+)
+@click.option(
+    "--weights",
+    default="",
+    metavar="imagenet|random|package|FILE",
+    help="Initial weights; the backbone's own default when not given.",
+)
 @click.option("--seed", default=0, help="Seed of everything random.")
 @click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
-@click.option("--data", "data_folder", type=click.Path(path_type=Path), help="Where the photos of a split.json lie, if they have moved.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Folder for decoded photos; the user's cache folder otherwise.")
+@click.option(
+    "--data",
+    "data_folder",
+    type=click.Path(path_type=Path),
+    help="Where the photos of a split.json lie, if they have moved.",
+)
+@click.option(
+    "--cache", type=click.Path(path_type=Path), help="Folder for decoded photos; the user's cache folder otherwise."
+)
 @_recipe_options
 @click.pass_context
 def train_command(
@@ -72,8 +98,14 @@ def train_command(
 
     run = Run(out)
     if resume and run.config.is_file():
-        if given := [name for name in ctx.params if _was_given(ctx, name) and name not in ("out", "resume", "cache", "data_folder", "data")]:
-            raise ConfigError(f"--resume takes its settings from {run.config}; leave out --{given[0].replace('_', '-')}")
+        if given := [
+            name
+            for name in ctx.params
+            if _was_given(ctx, name) and name not in ("out", "resume", "cache", "data_folder", "data")
+        ]:
+            raise ConfigError(
+                f"--resume takes its settings from {run.config}; leave out --{given[0].replace('_', '-')}"
+            )
         config = TrainConfig.read(run.config)
         split = read_split(run.split, data_folder)
     else:
@@ -94,7 +126,8 @@ def train_command(
         split = load_split(data, seed=seed, data=data_folder)
     run = train(split, config, out, resume=resume, cache=cache)
     best = max(run.history(), key=lambda line: -line["val_loss"])
-    click.echo(f"{run.folder}: best epoch {best['epoch']}, validation accuracy {best['val_accuracy']:.3f}, macro-F1 {best['val_macro_f1']:.3f}")
+    figures = f"validation accuracy {best['val_accuracy']:.3f}, macro-F1 {best['val_macro_f1']:.3f}"
+    click.echo(f"{run.folder}: best epoch {best['epoch']}, {figures}")
     click.echo(f"next: allmasked evaluate {run.folder}")
 
 
@@ -113,5 +146,8 @@ def recipes_command(name: str | None) -> None:
         click.echo(recipe_text(name), nl=False)
         return
     for known in recipe_names():
-        first = next(line for line in recipe_text(known).splitlines() if line.startswith("#"))
-        click.echo(f"{known:12} {first.removeprefix('# ')}")
+        comment = itertools.takewhile(lambda line: line.startswith("# "), recipe_text(known).splitlines())
+        first, *_ = " ".join(line.removeprefix("# ") for line in comment).split(". ")
+        click.echo(
+            textwrap.fill(first.rstrip(".") + ".", 100, initial_indent=f"{known:10}", subsequent_indent=" " * 10)
+        )
