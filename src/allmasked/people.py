@@ -129,6 +129,8 @@ def sample_person(rng: np.random.Generator, wear: Wear) -> Person:
     beard = pick(rng, ["", *BEARDS], [5, 1.5, 1, 1, 1.3, 0.4]) if shorn and age > 0.3 else ""
     place: Place = "worn" if wear == "masked" else pick(rng, ["under_nose", "on_chin"], [0.6, 0.4])
     mask = sample_style(rng)
+    while np.hypot.reduce(np.subtract(mask.colours[0], skin)) < 75:  # a mask that looks like skin tells nothing
+        mask = sample_style(rng)
     extra = pick(rng, ["", "hand", "cup", "scarf", "microphone"], [0.82, 0.04, 0.04, 0.07, 0.03])
     feminine_lips = not shorn and rng.random() < 0.5
     lips = mix(

@@ -7,6 +7,7 @@ every face. How many people there are, how large, how lit and how sharp does not
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -36,8 +37,9 @@ SIZES: tuple[tuple[Size, float], ...] = (
 SMALLEST_FACE = 0.15
 """About the least height of a face (hairline to chin), as a share of the height of a 4:3 frame around the photo."""
 
-INCORRECT_SHARE = 0.12
-"""Share of the faces without a mask in place that wear one under the nose or on the chin."""
+INCORRECT_SHARE, INCORRECT_FACE = 0.2, 0.19
+"""Share of the bare faces with a mask under the nose or on the chin, among faces at least so high (as above): on a
+smaller one it could not be told for certain."""
 
 MAX_PEOPLE = 6
 
@@ -72,9 +74,14 @@ def _hides(front: _Placed, rear: _Placed) -> bool:
     return _overlaps(head, face) or _overlaps(body, face)
 
 
+def _frame(width: int, height: int) -> float:
+    """The height of a 4:3 frame around a photo."""
+    return max(height, 0.75 * width)
+
+
 def _arrange(rng: np.random.Generator, people: int, width: int, height: int) -> list[_Placed]:
     """Places for ``people`` people, nearest first."""
-    frame = max(height, 0.75 * width)
+    frame = _frame(width, height)
     least = {1: 0.2, 2: 0.17}.get(people, SMALLEST_FACE) * frame
     most = {1: 0.5, 2: 0.4, 3: 0.34, 4: 0.3, 5: 0.27, 6: 0.25}[people] * frame
     while True:
@@ -105,21 +112,19 @@ def _hides_head(rear: _Placed, front: _Placed) -> bool:
     return abs(rear.x - front.x) < 0.6 * (rear.scale + front.scale) / 2 and abs(rear.y - front.y) < 0.5 * front.scale
 
 
-def wears(rng: np.random.Generator, label: Label, people: int) -> list[Wear]:
-    """How each of ``people`` people wears a mask in a photo of class ``label``.
+def wears(rng: np.random.Generator, label: Label, heights: Sequence[float]) -> list[Wear]:
+    """How people wear their masks in a photo of class ``label``; ``heights`` are their faces' (share of the frame).
 
     Raises:
         ValueError: ``some`` with fewer than two people, or no people.
     """
+    people = len(heights)
     if people < 1 or (label == "some" and people < 2):
         raise ValueError(f"a photo of class {label!r} cannot show {people} people")
-    masked = {"all": people, "none": 0}.get(label)
-    if masked is None:
-        masked = int(rng.integers(1, people))
-    bare: list[Wear] = ["incorrect" if rng.random() < INCORRECT_SHARE else "unmasked" for _ in range(people - masked)]
-    worn: list[Wear] = ["masked"] * masked
-    mixed = worn + bare
-    return [mixed[k] for k in rng.permutation(people)]
+    count = people if label == "all" else 0 if label == "none" else int(rng.integers(1, people))
+    masked = rng.permutation(people) < count
+    incorrect = (rng.random(people) < INCORRECT_SHARE) & (np.asarray(heights) >= INCORRECT_FACE)
+    return ["masked" if worn else "incorrect" if wrong else "unmasked" for worn, wrong in zip(masked, incorrect)]
 
 
 def label_of(faces: tuple[Face, ...]) -> Label:
@@ -139,15 +144,15 @@ def draw_scene(
     Raises:
         ValueError: ``some`` with fewer than two people, or people outside 1-6.
     """
-    if not 1 <= people <= MAX_PEOPLE:
-        raise ValueError(f"a scene holds 1 to {MAX_PEOPLE} people, not {people}")
+    if not 1 <= people <= MAX_PEOPLE or (label == "some" and people < 2):
+        raise ValueError(f"a photo of class {label!r} cannot show {people} people")
     width, height = size or pick(rng, [size for size, _ in SIZES], [share for _, share in SIZES])
-    worn = wears(rng, label, people)
     angle = rng.uniform(-1.2, 1.2)
     light = Light(math.sin(angle), -math.cos(angle), float(rng.uniform(0.15, 0.95)))
     kind = pick(rng, list(BACKDROPS))
 
     placed = _arrange(rng, people, width, height)
+    worn = wears(rng, label, [place.scale / _frame(width, height) for place in placed])
     persons = [sample_person(rng, wear) for wear in worn]
     boxes = [face_box(person, place.x, place.y, place.scale) for person, place in zip(persons, placed)]
 
