@@ -69,11 +69,29 @@ def _fill(
     done = np.zeros(len(photos), np.uint8)
     if partial.is_file() and marks.is_file() and marks.stat().st_size == len(photos):
         done = np.fromfile(marks, np.uint8)
-        array = np.lib.format.open_memmap(partial, mode="r+")
-        if array.shape != shape:
-            done[:] = 0
-    if not done.any():
-        array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+    array = np.lib.format.open_memmap(partial, "r+" if done.any() else "w+", dtype=np.uint8, shape=shape)
+    errors = _decode(split, photos, size, fit, array, done, marks)
+    if errors:
+        lines = "\n  ".join(str(error) for error in errors[:20])
+        raise DataError(
+            f"{len(errors)} of {len(photos)} photos can't be used; "
+            f"make the split again with 'allmasked split'\n  {lines}"
+        )
+    del array  # closed before it is renamed
+    partial.replace(whole)
+    marks.unlink()
+
+
+def _decode(
+    split: Split,
+    photos: Sequence[Photo],
+    size: Size,
+    fit: pixels.Fit,
+    array: NDArray[np.uint8],
+    done: NDArray[np.uint8],
+    marks: Path,
+) -> list[PhotoError]:
+    """Decode the photos that ``done`` does not mark into ``array``, marking them in the file now and then."""
 
     def one(index: int) -> PhotoError | None:
         photo = photos[index]
@@ -84,28 +102,23 @@ def _fill(
         done[index] = 1
         return None
 
-    errors: list[PhotoError] = []
+    def save() -> None:
+        finished = done.copy()  # marked before the flush, so that no mark comes before its pixels
+        if isinstance(array, np.memmap):
+            array.flush()
+        finished.tofile(marks)
+
     missing = np.flatnonzero(done == 0).tolist()
-    saved = time.monotonic()
+    errors, saved = [], time.monotonic()
     with ThreadPoolExecutor() as pool:
         for error in track(pool.map(one, missing), "preparing photos", total=len(missing)):
             if error is not None:
                 errors.append(error)
             if time.monotonic() - saved > 2:
-                array.flush()
-                done.tofile(marks)
+                save()
                 saved = time.monotonic()
-    array.flush()
-    done.tofile(marks)
-    if errors:
-        lines = "\n  ".join(str(error) for error in errors[:20])
-        raise DataError(
-            f"{len(errors)} of {len(photos)} photos can't be used; "
-            f"make the split again with 'allmasked split'\n  {lines}"
-        )
-    del array
-    partial.replace(whole)
-    marks.unlink()
+    save()
+    return errors
 
 
 def content_of(split: Split, photo: Photo) -> bytes:
