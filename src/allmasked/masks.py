@@ -110,7 +110,7 @@ class _Lie:
 
 LIES: dict[Place, _Lie] = {
     "worn": _Lie(0.07, 0.27, 0.80, 1.08),
-    "under_nose": _Lie(0.50, 0.47, 0.86, 1.13),
+    "under_nose": _Lie(0.525, 0.5, 0.86, 1.13),
     "on_chin": _Lie(0.79, 0.66, 0.9, 1.2),
 }
 
