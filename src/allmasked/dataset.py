@@ -70,15 +70,17 @@ def make_split(
     if not read:
         raise DataError(f"{root}: none of its {len(photos):,} photos can be read")
     pairs = near_duplicates(descriptors, remember=True)
-    group = groups(len(read), pairs)
+    scenes = groups(len(read), pairs)
     copies = groups(len(read), pairs, ("exact", "copy", "crop", "mirrored"))
-    read = [dataclasses.replace(photo, group=number) for photo, number in zip(read, group)]
-    read = _left_out(read, copies)
+    read = [dataclasses.replace(photo, group=number) for photo, number in zip(read, copies)]
+    read = _left_out(read)
     kept = [index for index, photo in enumerate(read) if photo.part != "left_out"]
     if not kept:
         raise DataError(f"{root}: no photo is left: all are copies of each other with labels that disagree")
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
-    for index, part in zip(kept, _divide([read[index] for index in kept], shares, seed)):
+    for index, part in zip(
+        kept, _divide([read[index] for index in kept], [scenes[index] for index in kept], shares, seed)
+    ):
         read[index] = dataclasses.replace(read[index], part=part)
     settings = {
         "validation": validation,
@@ -90,16 +92,16 @@ def make_split(
     return Split(root=root, photos=tuple(everything), seed=seed, settings=settings)
 
 
-def _left_out(photos: list[Photo], copies: Sequence[int]) -> list[Photo]:
+def _left_out(photos: list[Photo]) -> list[Photo]:
     """The photos, with those marked that are exact duplicates or whose copies have another label."""
     members: dict[int, list[Photo]] = defaultdict(list)
     first: dict[str, Photo] = {}
-    for photo, number in zip(photos, copies):
-        members[number].append(photo)
+    for photo in photos:
+        members[photo.group].append(photo)
         first.setdefault(photo.sha256, photo)
     out = []
-    for photo, number in zip(photos, copies):
-        others = [other for other in members[number] if other.label != photo.label]
+    for photo in photos:
+        others = [other for other in members[photo.group] if other.label != photo.label]
         if others:
             same = [other for other in others if other.sha256 == photo.sha256]
             other = (same or others)[0]
@@ -113,17 +115,18 @@ def _left_out(photos: list[Photo], copies: Sequence[int]) -> list[Photo]:
     return out
 
 
-def _divide(photos: Sequence[Photo], shares: Mapping[str, float], seed: int) -> list[Part]:
-    """A part for each photo, whole groups together, so that every stratum is divided in nearly the same shares.
+def _divide(photos: Sequence[Photo], scenes: Sequence[int], shares: Mapping[str, float], seed: int) -> list[Part]:
+    """A part for each photo, whole scenes together, so that every stratum is divided in nearly the same shares.
 
-    Greedy: groups in descending size, random among equals; each goes to the part that lacks its strata most.
+    ``scenes`` (one number a photo) are groups of near-duplicates, joined where they show the same scene.
+    Greedy: scenes in descending size, random among equals; each goes to the part that lacks its strata most.
     """
     names = [name for name in ("train", "validation", "test") if shares[name] > 0]
     share = np.array([shares[name] for name in names])
     strata = {key: row for row, key in enumerate(sorted({_stratum(photo) for photo in photos}))}
     members: dict[int, list[int]] = defaultdict(list)
-    for index, photo in enumerate(photos):
-        members[photo.group].append(index)
+    for index, scene in enumerate(scenes):
+        members[scene].append(index)
     total = np.zeros(len(strata))
     for photo in photos:
         total[strata[_stratum(photo)]] += 1
