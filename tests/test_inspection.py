@@ -272,7 +272,8 @@ def check_page(text: str) -> Page:
     page = Page(text)
     assert all(address.startswith("data:image/") for address in page.addresses)
     assert "@import" not in text
-    assert "url(" not in text
+    assert "url(" not in text.replace("url(#", "")
+    assert len(set(page.ids)) == len(page.ids)
     assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
     assert page.blind == 0
     assert page.headings[0] == "h1"

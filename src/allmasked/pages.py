@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from allmasked import pixels
+from allmasked import pixels, plots
 from allmasked.errors import PhotoError, require
 from allmasked.runs import write_text
 from allmasked.types import Size
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 THUMBNAIL: Size = (240, 180)
 """Largest width and height in px of a picture in a page; shown at half or two thirds of it."""
@@ -44,6 +49,7 @@ def render(template: str, **values: Any) -> str:
         "figure": figure,
         "file_size": file_size,
         "duration": duration,
+        "worded": worded,
     }
     now = datetime.now().astimezone()
     return str(environment.get_template(template).render(made_at=now.strftime("%Y-%m-%d %H:%M"), **values))
@@ -90,6 +96,16 @@ def photo_picture(path: Path, size: Size = THUMBNAIL) -> str:
         return picture(pixels.decode(path, fit_within=size), size)
     except PhotoError:
         return ""
+
+
+def inline_svg(plot: Figure, name: str) -> str:
+    """A plot to stand inside a page: its ids begin with ``name``, so that several don't get in each other's way."""
+    return re.sub(r'(\bid="|"#|url\(#)', rf"\g<1>{name}-", plots.svg(plot))
+
+
+def worded(svg: str, words: str) -> str:
+    """An SVG of :func:`inline_svg` with ``words`` for those who cannot see it."""
+    return svg.replace('role="img"', f'role="img" aria-label="{html.escape(words)}"', 1)
 
 
 def histogram(series: Mapping[str, Sequence[float]], bins: int = 24, *, logarithmic: bool = False) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from allmasked.dataset import read_split
 from allmasked.errors import AllmaskedError, RunError
 from allmasked.heldout import trained_on
 from allmasked.inspection import People, people
-from allmasked.pages import photo_picture, picture, write_page
+from allmasked.pages import inline_svg, photo_picture, picture, write_page
 from allmasked.progress import track
 from allmasked.runs import Run, read_json
 from allmasked.shortcuts import SizeLeak, size_leak
@@ -68,13 +68,13 @@ def make_report(
         history=history,
         best=best_epoch(history),
         training_seconds=sum(float(line.get("seconds", 0)) for line in history),
-        curves=plots.svg(plots.training_curves(history)) if history else "",
+        curves=inline_svg(plots.training_curves(history), "curves") if history else "",
         parts=parts,
         main=main,
-        scored={name: figures(entry) for name, entry in parts.items()},
+        scored={name: figures(parts[name], f"part{k}", every=name == main) for k, name in enumerate(parts)},
         verdict=verdict(parts[main], held_out=not trained_on(split, split.part(main))) if main else None,
         temperature=scores.get("temperature"),
-        examples=find_examples(folder, split, main, examples) if main else None,
+        examples=find_examples(folder, split, main, examples) if main and examples else None,
         next_command=next_command(folder),
         commands=commands(folder, config, split),
     )
@@ -177,7 +177,7 @@ def summarise(split: Split) -> Data:
         counts={part: row for part, row in counts.items() if any(row.values())},
         groups={part: len(found - {-1}) + singles[part] for part, found in groups.items()},
         left_out=Counter(_kind(photo) for photo in split.photos if photo.part == "left_out").most_common(),
-        balance=plots.svg(plots.class_balance(kept)) if kept else "",
+        balance=inline_svg(plots.class_balance(kept), "balance") if kept else "",
         size_leak=size_leak(sized) if sized else None,
         people=people(used),
         seed=split.seed,
@@ -191,22 +191,23 @@ def _kind(photo: Photo) -> str:
     return " ".join(word for word in words if "/" not in word and "." not in word).removesuffix(" of")
 
 
-def figures(entry: Mapping[str, Any]) -> dict[str, str]:
-    """The plots of one scored part, as SVG."""
-    calibration = entry["calibration"]
-    scaled = calibration["scaled"]["bins"] if calibration.get("scaled") else None
+def figures(entry: Mapping[str, Any], prefix: str, *, every: bool) -> dict[str, str]:
+    """The plots of one scored part as SVG whose ids begin with ``prefix``: ``every`` one, or the first two."""
     drawn = {
         "confusion": plots.confusion(entry["confusion"]),
         "classes": plots.class_scores(entry["classes"], entry["intervals"]["f1"]),
-        "reliability": plots.reliability(calibration["bins"], scaled),
     }
-    for key, label in (
-        ("by_face_height", "height of the smallest face, px of the input"),
-        ("by_people", "people in the photo"),
-    ):
-        if entry.get(key):
-            drawn[key] = plots.breakdown(entry[key], xlabel=label)
-    return {name: plots.svg(drawing) for name, drawing in drawn.items()}
+    if every:
+        calibration = entry["calibration"]
+        scaled = calibration["scaled"]["bins"] if calibration.get("scaled") else None
+        drawn["reliability"] = plots.reliability(calibration["bins"], scaled)
+        for key, label in (
+            ("by_face_height", "height of the smallest face, px of the input"),
+            ("by_people", "people in the photo"),
+        ):
+            if entry.get(key):
+                drawn[key] = plots.breakdown(entry[key], xlabel=label)
+    return {name: inline_svg(drawing, f"{prefix}-{name}") for name, drawing in drawn.items()}
 
 
 def verdict(entry: Mapping[str, Any], *, held_out: bool) -> dict[str, Any]:
@@ -322,12 +323,12 @@ def heat_maps(
     Raises:
         RunError, MissingExtraError: the model can't be opened or explained.
     """
+    if not examples:
+        return "", {}
     from allmasked.explain import explain_paths
     from allmasked.explain import picture as overlaid
     from allmasked.predictor import KerasPredictor, open_predictor
 
-    if not examples:
-        return "", {}
     predictor = open_predictor(run.folder)
     if not isinstance(predictor, KerasPredictor):
         raise RunError(f"{run.folder}: only a run's own Keras model can be explained")

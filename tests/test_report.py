@@ -1,0 +1,234 @@
+"""The report of a run: whole, honest about what is missing, and made of nothing from outside."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from allmasked.cli import cli
+from allmasked.config import Recipe, TrainConfig
+from allmasked.errors import RunError
+from allmasked.evaluate import evaluate
+from allmasked.report import Example, choose, commands, make_report, settings, verdict
+from allmasked.runs import Run, read_json
+from allmasked.types import CLASSES, Photo, Split
+from fake_runs import FakeModel, fake_run, paint_photos
+from planted import planted
+from test_inspection import check_page
+
+HISTORY = [
+    {
+        "epoch": epoch,
+        "phase": "head" if epoch == 1 else "fine-tune",
+        "loss": 1.0 / epoch,
+        "accuracy": 0.5 + 0.1 * epoch,
+        "val_loss": [0.9, 0.7, 0.8][epoch - 1],
+        "val_accuracy": 0.6,
+        "val_macro_f1": 0.55,
+        "learning_rate": 0.001 / epoch,
+        "seconds": 30.0,
+        "photos_per_second": 12.5,
+    }
+    for epoch in (1, 2, 3)
+]
+
+
+def paint(folder: Path) -> list[Photo]:
+    painted = paint_photos(folder / "data", {"train": 6, "validation": 8, "test": 12})
+    twin = dataclasses.replace(painted[0], path="all/twin.png", part="left_out", reason="exact duplicate of all/x.png")
+    return [*painted, twin]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    made = fake_run(tmp_path / "run", tmp_path / "data", paint(tmp_path))
+    made.metrics.write_text("".join(json.dumps(line) + "\n" for line in HISTORY))
+    return made
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an evaluated run and its photos; to copy, not to change."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    made = fake_run(folder / "run", folder / "data", paint(folder))
+    made.metrics.write_text("".join(json.dumps(line) + "\n" for line in HISTORY))
+    evaluate(made.folder, bootstrap=100, ask=FakeModel(0.7))
+    return folder
+
+
+@pytest.fixture
+def scored(evaluated: Path, tmp_path: Path) -> Run:
+    shutil.copytree(evaluated, tmp_path / "copy")
+    return Run(tmp_path / "copy" / "run")
+
+
+def test_an_evaluated_run(scored: Run) -> None:
+    run = scored
+    page = make_report(run.folder, examples=0)
+    assert page == run.report
+    text = page.read_text()
+    found = check_page(text)
+    assert {"data", "training", "scores", "calibration", "settings", "again"} <= set(found.ids)
+    test = read_json(run.scores)["parts"]["test"]
+    right = round(test["accuracy"] * test["photos"])
+    assert f"The model answers {right} of 36 test photos rightly; none of them" in text
+    low, high = test["intervals"]["accuracy"]
+    assert f"{low:.3f}–{high:.3f}" in text
+    for average in ("micro", "macro", "weighted"):
+        assert f"{test['averages'][average]['recall']:.3f}" in text
+    assert "Kept: epoch 2" in text
+    assert "3 epochs in 90 s" in text
+    assert "exact duplicate" in text
+    assert "x.png" not in text
+    assert "Next:" not in text
+    assert text.count("<svg") >= 6
+
+
+def test_examples_have_heat_maps_of_the_runs_own_model(run: Run) -> None:
+    planted().save(run.model)
+    evaluate(run.folder, ["test"], bootstrap=100, ask=FakeModel(0.7))
+    found = check_page(make_report(run.folder, examples=6).read_text())
+    assert len(found.addresses) == 2 * 6  # each photo and its heat map
+
+
+def test_a_model_that_cannot_be_explained_leaves_the_photos(scored: Run) -> None:
+    text = make_report(scored.folder, examples=6).read_text()
+    assert len(check_page(text).addresses) == 6
+    assert "Heat maps are missing" in text
+
+
+def test_photos_that_have_moved(scored: Run) -> None:
+    data, elsewhere = scored.folder.parent / "data", scored.folder.parent / "elsewhere"
+    data.rename(elsewhere)
+    with pytest.raises(RunError, match="--data"):
+        make_report(scored.folder)
+    text = make_report(scored.folder, data=elsewhere, examples=2).read_text()
+    assert len(check_page(text).addresses) == 2
+
+
+def test_before_evaluate_the_page_says_what_to_do(run: Run) -> None:
+    text = make_report(run.folder).read_text()
+    found = check_page(text)
+    assert f"allmasked evaluate {run.folder}" in text
+    assert "Not scored yet" in text
+    assert "scores" not in found.ids
+    assert not run.scores.exists()
+
+
+def test_only_validation_scored(run: Run) -> None:
+    evaluate(run.folder, ["validation"], bootstrap=100, ask=FakeModel(0.7))
+    text = make_report(run.folder, examples=4).read_text()
+    assert "of 24 validation photos rightly" in text
+    assert "The test part is not scored yet" in text
+    assert all(photo not in text for photo in ("/test-000.png", "/test-001.png"))
+
+
+def test_an_unfinished_run(run: Run) -> None:
+    run.model.unlink()
+    run.metrics.unlink()
+    text = make_report(run.folder).read_text()
+    check_page(text)
+    assert f"allmasked train --resume --out {run.folder}" in text
+    assert "No epoch is finished yet" in text
+
+
+def test_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="not a run folder"):
+        make_report(tmp_path)
+
+
+def test_a_run_scored_on_what_it_trained_on_is_not_called_held_out(run: Run) -> None:
+    split = json.loads(run.split.read_text())
+    first = next(row for row in split["photos"] if row["part"] == "train")
+    next(row for row in split["photos"] if row["part"] == "test")["group"] = first["group"]
+    run.split.write_text(json.dumps(split))
+    evaluate(run.folder, ["train", "test"], bootstrap=100, ask=FakeModel(0.7))
+    text = make_report(run.folder, examples=0).read_text()
+    assert "photos rightly." in text
+    assert "was trained on." not in text
+
+
+def test_examples_are_the_surest_and_each_group_once() -> None:
+    random = np.random.default_rng(0)
+    photos = [Photo(f"{k}.jpg", CLASSES[k % 3], group=k // 2) for k in range(60)]
+    probabilities = random.dirichlet([1, 1, 1], 60)
+    chosen = choose(photos, probabilities, 12)
+    wrong = [e for e in chosen if e.said != e.label]
+    right = [e for e in chosen if e.said == e.label]
+    assert len(wrong) == 6
+    assert len(right) == 6
+    assert {e.label for e in right} == set(CLASSES)
+    assert [e.p for e in wrong] == sorted((e.p for e in wrong), reverse=True)
+    groups = [int(e.path.removesuffix(".jpg")) // 2 for e in chosen]
+    assert len(set(groups)) == len(groups)
+    for e in chosen:
+        row = probabilities[int(e.path.removesuffix(".jpg"))]
+        assert e.p == max(row)
+        assert e.p_label == row[CLASSES.index(e.label)]  # type: ignore[arg-type]
+
+
+def test_no_error_leaves_room_for_right_ones() -> None:
+    photos = [Photo(f"{k}.jpg", CLASSES[k % 3]) for k in range(9)]
+    chosen = choose(photos, np.eye(3)[[k % 3 for k in range(9)]], 6)
+    assert [e.label for e in chosen] == [*CLASSES, *CLASSES]
+    assert chosen[0] == Example("0.jpg", "all", "all", 1.0, 1.0)
+
+
+def test_verdict_names_the_weakest_class_and_the_commonest_mistake() -> None:
+    f1 = {"all": 0.9, "none": 0.5, "some": 0.8}
+    entry = {
+        "confusion": [[50, 1, 2], [9, 10, 0], [3, 0, 25]],
+        "classes": {name: {"f1": f1[name], "photos": count} for name, count in zip(CLASSES, (53, 19, 28))},
+    }
+    found = verdict(entry, held_out=True)
+    assert (found["right"], found["total"], found["baseline"], found["common"]) == (85, 100, 0.53, "all")
+    assert found["weakest"] == "none"
+    assert found["mistake"] == {"true": "none", "said": "all", "count": 9, "of": 19}
+    entry["confusion"] = [[53, 0, 0], [0, 19, 0], [0, 0, 28]]
+    assert verdict(entry, held_out=True)["mistake"] is None
+
+
+def test_commands_train_the_same_again(tmp_path: Path) -> None:
+    """What the page says is what the command line takes: the train command gives the same settings."""
+    recipe = dataclasses.replace(Recipe(), size=(96, 64), flip=False, epochs=3, shrink=0.5, fit="squash")
+    config = TrainConfig(backbone="EfficientNetLite1", weights="random", seed=7, recipe=recipe)
+    line = commands(Run(tmp_path / "my run"), config, Split(tmp_path, (), 5))
+    assert line[0] == "allmasked split DATA --seed 5 --out split.json"
+    assert line[2] == "allmasked evaluate 'my run'"
+    words = line[1].split()
+    for option in (["--size", "96x64"], ["--epochs", "3"], ["--shrink", "0.5"], ["--fit", "squash"], ["--seed", "7"]):
+        assert words[words.index(option[0]) + 1] == option[1]
+    assert "--no-flip" in words
+    assert "--batch-size" not in words
+    changed = {row["name"] for row in settings(config) if row["changed"]}
+    assert {"size", "flip", "shrink", "fit"} <= changed
+
+
+def test_command(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "elsewhere" / "page.html"
+    cli.main(["report", str(run.folder), "--out", str(out)], standalone_mode=False)
+    assert capsys.readouterr().out.strip() == str(out)
+    check_page(out.read_text())
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    root = tmp_path / "data <b>"
+    photos = paint_photos(root, {"train": 2, "validation": 3, "test": 3})
+    odd = root / "all" / "a & <b>.png"
+    Image.new("RGB", (16, 12), "red").save(odd)
+    photos.append(Photo("all/a & <b>.png", "all", width=16, height=12, part="test"))
+    run = fake_run(tmp_path / "run <i>", root, photos)
+    model = FakeModel(1.0)
+    model.wrong["all/a & <b>.png"] = "none"
+    evaluate(run.folder, bootstrap=100, ask=model)
+    text = make_report(run.folder).read_text()
+    check_page(text)
+    assert "all/a &amp; &lt;b&gt;.png" in text
+    assert "<b>.png" not in text
+    assert "run <i>" not in text
