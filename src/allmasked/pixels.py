@@ -310,11 +310,11 @@ def overlay(image: Image.Image, heat: NDArray[np.floating], alpha: float = 0.7) 
     Args:
         image: the photo, RGB.
         heat: (h, w) 0..1, covering the whole photo; enlarged to it (bicubic).
-        alpha: opacity 0..1 where ``heat`` is 1; it falls to 0 with the square root of the heat, so that cold parts of
-            the photo stay as they are.
+        alpha: opacity 0..1 where ``heat`` is 1; it falls to 0 with the heat, so that cold parts of the photo stay as
+            they are.
     """
     heat = enlarge(heat, image.size)
-    opacity = (alpha * np.sqrt(heat))[..., None]
+    opacity = (alpha * heat)[..., None]
     mixed = np.asarray(image, np.float32) * (1 - opacity) + heat_colours(heat) * opacity
     return Image.fromarray((mixed + 0.5).astype(np.uint8))
 

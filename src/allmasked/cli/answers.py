@@ -252,16 +252,13 @@ def _score(
 
 
 def _labelled(data: Path, part: Any) -> tuple[Path, list[Photo], str]:
-    """The photos of a part of a split.json, or all of a data set."""
-    if data.is_file() and data.suffix == ".json":
-        from allmasked.dataset import read_split
+    """The photos of a part of a split.json, or all of a data set; and what to call them."""
+    from allmasked.dataset import is_split, load_photos
 
-        split = read_split(data)
+    split = load_photos(data)
+    if is_split(data):
         return split.root, list(split.part(part)), part
-    from allmasked.dataset import load_split
-
-    split = load_split(data, seed=0)
-    return split.root, [photo for photo in split.photos if photo.part != "left_out"], "all parts"
+    return split.root, list(split.photos), "all parts"
 
 
 def _open_keras(model: Path) -> KerasPredictor:
