@@ -49,9 +49,16 @@ def load(path: str | Path) -> keras.Model:
     """Load a ``.keras`` file without compiling it; code inside the file is never run. Raises :class:`RunError`."""
     keras = require("keras", "train")
     try:
-        return keras.saving.load_model(str(path), compile=False, safe_mode=True)
+        model = keras.saving.load_model(str(path), compile=False, safe_mode=True)
     except Exception as error:
         raise RunError(f"{path}: is not a model that Keras can load ({str(error).splitlines()[0][:200]})") from None
+    model.jit_compile = jit_compile()
+    return model
+
+
+def jit_compile() -> bool:
+    """Whether Keras should compile with XLA: JAX must, TensorFlow gets ten times slower by it on CPUs."""
+    return bool(require("keras", "train").config.backend() == "jax")
 
 
 def save(model: keras.Model, path: str | Path) -> None:

@@ -67,8 +67,6 @@ class KerasPredictor:
 
 
 def _open_run(run: Run) -> KerasPredictor:
-    import keras
-
     from allmasked import model as models
 
     config = TrainConfig.read(run.config)
@@ -76,7 +74,6 @@ def _open_run(run: Run) -> KerasPredictor:
     width, height = config.recipe.size
     if tuple(model.input_shape[1:]) != (height, width, 3) or model.output_shape[-1] != len(CLASSES):
         raise RunError(f"{run.folder}: model.keras and config.json do not fit each other; train again")
-    model.jit_compile = keras.backend.backend() == "jax"  # on CPUs XLA makes TensorFlow ten times slower
     fit: Literal["letterbox", "squash"] = "squash" if config.recipe.fit == "squash" else "letterbox"
     return KerasPredictor(run.name, config.recipe.size, fit, model)
 

@@ -265,13 +265,8 @@ class _Training:
             optimizer=make_optimizer(self.recipe, self.model),
             loss=make_loss(self.loader.labels, self.recipe.label_smoothing),
             metrics=["accuracy"],
-            jit_compile=False if self._backend() == "tensorflow" else "auto",
+            jit_compile=models.jit_compile(),
         )
-
-    def _backend(self) -> str:
-        import keras
-
-        return keras.config.backend()
 
     def _epoch(self, plan: Plan, progress: Any) -> dict[str, Any]:
         epoch, recipe = len(self.history), self.recipe
@@ -301,7 +296,7 @@ class _Training:
             "phase": plan.phase,
             **mean,
             **scores,
-            "learning_rate": learning_rate(recipe, plan, 0, steps),
+            "learning_rate": learning_rate(recipe, plan, steps // 2, steps),
             "seconds": round(seconds, 2),
             "photos_per_second": round(seen / seconds, 2),
         }
