@@ -189,5 +189,4 @@ def _jpeg(pixels: NDArray[np.uint8], recipe: Recipe, rng: np.random.Generator) -
 
     quality = int(rng.integers(25, 91))
     _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded: NDArray[np.uint8] = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-    return decoded
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
