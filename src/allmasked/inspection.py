@@ -341,7 +341,7 @@ def _findings(i: Inspection) -> list[Finding]:
     text = f"{_many(len(i.broken), 'file')} cannot be read"
     add("error", "broken", len(i.broken), text, "Repair or remove them; 'split' leaves them out.")
     text = f"{_many(len(i.skipped), 'entry', 'entries')} of the data set cannot be used"
-    add("warning", "skipped", len(i.skipped), text, "The list below says why for each.")
+    add("warning", "skipped", len(i.skipped), text, "Each is listed with its reason.")
     groups = len(i.disagreeing_groups)
     text = f"{_many(groups, 'group')} of duplicates with labels that disagree"
     advice = "A label is wrong, or a crop cuts somebody off: look at them. 'split' leaves these groups out."

@@ -151,7 +151,7 @@ def inspect_command(
     """Show what is in DATA and what is wrong with it.
 
     Classes and their balance, sizes, broken files, exact and near duplicates and those whose labels disagree, poor
-    photos, and whether a photo's size gives its class away. Exits with 1 when something in DATA cannot be used.
+    photos, and whether a photo's size gives its class away. Exits with 1 when a photo cannot be read.
     """
     import json
 
@@ -170,4 +170,4 @@ def inspect_command(
             write_json(json_file, found.to_json())
     if html:
         make_page(found, html)
-    return 1 if found.broken or found.skipped else 0
+    return 1 if found.broken else 0
