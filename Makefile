@@ -18,7 +18,7 @@ test: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -45,7 +45,7 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--backbone",
     default="EfficientNetLite0",
-    type=click.Choice(list(BACKBONES), case_sensitive=False),
+    type=click.Choice(list(BACKBONES)),
     help="Backbone.",
 )
 @click.option("--head", default="softmax", type=click.Choice(list(HEADS)), help="Head.")
