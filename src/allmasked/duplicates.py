@@ -56,7 +56,7 @@ _QUESTIONS = (
 )
 
 NEIGHBOURS = 8
-MAX_CANDIDATES = 20
+MAX_CANDIDATES = 12
 MIN_COSINE = 0.8
 """Candidates below this cosine of their frequencies are not registered."""
 
