@@ -197,6 +197,14 @@ def test_frequencies_of_a_window_are_those_of_the_crop():
     image = scene(5).convert("L").resize((128, 128))
     left, right = duplicates._INTERVALS[1]
     part = image.crop((round(left * 128), 0, round(right * 128), 128)).resize((128, 128), Image.Resampling.BICUBIC)
-    window = duplicates.frequencies(np.asarray(image)[None], 1, 0)
-    whole = duplicates.frequencies(np.asarray(part)[None], 0, 0)
-    assert window.shape == (1, 63) and float((window * whole).sum()) > 0.999
+    windows = duplicates.frequencies(np.asarray(image)[None])
+    whole = duplicates.frequencies(np.asarray(part)[None], [0])
+    assert windows.shape == (1, len(duplicates.WINDOWS), 63) and whole.shape == (1, 1, 63)
+    assert float(windows[0, duplicates.WINDOWS.index((1, 0))] @ whole[0, 0]) > 0.999
+    np.testing.assert_allclose(np.linalg.norm(windows, axis=2), 1, atol=1e-5)
+
+
+def test_mirrored_frequencies():
+    image = np.asarray(scene(6).convert("L").resize((128, 128)))
+    there, back = (duplicates.frequencies(np.ascontiguousarray(x)[None], [0])[0, 0] for x in (image, image[:, ::-1]))
+    np.testing.assert_allclose(there * duplicates._MIRROR, back, atol=1e-4)

@@ -187,11 +187,11 @@ def _search(descriptors: Sequence[Descriptor]) -> list[Pair]:
     try:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
 
-            def check(row: tuple[int, int, int, int]) -> Pair | None:
+            def check(row: list[int]) -> Pair | None:
                 a, b = int(told[row[0]]), int(told[row[1]])
                 return compare(descriptors[a], descriptors[b], row[2], bool(row[3]), a, b)
 
-            rows = list(zip(*(column.tolist() for column in found)))
+            rows = found.tolist()
             checked = list(track(pool.map(check, rows, chunksize=64), "comparing", len(rows)))
     finally:
         cv2.setNumThreads(threads)
@@ -207,23 +207,24 @@ def _search(descriptors: Sequence[Descriptor]) -> list[Pair]:
 # --- candidates -------------------------------------------------------------------------------------------------------
 
 
-def frequencies(thumbnails: NDArray[np.uint8], across: int, down: int) -> NDArray[np.float32]:
-    """The lowest DCT frequencies of a window of each thumbnail, without the mean, of length 1.
+def frequencies(
+    thumbnails: NDArray[np.uint8], intervals: Sequence[int] = range(len(_INTERVALS))
+) -> NDArray[np.float32]:
+    """The lowest DCT frequencies of windows of each thumbnail, without the mean, of length 1.
 
     Args:
         thumbnails: (N, 128, 128) uint8.
-        across, down: the window, as in :data:`WINDOWS`.
+        intervals: which of ``_INTERVALS`` to combine into windows.
 
     Returns:
-        (N, 63) float32, row-major by (down, across) frequency.
+        (N, I * I, 63) float32 for I intervals: the windows in the order of :data:`WINDOWS`, each row-major by (down,
+        across) frequency.
     """
-    right, left = _cosines(*_INTERVALS[across]), _cosines(*_INTERVALS[down])
-    out = np.empty((len(thumbnails), FREQUENCIES**2 - 1), np.float32)
-    for start in range(0, len(thumbnails), 1024):
-        block = thumbnails[start : start + 1024].astype(np.float32)
-        values = np.matmul(left, np.matmul(block, right.T)).reshape(len(block), -1)[:, 1:]
-        out[start : start + 1024] = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6)
-    return out
+    basis = np.concatenate([_cosines(*_INTERVALS[number]) for number in intervals])
+    values = basis @ thumbnails.astype(np.float32) @ basis.T
+    windows = values.reshape(-1, len(intervals), FREQUENCIES, len(intervals), FREQUENCIES).transpose(0, 3, 1, 2, 4)
+    out = windows.reshape(len(thumbnails), len(intervals) ** 2, FREQUENCIES**2)[:, :, 1:]
+    return np.asarray(out / np.maximum(np.linalg.norm(out, axis=2, keepdims=True), 1e-6))
 
 
 def _cosines(start: float, end: float) -> NDArray[np.float32]:
@@ -239,61 +240,62 @@ def _cosines(start: float, end: float) -> NDArray[np.float32]:
 
 _MIRROR = np.array([1.0 if k % FREQUENCIES % 2 == 0 else -1.0 for k in range(1, FREQUENCIES**2)], np.float32)
 
-Rows = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int16], NDArray[np.bool_]]
+_BLOCK = 512
+"""Photos whose questions are asked at once."""
 
 
-def candidates(thumbnails: NDArray[np.uint8]) -> Rows:
+def candidates(thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Pairs worth a closer look, found through a graph of nearest neighbours in O(N log N).
 
     Args:
         thumbnails: (N, 128, 128) uint8, none blank.
 
     Returns:
-        Columns a, b, window, mirrored: that window of photo a (or its mirror image) resembles the whole of photo b.
-        A pair may stand in it in both directions, and mirrored and not.
+        (M, 4) rows a, b, window, mirrored: that window of photo a (or its mirror image) resembles the whole of photo
+        b. At most :data:`MAX_CANDIDATES` rows for each a. A pair may stand in it in both directions.
     """
     faiss = require("faiss", "train")
-    whole = frequencies(thumbnails, 0, 0)
-    index = faiss.IndexHNSWFlat(whole.shape[1], 16, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction, index.hnsw.efSearch = 64, 48
+    index = faiss.IndexHNSWFlat(FREQUENCIES**2 - 1, 16, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction, index.hnsw.efSearch = 64, 32
+    window, mirrored = np.array(_QUESTIONS).T
+    turn = np.where(mirrored[:, None] > 0, _MIRROR, np.float32(1))
     threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)  # the graph depends on the order of insertion
+    found = []
     try:
         with bar() as progress:
-            task = progress.add_task("searching", total=len(whole) * (1 + len(_QUESTIONS)), note="")
-            for start in range(0, len(whole), 4096):
-                index.add(whole[start : start + 4096])
-                progress.advance(task, min(4096, len(whole) - start))
+            task = progress.add_task("searching", total=2 * len(thumbnails), note="")
+            faiss.omp_set_num_threads(1)  # the graph depends on the order of insertion
+            for start in range(0, len(thumbnails), _BLOCK):
+                block = thumbnails[start : start + _BLOCK]
+                index.add(np.ascontiguousarray(frequencies(block, [0])[:, 0]))
+                progress.advance(task, len(block))
             faiss.omp_set_num_threads(os.cpu_count() or 1)
-            best = np.empty((0, 4), np.int64), np.empty(0, np.float32)
-            for number, mirrored in _QUESTIONS:
-                asked = frequencies(thumbnails, *WINDOWS[number])
-                cosine, other = index.search(asked * _MIRROR if mirrored else asked, NEIGHBOURS + 1)
-                a, rank = np.nonzero((cosine > MIN_COSINE) & (other >= 0))
-                b, score = other[a, rank], cosine[a, rank]
-                use = a != b
-                rows = np.column_stack([a, b, np.full(len(a), number), np.full(len(a), mirrored)])[use]
-                best = _best(np.concatenate([best[0], rows]), np.concatenate([best[1], score[use]]))
-                progress.advance(task, len(whole))
+            for start in range(0, len(thumbnails), _BLOCK):
+                block = thumbnails[start : start + _BLOCK]
+                asked = (frequencies(block)[:, window] * turn).reshape(-1, len(_MIRROR))
+                cosine, other = index.search(asked, NEIGHBOURS + 1)
+                row, rank = np.nonzero((cosine > MIN_COSINE) & (other >= 0))
+                a, question = start + row // len(window), row % len(window)
+                rows = np.column_stack([a, other[row, rank], window[question], mirrored[question]])
+                use = rows[:, 0] != rows[:, 1]
+                found.append(_best(rows[use], cosine[row, rank][use]))
+                progress.advance(task, len(block))
     finally:
         faiss.omp_set_num_threads(threads)
-    rows = best[0]
-    return rows[:, 0].astype(np.int32), rows[:, 1].astype(np.int32), rows[:, 2].astype(np.int16), rows[:, 3] > 0
+    return np.concatenate(found)
 
 
-def _best(rows: NDArray[np.int64], score: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _best(rows: NDArray[np.int64], cosine: NDArray[np.float32]) -> NDArray[np.int64]:
     """The best window for each (a, b, mirrored), and of those the best few for each a."""
-    order = np.lexsort((rows[:, 2], -score, rows[:, 3], rows[:, 1], rows[:, 0]))
-    rows, score = rows[order], score[order]
+    order = np.lexsort((rows[:, 2], -cosine, rows[:, 3], rows[:, 1], rows[:, 0]))
+    rows, cosine = rows[order], cosine[order]
     key = rows[:, [0, 1, 3]]
     first = np.ones(len(rows), bool)
     first[1:] = (key[1:] != key[:-1]).any(axis=1)
-    rows, score = rows[first], score[first]
-    order = np.lexsort((-score, rows[:, 0]))
-    rows, score = rows[order], score[order]
-    starts = np.searchsorted(rows[:, 0], rows[:, 0])
-    keep = np.arange(len(rows)) - starts < MAX_CANDIDATES
-    return rows[keep], score[keep]
+    rows, cosine = rows[first], cosine[first]
+    rows = rows[np.lexsort((-cosine, rows[:, 0]))]
+    rank = np.arange(len(rows)) - np.searchsorted(rows[:, 0], rows[:, 0])
+    return rows[rank < MAX_CANDIDATES]
 
 
 # --- the closer look --------------------------------------------------------------------------------------------------
