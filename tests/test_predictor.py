@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -219,13 +219,23 @@ def test_few_shapes_reach_the_network() -> None:
     assert shapes == {1, 2, 4, 8, 16, 32}
 
 
-def test_importing_the_predictor_needs_no_keras() -> None:
-    code = """
+WITHOUT_KERAS = """
 import sys
 for name in ("keras", "tensorflow", "jax", "torch", "matplotlib", "cv2", "sklearn", "scipy"):
     sys.modules[name] = None
 import allmasked.predictor, allmasked.explain, allmasked.faithfulness, allmasked.cli.answers
+from allmasked.errors import MissingExtraError
+try:
+    allmasked.predictor.open_predictor(sys.argv[1])
+except MissingExtraError as error:
+    print(error)
 """
-    source = str(Path(predictors.__file__).parents[1])
-    result: Any = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": source}, check=False)
-    assert result.returncode == 0
+
+
+def test_without_keras_only_opening_a_run_fails(tmp_path: Path) -> None:
+    for name in ("config.json", "model.keras"):
+        (tmp_path / name).write_text("{}")
+    environment = {**os.environ, "PYTHONPATH": str(Path(predictors.__file__).parents[1])}
+    command = [sys.executable, "-c", WITHOUT_KERAS, str(tmp_path)]
+    result = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert "pip install 'allmasked[train]'" in result.stdout

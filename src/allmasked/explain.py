@@ -48,6 +48,8 @@ class Network:
     def __init__(self, model: keras.Model) -> None:
         import keras
 
+        from allmasked.model import jit_compile
+
         self.model = model
         names = [layer.name for layer in model.layers]
         if "backbone" not in names or model.layers[-1].name != "probabilities":
@@ -68,7 +70,7 @@ class Network:
         )
         self.score = "logit" if self.has_logits else "log-probability"
         self._backbone = keras.Model(model.input, feature_map)
-        self._backbone.jit_compile = model.jit_compile = keras.backend.backend() == "jax"
+        self._backbone.jit_compile = model.jit_compile = jit_compile()
         self._head = keras.Model(feature_map, last.input if self.has_logits else model.output)
         self.size: Size = (model.input_shape[2], model.input_shape[1])
 
@@ -90,7 +92,7 @@ class Network:
     @cached_property
     def kernel(self) -> Floats | None:
         """The weights (C, 3) of a head that is global average pooling and one dense layer; None for any other."""
-        from keras import layers
+        from keras import layers, ops
 
         steps = [layer for layer in self.after if not isinstance(layer, layers.Dropout)]
         if len(steps) != 3 or not self.has_logits:
@@ -99,7 +101,7 @@ class Network:
         if not isinstance(pooling, layers.GlobalAveragePooling2D) or not isinstance(dense, layers.Dense):
             return None
         linear = dense.activation.__name__ == "linear"
-        return np.asarray(dense.kernel, np.float32) if linear else None
+        return np.asarray(ops.convert_to_numpy(dense.kernel), np.float32) if linear else None
 
 
 _networks: WeakKeyDictionary[Any, Network] = WeakKeyDictionary()
