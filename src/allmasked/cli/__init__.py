@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 
@@ -74,6 +75,7 @@ def cli() -> None:
 def main() -> None:
     """Entry point of the ``allmasked`` command: errors become one line on stderr and an exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         code = cli.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
