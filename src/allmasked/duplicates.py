@@ -339,7 +339,7 @@ def register(first: NDArray[np.uint8], second: NDArray[np.uint8], window: Box) -
     n = THUMBNAIL_PX
     warp = np.array([[right - left, 0, left * n], [0, bottom - top, top * n]], np.float32)
     warp[:, 2] += (warp[:, :2].sum(axis=1) - 1) / 2  # px centres
-    for size, steps, floor in ((32, 25, 0.85), (64, 15, 0.87), (n, 10, 0.88)):
+    for size, steps, floor in ((32, 25, 0.85), (64, 15, 0.85), (n, 10, 0.8)):
         small = [image if size == n else cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
                  for image in (second, first)]  # fmt: skip
         stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, steps, 1e-3)
