@@ -34,7 +34,7 @@ from PIL import Image
 from allmasked import pixels
 from allmasked.cache import default_folder
 from allmasked.errors import PhotoError, RunError, require
-from allmasked.progress import bar, track
+from allmasked.progress import track
 from allmasked.runs import read_json, write_json
 
 Kind = Literal["exact", "copy", "crop", "mirrored", "scene"]
@@ -57,7 +57,7 @@ _QUESTIONS = (
 
 NEIGHBOURS = 8
 MAX_CANDIDATES = 12
-MIN_COSINE = 0.8
+MIN_COSINE, MIN_COSINE_MIRRORED = 0.8, 0.9
 """Candidates below this cosine of their frequencies are not registered."""
 
 COPY_TENTH = 0.87
@@ -221,9 +221,12 @@ def frequencies(
         across) frequency.
     """
     basis = np.concatenate([_cosines(*_INTERVALS[number]) for number in intervals])
-    values = basis @ thumbnails.astype(np.float32) @ basis.T
-    windows = values.reshape(-1, len(intervals), FREQUENCIES, len(intervals), FREQUENCIES).transpose(0, 3, 1, 2, 4)
-    out = windows.reshape(len(thumbnails), len(intervals) ** 2, FREQUENCIES**2)[:, :, 1:]
+    n, count = THUMBNAIL_PX, len(intervals)
+    # two large products: many small ones wake BLAS's threads for each
+    across = (thumbnails.reshape(-1, n).astype(np.float32) @ basis.T).reshape(-1, n, len(basis))
+    down = np.ascontiguousarray(across.transpose(0, 2, 1)).reshape(-1, n) @ basis.T
+    windows = down.reshape(-1, count, FREQUENCIES, count, FREQUENCIES).transpose(0, 1, 3, 4, 2)
+    out = windows.reshape(-1, count**2, FREQUENCIES**2)[:, :, 1:]
     return np.asarray(out / np.maximum(np.linalg.norm(out, axis=2, keepdims=True), 1e-6))
 
 
@@ -258,31 +261,28 @@ def candidates(thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
     index = faiss.IndexHNSWFlat(FREQUENCIES**2 - 1, 16, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction, index.hnsw.efSearch = 64, 32
     window, mirrored = np.array(_QUESTIONS).T
+    least = np.where(mirrored, MIN_COSINE_MIRRORED, MIN_COSINE)
     turn = np.where(mirrored[:, None] > 0, _MIRROR, np.float32(1))
-    threads = faiss.omp_get_max_threads()
-    found = []
-    try:
-        with bar() as progress:
-            task = progress.add_task("searching", total=2 * len(thumbnails), note="")
-            faiss.omp_set_num_threads(1)  # the graph depends on the order of insertion
-            for start in range(0, len(thumbnails), _BLOCK):
-                block = thumbnails[start : start + _BLOCK]
-                index.add(np.ascontiguousarray(frequencies(block, [0])[:, 0]))
-                progress.advance(task, len(block))
-            faiss.omp_set_num_threads(os.cpu_count() or 1)
-            for start in range(0, len(thumbnails), _BLOCK):
-                block = thumbnails[start : start + _BLOCK]
-                asked = (frequencies(block)[:, window] * turn).reshape(-1, len(_MIRROR))
-                cosine, other = index.search(asked, NEIGHBOURS + 1)
-                row, rank = np.nonzero((cosine > MIN_COSINE) & (other >= 0))
-                a, question = start + row // len(window), row % len(window)
-                rows = np.column_stack([a, other[row, rank], window[question], mirrored[question]])
-                use = rows[:, 0] != rows[:, 1]
-                found.append(_best(rows[use], cosine[row, rank][use]))
-                progress.advance(task, len(block))
-    finally:
-        faiss.omp_set_num_threads(threads)
-    return np.concatenate(found)
+    starts = range(0, len(thumbnails), _BLOCK)
+
+    def grow() -> None:
+        faiss.omp_set_num_threads(1)  # of this thread; the graph depends on the order of insertion
+        for start in track(starts, "indexing"):
+            index.add(np.ascontiguousarray(frequencies(thumbnails[start : start + _BLOCK], [0])[:, 0]))
+
+    def ask(start: int) -> NDArray[np.int64]:
+        faiss.omp_set_num_threads(1)  # of this thread; the blocks are spread over the cores
+        asked = (frequencies(thumbnails[start : start + _BLOCK])[:, window] * turn).reshape(-1, len(_MIRROR))
+        cosine, other = index.search(asked, NEIGHBOURS + 1)
+        question = np.arange(len(asked)) % len(window)
+        row, rank = np.nonzero((cosine > least[question, None]) & (other >= 0))
+        a, b, question = start + row // len(window), other[row, rank], question[row]
+        rows = np.column_stack([a, b, window[question], mirrored[question]])
+        return _best(rows[a != b], cosine[row, rank][a != b])
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        pool.submit(grow).result()
+        return np.concatenate(list(track(pool.map(ask, starts), "searching", len(starts))))
 
 
 def _best(rows: NDArray[np.int64], cosine: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -339,7 +339,7 @@ def register(first: NDArray[np.uint8], second: NDArray[np.uint8], window: Box) -
     n = THUMBNAIL_PX
     warp = np.array([[right - left, 0, left * n], [0, bottom - top, top * n]], np.float32)
     warp[:, 2] += (warp[:, :2].sum(axis=1) - 1) / 2  # px centres
-    for size, steps, floor in ((32, 25, 0.85), (64, 15, 0.85), (n, 10, 0.8)):
+    for size, steps, floor in ((32, 12, 0.85), (64, 10, 0.85), (n, 10, 0.8)):
         small = [image if size == n else cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
                  for image in (second, first)]  # fmt: skip
         stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, steps, 1e-3)
