@@ -85,7 +85,7 @@ def main() -> None:
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        print("interrupted; the same command goes on where it can", file=sys.stderr)
+        print("interrupted; nothing finished is lost: start it again (train: with --resume) to go on", file=sys.stderr)
         sys.exit(130)
     except click.ClickException as error:
         error.show()
