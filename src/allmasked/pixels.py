@@ -13,11 +13,11 @@ import os
 import threading
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, TypeVar
 
 import numpy as np
 import pillow_heif
@@ -62,6 +62,7 @@ _LARGE_PIXELS = 40_000_000
 _one_large_at_a_time = threading.Lock()  # keeps memory bounded where many threads decode
 
 Fit = Literal["letterbox", "squash"]
+Decoded = TypeVar("Decoded")
 PAD = 127
 """Grey value (0-255) of the letterbox's bars."""
 
@@ -248,9 +249,24 @@ def read_batches(
         For each photo its name and (height, width, 3) uint8 RGB, or the error where it can't be read.
     """
 
-    def attempt(name: str, path: str | Path) -> NDArray[np.uint8] | PhotoError:
+    def fitted(path: str | Path, name: str) -> NDArray[np.uint8]:
+        return read(path, size, fit, name=name)
+
+    return decode_batches(photos, fitted, batch_size=batch_size, threads=threads)
+
+
+def decode_batches(
+    photos: Iterable[tuple[str, str | Path]],
+    read_one: Callable[[str | Path, str], Decoded],
+    *,
+    batch_size: int = 32,
+    threads: int | None = None,
+) -> Iterator[list[tuple[str, Decoded | PhotoError]]]:
+    """:func:`read_batches` with whatever ``read_one(path, name)`` makes of a photo; it may raise PhotoError."""
+
+    def attempt(name: str, path: str | Path) -> Decoded | PhotoError:
         try:
-            return read(path, size, fit, name=name)
+            return read_one(path, name)
         except PhotoError as error:
             return error
 
@@ -258,7 +274,7 @@ def read_batches(
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:
         coming = iter(photos)
-        waiting: deque[tuple[str, Future[NDArray[np.uint8] | PhotoError]]] = deque()
+        waiting: deque[tuple[str, Future[Decoded | PhotoError]]] = deque()
         while True:
             for name, path in itertools.islice(coming, 2 * batch_size + threads - len(waiting)):
                 waiting.append((name, pool.submit(attempt, name, path)))

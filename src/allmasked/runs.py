@@ -13,6 +13,9 @@ RUN/
   plots/           pictures made by ``evaluate`` and ``explain``
   suspects.html    labels that are probably wrong, with suspects.csv and suspects.json
   report.html      what ``report`` made
+
+An ensemble's folder has ``ensemble.json`` (:mod:`allmasked.ensemble`) in place of ``config.json`` and ``model.keras``;
+a student's folder has ``teacher.json`` (:mod:`allmasked.distil`) too.
 """
 
 from __future__ import annotations
@@ -78,6 +81,8 @@ class Run:
         self.metrics = self.folder / "metrics.jsonl"
         self.tensorboard = self.folder / "tensorboard"
         self.model = self.folder / "model.keras"
+        self.ensemble = self.folder / "ensemble.json"
+        self.teacher = self.folder / "teacher.json"
         self.predictions = self.folder / "predictions"
         self.scores = self.folder / "scores.json"
         self.scores_markdown = self.folder / "scores.md"
@@ -90,11 +95,22 @@ class Run:
         return self.folder.resolve().name
 
     @property
+    def is_ensemble(self) -> bool:
+        return self.ensemble.is_file()
+
+    @property
     def finished(self) -> bool:
-        return self.model.is_file()
+        return self.model.is_file() or self.is_ensemble
+
+    @property
+    def identity(self) -> Path:
+        """The file whose content says which model this is."""
+        return self.ensemble if self.is_ensemble else self.model
 
     def require_finished(self) -> Run:
         """This run, or a :class:`RunError` that says what is wrong with it."""
+        if self.is_ensemble:
+            return self
         if not self.config.is_file():
             raise RunError(f"{self.folder}: is not a run folder (no config.json); make one with 'allmasked train'")
         if not self.finished:
