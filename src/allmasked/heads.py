@@ -1,7 +1,7 @@
 """Heads: from a backbone's feature map to the probabilities of the three classes.
 
-A head is a row of :data:`HEADS`: a function from features (N, h, w, C) to probabilities (N, 3). Its last layer is
-called ``probabilities`` and computes in float32 whatever the precision of the rest.
+A head is a row of :data:`HEADS`: a function from features to the tensors that a model gives. One of them is
+``probabilities`` (N, 3), of the layer with that name, in float32 whatever the precision of the rest.
 """
 
 from __future__ import annotations
@@ -12,28 +12,39 @@ from typing import Any
 
 from allmasked.types import CLASSES
 
+EVIDENCE_CHANNELS = 96
+
 
 @dataclass(frozen=True)
 class Head:
-    """One row: ``build(features, dropout)`` returns the probabilities' tensor."""
+    """One row.
+
+    Attributes:
+        build: ``build(features, dropout)`` gives the model's outputs by name. ``features`` is the backbone's map
+            (N, h, w, C), or with ``maps`` the list of those at a stride of 8, 16 and 32.
+        linear: whether the logits are a linear function of the averaged features, so that CAM has a closed form.
+        maps: whether it makes evidence maps: further outputs ``presence`` (N, 2), the logits of "somebody masked is
+            there" and "somebody bare is there", and ``maps`` (N, h, w, 6), for each cell the logits of a masked and of
+            a bare face and the face's box (see :mod:`allmasked.evidence`).
+    """
 
     name: str
     help: str
-    build: Callable[[Any, float], Any]
+    build: Callable[[Any, float], dict[str, Any]]
     linear: bool
-    """Whether the logits are a linear function of the averaged features, so that CAM has a closed form."""
+    maps: bool = False
 
 
-def _softmax(features: Any, dropout: float) -> Any:
+def _softmax(features: Any, dropout: float) -> dict[str, Any]:
     from keras import layers
 
     x = layers.GlobalAveragePooling2D(name="average")(features)
     x = layers.Dropout(dropout, name="dropout")(x)
     x = layers.Dense(len(CLASSES), name="logits", dtype="float32")(x)
-    return layers.Activation("softmax", name="probabilities", dtype="float32")(x)
+    return {"probabilities": layers.Activation("softmax", name="probabilities", dtype="float32")(x)}
 
 
-def _notebook(features: Any, dropout: float) -> Any:
+def _notebook(features: Any, dropout: float) -> dict[str, Any]:
     from keras import layers, regularizers
 
     # AveragePooling2D(5, 5) needs 5 x 5; on smaller maps (small inputs) it takes what there is.
@@ -43,7 +54,40 @@ def _notebook(features: Any, dropout: float) -> Any:
     x = layers.Dense(512, activation="relu", kernel_regularizer=regularizers.L2(0.001), name="hidden")(x)
     x = layers.Dropout(dropout, name="dropout")(x)
     x = layers.Dense(len(CLASSES), name="logits", dtype="float32")(x)
-    return layers.Activation("softmax", name="probabilities", dtype="float32")(x)
+    return {"probabilities": layers.Activation("softmax", name="probabilities", dtype="float32")(x)}
+
+
+def _evidence(features: list[Any], dropout: float) -> dict[str, Any]:  # noqa: ARG001
+    """Features of three strides are merged top down (Lin et al. 2017), at a stride of 8 since faces are small."""
+    from keras import initializers, layers
+
+    from allmasked.pooling import LogSumExp
+
+    x = None
+    for stride, level in zip((32, 16, 8), reversed(features)):
+        side = layers.Conv2D(EVIDENCE_CHANNELS, 1, name=f"lateral{stride}")(level)
+        if x is not None:
+            height, width = side.shape[1:3]
+            if (height, width) == (2 * x.shape[1], 2 * x.shape[2]):
+                x = layers.UpSampling2D(2, name=f"up{stride}")(x)
+            else:
+                x = layers.Resizing(height, width, "nearest", name=f"up{stride}")(x)
+            side = layers.Add(name=f"merge{stride}")([x, side])
+        x = layers.ReLU(max_value=6.0, name=f"merge{stride}_activation")(side)
+        x = layers.SeparableConv2D(EVIDENCE_CHANNELS, 3, padding="same", name=f"smooth{stride}")(x)
+        x = layers.ReLU(max_value=6.0, name=f"smooth{stride}_activation" if stride > 8 else "feature_map")(x)
+    rare = initializers.Constant(-4.0)  # most cells show no face
+    evidence = layers.Conv2D(2, 1, bias_initializer=rare, dtype="float32", name="evidence")(x)
+    boxes = layers.Conv2D(4, 1, dtype="float32", name="boxes")(x)
+    presence = LogSumExp(name="presence", dtype="float32")(evidence)
+    # softmax of (a, b, a + b) is P(all), P(none), P(some) given that somebody is there, with a and b the two logits
+    both = initializers.Constant([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+    logits = layers.Dense(
+        len(CLASSES), use_bias=False, kernel_initializer=both, trainable=False, dtype="float32", name="logits"
+    )(presence)
+    probabilities = layers.Activation("softmax", name="probabilities", dtype="float32")(logits)
+    maps = layers.Concatenate(name="maps", dtype="float32")([evidence, boxes])
+    return {"probabilities": probabilities, "presence": presence, "maps": maps}
 
 
 HEADS: dict[str, Head] = {
@@ -55,6 +99,13 @@ HEADS: dict[str, Head] = {
             "the notebooks': average pooling 5 x 5 (reads part of the map only), dense 512, dropout, softmax",
             _notebook,
             linear=False,
+        ),
+        Head(
+            "evidence",
+            "ours: maps of masked and of bare faces, pooled by log-sum-exp; counts faces, says nobody, learns from boxes",
+            _evidence,
+            linear=False,
+            maps=True,
         ),
     )
 }

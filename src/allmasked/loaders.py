@@ -27,7 +27,7 @@ from allmasked.errors import DataError, require
 from allmasked.pixels import Fit
 from allmasked.progress import track
 from allmasked.runs import replacing
-from allmasked.types import CLASSES, Part, Photo, Size, Split
+from allmasked.types import CLASSES, LABELS, Part, Photo, Size, Split
 
 
 class Batch(NamedTuple):
@@ -54,8 +54,8 @@ class Source:
         return self.split.part(part)
 
     def labels(self, part: Part) -> NDArray[np.int32]:
-        """Class indices (N,) of a part."""
-        return np.array([CLASSES.index(photo.label) for photo in self.photos(part)], np.int32)
+        """Indices into LABELS (N,) of a part."""
+        return np.array([LABELS.index(photo.label) for photo in self.photos(part)], np.int32)
 
     def array(self, part: Part) -> NDArray[np.uint8]:
         """All pixels of a part, memory-mapped (N, H, W, 3) uint8."""
@@ -103,7 +103,7 @@ def cached(source: Source, part: Part, batch_size: int, seed: int | None) -> Ite
     """Ours: rows of a memory-mapped array in an exact shuffle; needs no TensorFlow."""
     pixels, labels = source.array(part), source.labels(part)
     order = np.arange(len(labels)) if seed is None else np.random.default_rng(seed).permutation(len(labels))
-    one_hot = np.eye(len(CLASSES), dtype=np.float32)
+    one_hot = np.eye(len(LABELS), len(CLASSES), dtype=np.float32)  # nobody is none of the classes
     for start in range(0, len(order), batch_size):
         indices = order[start : start + batch_size]
         yield Batch(np.stack([pixels[index] for index in indices]), one_hot[labels[indices]], indices)

@@ -1,4 +1,8 @@
-"""Backbone + head = model: build, load, save. The only place that puts the two together."""
+"""Backbone + head = model: build, load, save. The only place that puts the two together.
+
+A model has the input ``pixels`` (N, height, width, 3) float32 RGB 0-255 and the outputs of its head by name, see
+:mod:`allmasked.heads`; a head with maps has more than ``probabilities``.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +22,8 @@ if TYPE_CHECKING:
 def build(config: TrainConfig) -> keras.Model:
     """The model of a configuration, with its initial weights.
 
-    Input ``pixels``: (N, height, width, 3) float32 RGB 0-255. Output ``probabilities``: (N, 3) float32 in the order of
-    :data:`allmasked.types.CLASSES`. The layer ``backbone`` is the backbone's model, whose output is the feature map.
+    Its layer ``backbone`` is the backbone's model, whose output is the feature map, or the maps at a stride of 8, 16
+    and 32 for a head with maps.
 
     Raises:
         ConfigError: unknown backbone or head.
@@ -39,15 +43,46 @@ def build(config: TrainConfig) -> keras.Model:
         backbone = build_backbone(config.backbone, recipe.size, weights, scaling=scaling, seed=config.seed)
         width, height = recipe.size
         pixels = keras.Input((height, width, 3), name="pixels", dtype="float32")
+        head, row = HEADS[config.head], BACKBONES[config.backbone]
+        if head.maps:
+            levels = [backbone.get_layer(name).output for name in (row.stride8_layer, row.stride16_layer)]
+            backbone = keras.Model(backbone.input, [*levels, backbone.output], name="backbone")
         keras.utils.set_random_seed(config.seed)  # the head starts the same whatever the backbone drew
-        return keras.Model(pixels, HEADS[config.head].build(backbone(pixels), recipe.dropout), name="allmasked")
+        outputs = head.build(backbone(pixels), recipe.dropout)
+        return keras.Model(pixels, outputs if head.maps else outputs["probabilities"], name="allmasked")
     finally:
         keras.config.set_dtype_policy("float32")
+
+
+def classifier(model: keras.Model) -> keras.Model:
+    """The part of a model that gives ``probabilities`` (N, 3), as its only output; shares all weights."""
+    if not has_maps(model):
+        return model
+    keras = require("keras", "train")
+    view = keras.Model(model.input, model.get_layer("probabilities").output, name="allmasked")
+    view.jit_compile = jit_compile()
+    return view
+
+
+def learner(model: keras.Model) -> keras.Model:
+    """The part of a model that is trained: the model itself, or with maps its outputs ``presence`` and ``maps``."""
+    if not has_maps(model):
+        return model
+    keras = require("keras", "train")
+    outputs = {name: tensor for name, tensor in model.output.items() if name != "probabilities"}
+    return keras.Model(model.input, outputs, name="learner")
+
+
+def has_maps(model: keras.Model) -> bool:
+    """Whether a model makes evidence maps."""
+    return isinstance(model.output, dict)
 
 
 def load(path: str | Path) -> keras.Model:
     """Load a ``.keras`` file without compiling it; code inside the file is never run. Raises :class:`RunError`."""
     keras = require("keras", "train")
+    import allmasked.pooling  # noqa: F401  (Keras must know our layer)
+
     try:
         model = keras.saving.load_model(str(path), compile=False, safe_mode=True)
     except Exception as error:

@@ -16,18 +16,20 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from allmasked import ensemble as ensembles
 from allmasked import pixels as px
 from allmasked.config import TrainConfig
 from allmasked.errors import RunError
+from allmasked.evidence import boxes_of
 from allmasked.runs import Run
-from allmasked.types import CLASSES, Prediction, Predictor, Size
+from allmasked.types import CLASSES, Answers, Prediction, Predictor, Size
 
 if TYPE_CHECKING:
     import keras
 
 
 def open_predictor(model: str | Path) -> Predictor:
-    """What answers, from where it lies: a run folder made by ``allmasked train``.
+    """What answers, from where it lies: a run folder made by ``allmasked train``, or an ensemble's folder.
 
     Raises:
         RunError: no such folder, not a run folder, its training is not finished, or its model can't be loaded.
@@ -38,44 +40,65 @@ def open_predictor(model: str | Path) -> Predictor:
         raise RunError(f"{path}: is a file; give the run folder that 'allmasked train --out' made")
     if not path.exists():
         raise RunError(f"{path}: no such run folder; make one with 'allmasked train'")
-    return _open_run(Run(path).require_finished())
+    run = Run(path).require_finished()
+    return ensembles.open_ensemble(run, open_predictor) if run.is_ensemble else _open_run(run)
 
 
 @dataclass
 class KerasPredictor:
     """A Keras model that answers (:class:`allmasked.types.Predictor`).
 
-    ``model`` takes (N, height, width, 3) float32 RGB 0-255 and gives (N, 3) probabilities.
+    ``model`` takes (N, height, width, 3) float32 RGB 0-255 and gives (N, 3) probabilities; ``whole`` is the same with
+    the head's further outputs, see :mod:`allmasked.model`.
     """
 
     name: str
     size: Size
     fit: Literal["letterbox", "squash"]
     model: keras.Model
+    whole: keras.Model
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities (N, 3) float32 for pixels (N, H, W, 3) uint8 RGB.
+        """Probabilities (N, 3) float32 for pixels (N, H, W, 3) uint8 RGB."""
+        return self.answer(pixels).probabilities
+
+    def answer(self, pixels: NDArray[np.uint8]) -> Answers:
+        """All that the model can tell of pixels (N, H, W, 3) uint8 RGB.
 
         Batches are filled up to a power of two, so that the network is compiled for few shapes.
         """
         count = len(pixels)
         if count == 0:
-            return np.zeros((0, len(CLASSES)), np.float32)
+            return Answers(np.zeros((0, len(CLASSES)), np.float32))
         batch = np.zeros((1 << (count - 1).bit_length(), *pixels.shape[1:]), np.float32)
         batch[:count] = pixels
-        return np.asarray(self.model.predict_on_batch(batch), np.float32)[:count]
+        if self.whole is self.model:
+            return Answers(np.asarray(self.model.predict_on_batch(batch), np.float32)[:count])
+        outputs = {name: np.asarray(value, np.float32)[:count] for name, value in
+                   self.whole.predict_on_batch(batch).items()}  # fmt: skip
+        return answers_of(outputs["probabilities"], outputs["presence"], outputs["maps"], self.size)
+
+
+def answers_of(
+    probabilities: NDArray[np.float32], presence: NDArray[np.float32], maps: NDArray[np.float32], size: Size
+) -> Answers:
+    """The outputs of a head with maps (see :class:`allmasked.heads.Head`) as Answers."""
+    absent = 1 / (1 + np.exp(np.clip(presence, -50, 50)))
+    heat = 1 / (1 + np.exp(-np.clip(maps[..., :2], -50, 50)))
+    return Answers(probabilities, absent.prod(1), heat, boxes_of(maps[..., 2:6], size))
 
 
 def _open_run(run: Run) -> KerasPredictor:
     from allmasked import model as models
 
     config = TrainConfig.read(run.config)
-    model = models.load(run.model)
+    whole = models.load(run.model)
+    model = models.classifier(whole)
     width, height = config.recipe.size
     if tuple(model.input_shape[1:]) != (height, width, 3) or model.output_shape[-1] != len(CLASSES):
         raise RunError(f"{run.folder}: model.keras and config.json do not fit each other; train again")
     fit: Literal["letterbox", "squash"] = "squash" if config.recipe.fit == "squash" else "letterbox"
-    return KerasPredictor(run.name, config.recipe.size, fit, model)
+    return KerasPredictor(run.name, config.recipe.size, fit, model, whole)
 
 
 def predict_paths(
@@ -93,6 +116,9 @@ def predict_paths(
         batch_size: photos a step of the network; probabilities don't depend on it (up to rounding, about 1e-6).
         threads: threads that decode meanwhile; by default one a processor.
     """
+    if isinstance(predictor, ensembles.EnsemblePredictor):
+        yield from ensembles.predict_paths(predictor, photos, batch_size=batch_size, threads=threads)
+        return
     batches = px.read_batches(photos, predictor.size, predictor.fit, batch_size=batch_size, threads=threads)
     for batch in batches:
         good = [array for _, array in batch if not isinstance(array, Exception)]

@@ -7,6 +7,7 @@ functions of the history, so a training that was killed and resumed ends with th
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -25,15 +26,19 @@ from numpy.typing import NDArray
 
 from allmasked import model as models
 from allmasked import pixels as px
-from allmasked.augment import Sample, augment
+from allmasked.augment import Sample, augment, mosaic
 from allmasked.backbones import notebook_frozen
 from allmasked.config import Recipe, TrainConfig
 from allmasked.dataset import write_split
+from allmasked.evidence import PRESENCE, map_targets
 from allmasked.errors import DataError, RunError, require, unknown
 from allmasked.loaders import LOADERS, Batch, Loader, Source, ahead
+from allmasked.frames import cut_frame
+from allmasked.heads import HEADS
+from allmasked.losses import label_loss, map_loss, presence_accuracy, presence_loss
 from allmasked.progress import bar, stderr
 from allmasked.runs import Run, replacing, write_text
-from allmasked.types import CLASSES, Photo, Split
+from allmasked.types import CLASSES, NOBODY, Photo, Size, Split
 
 if TYPE_CHECKING:
     import keras
@@ -61,6 +66,8 @@ def train(
     require("keras", "train")
     if config.loader not in LOADERS:
         raise unknown("import option", config.loader, LOADERS)
+    if not (HEADS[config.head].maps and config.loader == "cached") if config.head in HEADS else False:
+        split = _without_nobody(split)
     run = Run(out)
     _prepare_folder(run, split, config, resume)
     if run.finished:
@@ -77,6 +84,28 @@ def train(
     training = _Training(run, config, source, loader)
     training.go()
     return run
+
+
+def _frames(source: Source, config: TrainConfig, loader: Loader) -> Source | None:
+    """The photos that training frames are cut from, a quarter larger than predicting sees them; None for whole photos."""
+    photos = source.photos("train")
+    marked = sum(photo.faces is not None for photo in photos)
+    if not max(config.recipe.frame) or not HEADS[config.head].maps or loader.name != "cached" or 2 * marked < len(photos):
+        return None
+    width, height = config.recipe.size
+    frames = Source(source.split, (width * 5 // 4, height * 5 // 4), "letterbox", source.folder)
+    frames.array("train")
+    return frames
+
+
+def _without_nobody(split: Split) -> Split:
+    """The split without photos of nobody, which only a head with maps and our own import option take."""
+    kept = tuple(photo for photo in split.photos if photo.label != NOBODY)
+    if len(kept) < len(split.photos):
+        stderr.print(
+            f"{len(split.photos) - len(kept)} photos of nobody are left out: they need --head evidence --loader cached"
+        )
+    return dataclasses.replace(split, photos=kept)
 
 
 def _fit(recipe: Recipe) -> px.Fit:
@@ -178,41 +207,81 @@ def learning_rate(recipe: Recipe, plan: Plan, step: int, steps: int) -> float:
 
 
 def class_weights(labels: NDArray[np.int32], power: float) -> NDArray[np.float32]:
-    """Loss weight of each class, (1 / share) ** power, scaled so that the mean over ``labels`` is 1."""
-    share = np.maximum(np.bincount(labels, minlength=len(CLASSES)) / len(labels), 1e-9)
+    """Loss weight of each class, (1 / share) ** power, scaled so that the mean over ``labels`` is 1; nobody has 1."""
+    labels = labels[labels < len(CLASSES)]
+    share = np.maximum(np.bincount(labels, minlength=len(CLASSES)) / max(len(labels), 1), 1e-9)
     weights = np.where(share > 1e-8, share**-power, 0.0)
-    return (weights / weights[labels].mean()).astype(np.float32)
+    return np.append(weights / weights[labels].mean(), 1.0).astype(np.float32)
 
 
 def training_batches(
-    source: Source, loader: Loader, recipe: Recipe, seed: int, epoch: int, pool: ThreadPoolExecutor
-) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]]:
-    """One epoch of (pixels, labels, weights) as the import option gives them, augmented by the recipe."""
+    source: Source,
+    loader: Loader,
+    recipe: Recipe,
+    seed: int,
+    epoch: int,
+    pool: ThreadPoolExecutor,
+    grid: Size | None = None,
+    frames: Source | None = None,
+) -> Iterator[tuple[NDArray[Any], Any, Any]]:
+    """One epoch of (pixels, labels, weights) as the import option gives them, augmented by the recipe.
+
+    With ``grid``, the width and height of the head's maps in cells, labels and weights are those of the outputs
+    ``presence`` and ``maps``, by name. With ``frames``, the photos at a larger size, frames are cut from them.
+    """
+    natural = source.size[0] / frames.size[0] if frames else 1.0
+    size = recipe.frame if frames else source.size
+    given = frames or source
     photos = source.photos("train")
     weights = class_weights(source.labels("train"), recipe.class_balance)
     epoch_seed = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
     with contextlib.redirect_stdout(io.StringIO()):  # Keras' directory functions print
-        for step, batch in enumerate(loader.batches(source, "train", recipe.batch_size, epoch_seed)):
+        for step, batch in enumerate(loader.batches(given, "train", recipe.batch_size, epoch_seed)):
             whole = batch.labels if batch.labels.ndim == 1 else batch.labels.argmax(1)
-            if augments(recipe):
-                samples = [_sample(batch, i, int(label), photos, source) for i, label in enumerate(whole)]
-                rngs = [np.random.default_rng([seed, epoch, step, i]) for i in range(len(samples))]
-                results = list(pool.map(lambda sample, rng: augment(sample, recipe, rng), samples, rngs))
-                pixels = np.stack([result[0] for result in results])
-                whole = np.array([result[1] for result in results], np.int32)
+            if grid and batch.indices is not None:
+                whole = source.labels("train")[batch.indices]
+            if grid or augments(recipe):
+                samples = [_sample(batch, i, int(label), photos, given) for i, label in enumerate(whole)]
+                if frames or augments(recipe):
+                    rngs = [np.random.default_rng([seed, epoch, step, i]) for i in range(len(samples))]
+                    if frames:
+                        changed = list(pool.map(lambda s, r: cut_frame(s, size, natural, recipe, r), samples, rngs))
+                    else:
+                        changed = list(pool.map(lambda s, r: augment(s, recipe, r, empty=bool(grid)), samples, rngs))
+                    samples = _with_mosaics(changed, recipe, rngs) if grid else changed
+                pixels = np.stack([sample.pixels for sample in samples])
+                whole = np.array([sample.label for sample in samples], np.int32)
             else:
                 pixels = batch.pixels
+            if grid:
+                maps = np.stack([map_targets(sample.boxes, size, grid) for sample in samples])
+                weight = {"presence": weights[whole], "maps": np.full(len(whole), recipe.map_weight, np.float32)}
+                yield pixels.astype(np.float32), {"presence": PRESENCE[whole], "maps": maps}, weight
+                continue
             labels = (
                 whole.astype(np.int32) if loader.labels == "integer" else np.eye(len(CLASSES), dtype=np.float32)[whole]
             )
             yield pixels.astype(np.float32), labels, weights[whole]
 
 
+def _with_mosaics(samples: list[Sample], recipe: Recipe, rngs: list[np.random.Generator]) -> list[Sample]:
+    """The recipe's share of the samples replaced by mosaics of themselves and three others of the batch."""
+    if recipe.mosaic == 0 or len(samples) < 4:
+        return samples
+    out = []
+    for index, (sample, rng) in enumerate(zip(samples, rngs)):
+        if rng.random() < recipe.mosaic:
+            others = rng.choice([i for i in range(len(samples)) if i != index], 3, replace=False)
+            sample = mosaic([sample, *(samples[i] for i in others)], rng)
+        out.append(sample)
+    return out
+
+
 def augments(recipe: Recipe) -> bool:
     """Whether the recipe changes photos at all."""
     return bool(
         recipe.flip or recipe.rotate_degrees or recipe.zoom_out < 1 or recipe.zoom_in > 1 or recipe.subset_crops
-        or recipe.shrink < 1 or recipe.colour or recipe.jpeg
+        or recipe.shrink < 1 or recipe.colour or recipe.jpeg or recipe.empty_crops or recipe.mosaic
     )  # fmt: skip
 
 
@@ -239,6 +308,17 @@ class _Training:
         self.run, self.config, self.recipe = run, config, config.recipe
         self.source, self.loader = source, loader
         self.model = models.build(config)
+        self.classifier = models.classifier(self.model)
+        self.frames = _frames(source, config, loader)
+        self.trained = self.model
+        if self.frames:  # a second model of the same weights, for photos of another size
+            recipe = dataclasses.replace(config.recipe, size=config.recipe.frame)
+            self.trained = models.build(dataclasses.replace(config, recipe=recipe))
+        self.learner = models.learner(self.trained)
+        self.grid: Size | None = None
+        if models.has_maps(self.model):
+            rows, columns = self.learner.output["maps"].shape[1:3]
+            self.grid = (columns, rows)
         self.history: History = []
         self.phase = ""
         self.began = time.monotonic()
@@ -260,11 +340,16 @@ class _Training:
         if phase == self.phase:
             return
         self.phase = phase
-        set_trainable(self.model, self.config, phase)
-        self.model.compile(
-            optimizer=make_optimizer(self.recipe, self.model),
-            loss=make_loss(self.loader.labels, self.recipe.label_smoothing),
-            metrics=["accuracy"],
+        set_trainable(self.trained, self.config, phase)
+        loss: Any = label_loss(self.loader.labels, self.recipe.label_smoothing)
+        metrics: Any = ["accuracy"]
+        if self.grid:
+            loss = {"presence": presence_loss(self.recipe.label_smoothing), "maps": map_loss()}
+            metrics = {"presence": presence_accuracy}
+        self.learner.compile(
+            optimizer=make_optimizer(self.recipe, self.learner),
+            loss=loss,
+            metrics=metrics,
             jit_compile=models.jit_compile(),
         )
 
@@ -276,11 +361,14 @@ class _Training:
         note = self._validation_note()
         task = progress.add_task(f"epoch {epoch + 1}/{total} ({plan.phase})", total=photos, note=note)
         began, seen, mean = time.monotonic(), 0, {"loss": 0.0, "accuracy": 0.0}
-        batches = ahead(training_batches(self.source, self.loader, recipe, self.config.seed, epoch, self.pool))
+        batches = ahead(
+            training_batches(self.source, self.loader, recipe, self.config.seed, epoch, self.pool, self.grid, self.frames)
+        )
         try:
             for step, (pixels, labels, weights) in enumerate(batches):
-                self.model.optimizer.learning_rate = learning_rate(recipe, plan, step, steps)
-                logs = self.model.train_on_batch(pixels, labels, sample_weight=weights, return_dict=True)
+                self.learner.optimizer.learning_rate = learning_rate(recipe, plan, step, steps)
+                logs = self.learner.train_on_batch(pixels, labels, sample_weight=weights, return_dict=True)
+                logs.setdefault("accuracy", logs.get("presence_presence_accuracy", 0.0))
                 seen += len(pixels)
                 for name in mean:  # train_on_batch gives each batch's own figures
                     mean[name] += (float(logs[name]) - mean[name]) * len(pixels) / seen
@@ -290,7 +378,8 @@ class _Training:
             batches.close()
         seconds = time.monotonic() - began
         progress.update(task, note="validating")
-        scores = validate(self.model, self.source, self.loader, recipe.batch_size)
+        self._share_weights()
+        scores = validate(self.classifier, self.source, self.loader, recipe.batch_size)
         line = {
             "epoch": epoch + 1,
             "phase": plan.phase,
@@ -308,6 +397,11 @@ class _Training:
         )
         return line
 
+    def _share_weights(self) -> None:
+        """Give the model what the one that learns from frames has learnt."""
+        if self.trained is not self.model:
+            self.model.set_weights(self.trained.get_weights())
+
     def _validation_note(self) -> str:
         return f"validation macro-F1 {self.history[-1]['val_macro_f1']:.3f}" if self.history else ""
 
@@ -320,8 +414,8 @@ class _Training:
         state = self.run.state
         best, epoch = self._best(), int(line["epoch"])
         if best == epoch:
-            _write_arrays(state / f"best-{best:04d}.npz", self.model.variables)
-        variables = [*self.model.variables, *self.model.optimizer.variables]
+            _write_arrays(state / f"best-{best:04d}.npz", self.trained.variables)
+        variables = [*self.trained.variables, *self.learner.optimizer.variables]
         _write_arrays(state / f"epoch-{epoch:04d}.npz", variables, history=json.dumps(self.history))
         for path in state.glob("*.npz"):
             if path.name not in (f"best-{best:04d}.npz", f"epoch-{epoch:04d}.npz"):
@@ -337,15 +431,16 @@ class _Training:
         with np.load(checkpoints[-1]) as stored:
             self.history = json.loads(str(stored["history"]))
             self._enter(self.history[-1]["phase"])
-            self.model.optimizer.build(self.model.trainable_variables)
-            _assign(stored, [*self.model.variables, *self.model.optimizer.variables], checkpoints[-1])
+            self.learner.optimizer.build(self.learner.trainable_variables)
+            _assign(stored, [*self.trained.variables, *self.learner.optimizer.variables], checkpoints[-1])
         stderr.print(f"resuming after epoch {len(self.history)}")
 
     def _finish(self) -> None:
         best = self._best()
         path = self.run.state / f"best-{best:04d}.npz"
         with np.load(path) as stored:
-            _assign(stored, self.model.variables, path)
+            _assign(stored, self.trained.variables, path)
+        self._share_weights()
         facts = {
             **environment(),
             "best_epoch": best,
@@ -415,22 +510,6 @@ def make_optimizer(recipe: Recipe, model: keras.Model) -> keras.optimizers.Optim
     optimizer = optimizers.AdamW(recipe.learning_rate, weight_decay=recipe.weight_decay, global_clipnorm=clip)
     optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) < 2])
     return optimizer
-
-
-def make_loss(labels: str, label_smoothing: float) -> Any:
-    """Cross-entropy for one-hot or integer labels, smoothed (Szegedy et al. 2016)."""
-    import keras
-
-    if labels == "one-hot":
-        return keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
-    if label_smoothing == 0:
-        return keras.losses.SparseCategoricalCrossentropy()
-
-    def smoothed(y_true: Any, y_pred: Any) -> Any:
-        one_hot = keras.ops.one_hot(keras.ops.cast(keras.ops.reshape(y_true, (-1,)), "int32"), len(CLASSES))
-        return keras.losses.categorical_crossentropy(one_hot, y_pred, label_smoothing=label_smoothing)
-
-    return smoothed
 
 
 def validate(model: keras.Model, source: Source, loader: Loader, batch_size: int) -> dict[str, float]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Label = Literal["all", "none", "some"]
+Answer = Literal["all", "none", "some", "nobody"]
 Part = Literal["train", "validation", "test", "left_out"]
 Wear = Literal["masked", "unmasked", "incorrect"]
 Size = tuple[int, int]
@@ -18,6 +19,12 @@ Size = tuple[int, int]
 
 CLASSES: tuple[Label, ...] = ("all", "none", "some")
 """The class order of every probability array: column 0 is P(all), 1 is P(none), 2 is P(some)."""
+
+NOBODY = "nobody"
+"""The fourth label: no face is there. Only photos for training may carry it, see ``--extra`` of ``allmasked train``."""
+
+LABELS = (*CLASSES, NOBODY)
+"""All labels a photo may have; training labels are indices into it."""
 
 PARTS: tuple[Part, ...] = ("train", "validation", "test", "left_out")
 
@@ -52,7 +59,7 @@ class Photo:
     """
 
     path: str
-    label: Label
+    label: Label  # or "nobody", in training photos only
     sha256: str = ""
     width: int = 0
     height: int = 0
@@ -77,20 +84,69 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """The answer for one photo. ``probabilities`` are in the order of :data:`CLASSES` and sum to 1.
+class FoundFace:
+    """A face that a model found: a peak of its evidence maps, or a box where it has learnt boxes.
 
+    Edges in px of the upright photo; ``score`` 0-1 is how sure the model is of a face worn like that.
+    """
+
+    wear: Literal["masked", "bare"]
+    score: float
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one photo.
+
+    ``probabilities`` are in the order of :data:`CLASSES`; with ``p_nobody`` they sum to 1. ``label`` is the likeliest of
+    the four. ``faces`` is None where the model can't tell (a head without evidence maps), and so are the counts.
     ``error`` is empty when all went well; otherwise ``label`` and ``probabilities`` are None.
     """
 
     path: str
-    label: Label | None
+    label: Answer | None
     probabilities: tuple[float, float, float] | None
     error: str = ""
+    p_nobody: float | None = None
+    faces: tuple[FoundFace, ...] | None = None
+
+    @property
+    def masked(self) -> int | None:
+        """How many of the faces found wear a mask."""
+        return None if self.faces is None else sum(face.wear == "masked" for face in self.faces)
+
+    @property
+    def bare(self) -> int | None:
+        """How many of the faces found wear none, or not as they should."""
+        return None if self.faces is None else sum(face.wear == "bare" for face in self.faces)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model says about a batch of N photos.
+
+    Attributes:
+        probabilities: (N, 3) float32, columns as :data:`CLASSES`, rows summing to 1: what the photo is if somebody is
+            there.
+        nobody: (N,) float32, the probability that nobody is there; None where the head can't tell.
+        heat: (N, h, w, 2) float32 0-1, "masked here" and "bare here"; or (N, h, w, 3) raw class activation maps of a
+            linear head, one a class; or None.
+        boxes: (N, h, w, 4) float32, for each cell left, top, right, bottom in px of the input of the face centred
+            there; None where no boxes were learnt.
+    """
+
+    probabilities: NDArray[np.float32]
+    nobody: NDArray[np.float32] | None = None
+    heat: NDArray[np.float32] | None = None
+    boxes: NDArray[np.float32] | None = None
 
 
 class Predictor(Protocol):
-    """What answers: a Keras run, later an exported file or an ensemble. Interfaces always carry RGB 0-255."""
+    """What answers: a Keras run, an exported file or an ensemble. Interfaces always carry RGB 0-255."""
 
     name: str
     size: Size
@@ -98,4 +154,8 @@ class Predictor(Protocol):
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (N, 3), rows summing to 1, columns as :data:`CLASSES`, for pixels (N, H, W, 3) uint8 RGB."""
+        ...
+
+    def answer(self, pixels: NDArray[np.uint8]) -> Answers:
+        """The same with all that the model can tell."""
         ...

@@ -23,7 +23,7 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for setting in reversed(dataclasses.fields(Recipe)):
         option = "--" + setting.name.replace("_", "-")
         default, choices = setting.default, setting.metadata["choices"]
-        if setting.name == "size":
+        if setting.name in ("size", "frame"):
             kind: Any = str
             meta = "PX|WxH"
         elif isinstance(default, bool):
@@ -112,8 +112,7 @@ def train_command(
         if data is None:
             raise click.UsageError("DATA is missing: a data set, or a split.json")
         overrides = {name: value for name, value in fields.items() if value is not None}
-        if "size" in overrides:
-            overrides["size"] = parse_size(overrides["size"])
+        overrides |= {name: parse_size(overrides[name]) for name in ("size", "frame") if name in overrides}
         config = TrainConfig(
             backbone=backbone,
             head=head,
