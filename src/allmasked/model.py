@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from allmasked.backbones import BACKBONES, Scaling, build_backbone
 from allmasked.config import TrainConfig
-from allmasked.errors import RunError, require, unknown
+from allmasked.errors import RunError, WeightsError, require, unknown
 from allmasked.heads import HEADS
-from allmasked.runs import replacing
+from allmasked.runs import Run, replacing
 
 if TYPE_CHECKING:
     import keras
@@ -24,6 +24,8 @@ def build(config: TrainConfig) -> keras.Model:
 
     Its layer ``backbone`` is the backbone's model, whose output is the feature map, or the maps at a stride of 8, 16
     and 32 for a head with maps.
+
+    ``config.weights`` may also be the folder of a finished run of the same backbone and head.
 
     Raises:
         ConfigError: unknown backbone or head.
@@ -39,8 +41,11 @@ def build(config: TrainConfig) -> keras.Model:
     keras.config.set_dtype_policy(recipe.precision)
     try:
         weights = config.weights or BACKBONES[config.backbone].default_weights
+        run = Run(weights) if Path(weights).is_dir() else None
         scaling: Scaling = "none" if recipe.scaling == "none" else "backbone"
-        backbone = build_backbone(config.backbone, recipe.size, weights, scaling=scaling, seed=config.seed)
+        backbone = build_backbone(
+            config.backbone, recipe.size, "random" if run else weights, scaling=scaling, seed=config.seed
+        )
         width, height = recipe.size
         pixels = keras.Input((height, width, 3), name="pixels", dtype="float32")
         head, row = HEADS[config.head], BACKBONES[config.backbone]
@@ -49,9 +54,25 @@ def build(config: TrainConfig) -> keras.Model:
             backbone = keras.Model(backbone.input, [*levels, backbone.output], name="backbone")
         keras.utils.set_random_seed(config.seed)  # the head starts the same whatever the backbone drew
         outputs = head.build(backbone(pixels), recipe.dropout)
-        return keras.Model(pixels, outputs if head.maps else outputs["probabilities"], name="allmasked")
+        model = keras.Model(pixels, outputs if head.maps else outputs["probabilities"], name="allmasked")
+        if run:
+            _take_weights(model, run, config)
+        return model
     finally:
         keras.config.set_dtype_policy("float32")
+
+
+def _take_weights(model: keras.Model, run: Run, config: TrainConfig) -> None:
+    """Begin with what a finished run has learnt; it must have the same backbone and head, at any size."""
+    theirs = TrainConfig.read(run.require_finished().config)
+    if (theirs.backbone, theirs.head) != (config.backbone, config.head):
+        raise WeightsError(
+            f"{run.folder}: is {theirs.backbone} with head {theirs.head}, not {config.backbone} with head {config.head}"
+        )
+    try:
+        model.set_weights(load(run.model).get_weights())
+    except ValueError:
+        raise WeightsError(f"{run.folder}: its weights do not fit at {config.recipe.size}; give --size as it has") from None
 
 
 def classifier(model: keras.Model) -> keras.Model:

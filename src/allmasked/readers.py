@@ -23,7 +23,7 @@ from allmasked.annotations import (
 from allmasked.detection import detect_coco, detect_voc, detect_yolo, read_coco, read_voc, read_yolo
 from allmasked.errors import DataError, unknown
 from allmasked.pixels import SUFFIXES
-from allmasked.types import CLASSES, Face, Label, Photo
+from allmasked.types import LABELS, Face, Label, Photo
 
 __all__ = ["READERS", "Options", "Problem", "Reader", "read_dataset", "root_of"]
 
@@ -80,7 +80,7 @@ def root_of(path: str | Path) -> Path:
 
 def _check(options: Options) -> None:
     tables: tuple[tuple[str, Mapping[str, str | None] | None, Any], ...] = (
-        ("class", options.classes, CLASSES),
+        ("class", options.classes, LABELS),
         ("wear", options.wear, ("masked", "unmasked", "incorrect", "ignore")),
         ("meaning of incorrect", {"": options.incorrect_is}, ("masked", "unmasked")),
         ("layout", {"": options.layout} if options.layout else {}, READERS),

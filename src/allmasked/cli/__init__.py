@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("answers", "Show where in a photo the answer comes from; measure how faithful that is."),
     "inspect": ("data", "What is in a data set and what is wrong with it."),
     "split": ("data", "Divide a data set into train, validation and test without leaks."),
+    "extend": ("data", "Add photos for training to a split, without a leak."),
     "train": ("training", "Train a classifier."),
     "recipes": ("training", "List the training recipes, or print one to copy and edit."),
     "evaluate": ("scoring", "Score a run on a part of its split."),

@@ -12,7 +12,7 @@ import click
 from allmasked.errors import ConfigError
 from allmasked.progress import stderr
 from allmasked.readers import READERS, Options
-from allmasked.types import CLASSES, PARTS, Split
+from allmasked.types import LABELS, NOBODY, PARTS, Split
 
 
 def parse_names(text: str | None, option: str) -> dict[str, str] | None:
@@ -93,6 +93,34 @@ def split_command(
     return 1 if any(photo.part == "left_out" and photo.group < 0 for photo in split.photos) else 0
 
 
+@click.command("extend")
+@click.argument("split_file", metavar="SPLIT", type=click.Path(path_type=Path))
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The split.json to write.")
+@reading_options
+def extend_command(
+    split_file: Path,
+    data: tuple[Path, ...],
+    out: Path,
+    layout: str | None,
+    classes: str | None,
+    wear: str | None,
+    incorrect_is: str,
+) -> int:
+    """Add the photos of each DATA to the training part of SPLIT, a split.json, and write a new one.
+
+    Validation and test stay as they are, and nothing that shows the same as one of their photos is added. Besides all,
+    none and some, DATA may have a folder nobody: photos without people, which the head evidence learns from.
+    """
+    from allmasked.dataset import read_split, write_split
+    from allmasked.extending import extend_split
+
+    split = extend_split(read_split(split_file), data, read_options(layout, classes, wear, incorrect_is))
+    write_split(split, out)
+    print_split(split, out)
+    return 1 if any(photo.part == "left_out" and photo.group < 0 for photo in split.photos) else 0
+
+
 def print_split(split: Split, out: Path) -> None:
     """A table of the split on stderr, and what was left out and why."""
     from rich.markup import escape
@@ -102,8 +130,10 @@ def print_split(split: Split, out: Path) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     count = Counter((photo.label, photo.part) for photo in split.photos)
-    for label in CLASSES:
+    for label in LABELS:
         row = [count[label, part] for part in PARTS]
+        if label == NOBODY and not any(row):
+            continue
         table.add_row(label, *(f"{number:,}" for number in (*row, sum(row))))
     table.add_section()
     totals = [len(split.part(part)) for part in PARTS]
@@ -113,7 +143,7 @@ def print_split(split: Split, out: Path) -> None:
     stderr.print(table)
     reasons: dict[str, list[str]] = {}
     for photo in split.part("left_out"):
-        kind = next((kind for kind in ("labels disagree", "exact duplicate") if photo.reason.startswith(kind)), "")
+        kind = next((kind for kind in ("labels disagree", "exact duplicate", "shows the same") if photo.reason.startswith(kind)), "")
         reasons.setdefault(kind, []).append(photo.path)
         if not kind:
             stderr.print(f"{escape(photo.path)}: {escape(photo.reason)}", soft_wrap=True)

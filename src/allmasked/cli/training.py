@@ -56,8 +56,8 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--weights",
     default="",
-    metavar="imagenet|random|package|FILE",
-    help="Initial weights; the backbone's own default when not given.",
+    metavar="imagenet|random|package|FILE|RUN",
+    help="Initial weights; the backbone's own default when not given. A run folder gives the head's too.",
 )
 @click.option("--seed", default=0, help="Seed of everything random.")
 @click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")

@@ -1,0 +1,71 @@
+"""More photos for training beside those of a split, without a leak into its validation and test parts."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from allmasked.annotations import Options
+from allmasked.dataset import sha256_of
+from allmasked.duplicates import describe, groups, near_duplicates
+from allmasked.errors import ConfigError, PhotoError
+from allmasked.readers import read_dataset
+from allmasked.types import NOBODY, Photo, Split
+
+
+def extend_split(split: Split, sources: Sequence[str | Path], options: Options | None = None) -> Split:
+    """The split with the photos of further data sets in its training part.
+
+    Left out, each with a reason: what can't be read, what shows the same as a photo of the validation or test part,
+    and what stands in the training part already. A folder ``nobody`` holds photos without people. The new split's root
+    is the folder that all of them lie in.
+
+    Raises:
+        DataError: a source is no data set.
+        ConfigError: the data sets have no folder in common.
+    """
+    options = options or Options()
+    options = dataclasses.replace(options, classes={NOBODY: NOBODY, **(options.classes or {})})
+    read = [read_dataset(source, options=options) for source in sources]
+    try:
+        root = Path(os.path.commonpath([split.root, *(folder for folder, _, _ in read)]))
+    except ValueError:
+        raise ConfigError("the data sets lie on different drives; put them below one folder") from None
+    known = [dataclasses.replace(photo, path=_below(split.root / photo.path, root)) for photo in split.photos]
+    new = [
+        dataclasses.replace(photo, path=_below(folder / photo.path, root), part="train")
+        for folder, photos, _ in read
+        for photo in photos
+    ]
+    held_out = [photo for photo in known if photo.part in ("validation", "test")]
+    found = describe([root / photo.path for photo in [*new, *held_out]])
+    readable = [index for index, one in enumerate(found) if not isinstance(one, PhotoError)]
+    pairs = near_duplicates([one for one in found if not isinstance(one, PhotoError)], remember=True)
+    numbers = dict(zip(readable, groups(len(readable), pairs)))
+    reserved = {numbers[index]: photo for index, photo in enumerate(held_out, len(new)) if index in numbers}
+    seen = {photo.sha256 for photo in known if photo.sha256}
+    first_group = 1 + max((photo.group for photo in known), default=-1)
+    added = []
+    for index, (photo, one) in enumerate(zip(new, found)):
+        if isinstance(one, PhotoError):
+            digest = sha256_of(root / photo.path)
+            added.append(dataclasses.replace(photo, sha256=digest, part="left_out", reason=one.reason))
+            continue
+        photo = dataclasses.replace(
+            photo, sha256=one.sha256, width=one.width, height=one.height, group=first_group + numbers[index]
+        )
+        if numbers[index] in reserved:
+            other = reserved[numbers[index]]
+            photo = dataclasses.replace(photo, part="left_out", reason=f"shows the same as {other.path} ({other.part})")
+        elif one.sha256 in seen:
+            photo = dataclasses.replace(photo, part="left_out", reason="exact duplicate of a photo in the split")
+        seen.add(one.sha256)
+        added.append(photo)
+    photos = tuple(sorted([*known, *added], key=lambda photo: photo.path))
+    return Split(root=root, photos=photos, seed=split.seed, settings=split.settings)
+
+
+def _below(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()

@@ -1,0 +1,73 @@
+"""Training frames: what they say is what they show."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from allmasked.augment import Sample, label_of
+from allmasked.config import Recipe
+from allmasked.frames import cut_frame
+from allmasked.types import LABELS
+
+FRAME = (128, 96)
+PLAIN = Recipe(rotate_degrees=0.0, shrink=1.0, colour=0.0, jpeg=0.0, flip=False, empty_crops=0.1)
+MASKED, BARE = (0, 255, 0), (255, 0, 0)
+
+
+def crowd(rng: np.random.Generator) -> Sample:
+    """Grey with coloured rectangles for faces: green masked, red bare."""
+    pixels = np.full((360, 480, 3), 127, np.uint8)
+    boxes = []
+    for column in range(4):
+        for row in range(3):
+            if rng.random() < 0.5:
+                side = int(rng.integers(12, 60))
+                left, top = 120 * column + int(rng.integers(0, 60)), 120 * row + int(rng.integers(0, 60))
+                masked = rng.random() < 0.5
+                pixels[top : top + side, left : left + side] = MASKED if masked else BARE
+                boxes.append((left, top, left + side, top + side, float(masked)))
+    faces = np.array(boxes or [(10, 10, 40, 40, 1)], np.float32)
+    if not boxes:
+        pixels[10:40, 10:40] = MASKED
+    return Sample(pixels, label_of(faces[:, 4]), (0, 0, 480, 360), faces)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_boxes_and_label_are_those_of_the_pixels(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    frame = cut_frame(crowd(rng), FRAME, 0.4, PLAIN, rng)
+    assert frame.pixels.shape == (96, 128, 3) and frame.boxes is not None
+    asked = frame.boxes[frame.boxes[:, 4] >= 0]
+    assert frame.label == (label_of(asked[:, 4]) if len(asked) else LABELS.index("nobody"))
+    for left, top, right, bottom, masked in asked:
+        x, y = np.clip([(left + right) / 2, (top + bottom) / 2], 0, (127, 95)).astype(int)
+        inside = left < 126 and top < 94 and right > 2 and bottom > 2
+        if inside and min(right - left, bottom - top) > 4 and 0 <= (left + right) / 2 < 128 and 0 <= (top + bottom) / 2 < 96:
+            colour = frame.pixels[y, x].astype(int)
+            assert (colour[1] > colour[0]) == bool(masked)
+    # what is coloured lies in some box, asked for or not
+    difference = np.abs(frame.pixels[..., 0].astype(int) - frame.pixels[..., 1]) > 100
+    for left, top, right, bottom in frame.boxes[:, :4]:
+        difference[max(int(top) - 2, 0) : int(bottom) + 3, max(int(left) - 2, 0) : int(right) + 3] = False
+    assert difference.sum() <= 0.15 * 60 * 60 * 4, "only slivers of faces may lie in a frame without a box"
+
+
+def test_the_same_seed_gives_the_same_frame() -> None:
+    sample = crowd(np.random.default_rng(1))
+    one, two, other = (cut_frame(sample, FRAME, 0.4, Recipe(), np.random.default_rng(seed)) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one.pixels, two.pixels)
+    assert not np.array_equal(one.pixels, other.pixels)
+
+
+def test_a_photo_without_boxes_is_shown_whole() -> None:
+    pixels = np.full((360, 480, 3), 127, np.uint8)
+    for top, left in ((0, 0), (0, 440), (320, 0), (320, 440)):
+        pixels[top : top + 40, left : left + 40] = MASKED
+    for seed in range(20):
+        frame = cut_frame(Sample(pixels, 0, (0, 0, 480, 360), None), FRAME, 0.4, PLAIN, np.random.default_rng(seed))
+        green = (frame.pixels[..., 1] > 200) & (frame.pixels[..., 0] < 60)
+        rows, columns = np.nonzero(green)
+        assert frame.boxes is None and frame.label == 0
+        quarters = {(bool(r > rows.mean()), bool(c > columns.mean())) for r, c in zip(rows, columns)}
+        assert len(quarters) == 4, "all four corners are seen"
