@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,6 @@ from PIL import Image
 from sklearn.metrics import f1_score
 
 from allmasked.cli import main
-from allmasked.config import Recipe
 from allmasked.dataset import write_split
 from allmasked.errors import ConfigError, DataError, RunError
 from allmasked.evaluate import evaluate, part_answers, smallest_face_px
@@ -215,9 +215,9 @@ def test_unfinished_run_and_unknown_or_empty_part(run: Run, root: Path, tmp_path
 def test_smallest_face_in_px_of_the_input() -> None:
     faces = (Face("masked", 0, 0, 50, 100), Face("unmasked", 0, 0, 20, 40))
     photo = Photo("a.jpg", "some", width=800, height=600, faces=faces)
-    assert smallest_face_px(photo, Recipe(size=(416, 320))) == pytest.approx(40 * 416 / 800)
-    assert smallest_face_px(photo, Recipe(size=(256, 256), fit="squash")) == pytest.approx(40 * 256 / 600)
-    assert smallest_face_px(dataclasses.replace(photo, faces=None), Recipe()) != smallest_face_px(photo, Recipe())
+    assert smallest_face_px(photo, (416, 320), "letterbox") == pytest.approx(40 * 416 / 800)
+    assert smallest_face_px(photo, (256, 256), "squash") == pytest.approx(40 * 256 / 600)
+    assert math.isnan(smallest_face_px(dataclasses.replace(photo, faces=None), (416, 320), "letterbox"))
 
 
 def test_trained_on_ignores_unknown_groups() -> None:

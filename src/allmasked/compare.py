@@ -69,7 +69,7 @@ def compare(
     for run, name, answers in zip(runs, names, aligned):
         resampled = metrics.resample(labels, answers.predicted, groups, bootstrap, seed)
         drawn.append(resampled)
-        facts = read_json(run.config).get("facts", {})
+        facts = read_json(run.ensemble if run.is_ensemble else run.config).get("facts", {})
         rows.append(
             {
                 "run": name,

@@ -21,13 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allmasked import metrics, pixels
-from allmasked.config import Recipe, TrainConfig
+from allmasked.config import TrainConfig
 from allmasked.dataset import read_split, sha256_of, verify
+from allmasked.ensemble import Ensemble, View
 from allmasked.errors import ConfigError, DataError, RunError
 from allmasked.heldout import foreign_photos, key, trained_on
 from allmasked.progress import track
 from allmasked.runs import Run, read_json, write_json, write_text
-from allmasked.types import CLASSES, Part, Photo, Prediction, Split
+from allmasked.types import CLASSES, Part, Photo, Prediction, Size, Split
 
 Ask = Callable[[Path, Sequence[tuple[str, Path]]], Iterable[Prediction]]
 """What infers: (run folder, [(name, path), ...]) -> predictions in the same order."""
@@ -92,8 +93,10 @@ def answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask
     nothing stale is ever used. A photo whose file is missing, broken or no longer the one that was split fails alone.
     """
     stored = run.predictions / f"{name}.json"
-    recipe = TrainConfig.read(run.require_finished().config).recipe
-    model = {"model_sha256": sha256_of(run.model), "size": list(recipe.size), "fit": recipe.fit}
+    if run.require_finished().is_ensemble:
+        return _ensemble_answers(run, photos, split, name, ask)
+    size, fit = input_of(run)
+    model = {"model_sha256": sha256_of(run.model), "size": list(size), "fit": fit}
     rows: dict[str, list[float]] = {}
     if stored.is_file():
         try:
@@ -131,6 +134,39 @@ def answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask
         np.array([rows[key(photo)] for photo in answered], dtype=np.float64).reshape(-1, len(CLASSES)),
         tuple(failed[photo.path] for photo in photos if photo.path in failed),
     )
+
+
+def _ensemble_answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask) -> Answers:
+    """An ensemble's answers from those of its members, each kept in its own folder, so that none is asked twice."""
+    ensemble = Ensemble.read(run)
+    folders = ensemble.folders(run)
+    for member, folder in zip(ensemble.members, folders):
+        if not Run(folder).model.is_file() or sha256_of(Run(folder).model) != member.model_sha256:
+            raise RunError(f"{run.folder}: its member {folder} is gone or was trained anew; make the ensemble again")
+    found = [answers(Run(folder), photos, split, name, ask) for folder in folders]
+    common, probabilities, failed = aligned(photos, found)
+    return Answers(common, ensemble.combine(probabilities), failed)
+
+
+def aligned(
+    photos: Sequence[Photo], found: Sequence[Answers]
+) -> tuple[tuple[Photo, ...], NDArray[np.float64], tuple[Prediction, ...]]:
+    """What M models say of the same photos: those that all could answer, (M, N, 3), and the failures of the others."""
+    rows = [{key(photo): row for row, photo in enumerate(one.photos)} for one in found]
+    common = tuple(photo for photo in photos if all(key(photo) in row for row in rows))
+    order = [[row[key(photo)] for photo in common] for row in rows]
+    failed = {prediction.path: prediction for one in found for prediction in one.failed}
+    probabilities = np.stack([one.probabilities[index] for one, index in zip(found, order)])
+    return common, probabilities, tuple(failed[photo.path] for photo in photos if photo.path in failed)
+
+
+def input_of(run: Run) -> tuple[Size, pixels.Fit]:
+    """Size (width, height px) and fit of what the network sees; of its largest member for an ensemble."""
+    if run.is_ensemble:
+        ensemble = Ensemble.read(run)
+        return ensemble.size, ensemble.fit
+    recipe = TrainConfig.read(run.config).recipe
+    return recipe.size, "squash" if recipe.fit == "squash" else "letterbox"
 
 
 def part_answers(run: Run, part: str, data: Path | None = None, ask: Ask = ask_model) -> Answers:
@@ -174,7 +210,7 @@ def evaluate(
     """
     run = Run(folder).require_finished()
     split = read_split(run.split, Path(data) if data else None)
-    recipe = TrainConfig.read(run.config).recipe
+    view = input_of(run)
     unknown = sorted(set(on) - {"train", "validation", "test"})
     if unknown:
         raise ConfigError(f"part {unknown[0]!r}: must be train, validation or test")
@@ -230,7 +266,7 @@ def evaluate(
             **asked,
             "notes": _notes(name, seen[name], found) + unsure,
             "failed": len(found.failed),
-            **_figures(found, recipe, temperature, bootstrap, seed),
+            **_figures(found, view, temperature, bootstrap, seed),
         }
         for path in run.plots.glob(f"*-{name}.png"):
             path.unlink()  # they show other figures now
@@ -244,7 +280,7 @@ def evaluate(
 
 def _stored_scores(run: Run) -> dict[str, Any]:
     """``scores.json`` where it belongs to the present model; else an empty one that keeps earlier test scores."""
-    model_sha256 = sha256_of(run.model)
+    model_sha256 = sha256_of(run.identity)
     empty: dict[str, Any] = {
         "run": run.name,
         "model_sha256": model_sha256,
@@ -276,13 +312,13 @@ def _temperature(run: Run, split: Split, ask: Ask) -> dict[str, Any] | None:
     return {"value": metrics.fit_temperature(found.labels, found.probabilities), "photos": len(found.photos)}
 
 
-def _figures(found: Answers, recipe: Recipe, temperature: float | None, bootstrap: int, seed: int) -> dict[str, Any]:
+def _figures(found: Answers, view: View, temperature: float | None, bootstrap: int, seed: int) -> dict[str, Any]:
     labels, groups = found.labels, found.groups
     figures = metrics.score(
         labels, found.probabilities, groups, temperature=temperature, bootstrap=bootstrap, seed=seed
     )
     for name, values, edges in (
-        ("by_face_height", [smallest_face_px(photo, recipe) for photo in found.photos], FACE_HEIGHT_EDGES_PX),
+        ("by_face_height", [smallest_face_px(photo, *view) for photo in found.photos], FACE_HEIGHT_EDGES_PX),
         ("by_people", [np.nan if p.faces is None else len(p.faces) for p in found.photos], PEOPLE_EDGES),
     ):
         rows = metrics.breakdown(labels, found.predicted, groups, values, edges, bootstrap=bootstrap, seed=seed)
@@ -291,11 +327,11 @@ def _figures(found: Answers, recipe: Recipe, temperature: float | None, bootstra
     return figures
 
 
-def smallest_face_px(photo: Photo, recipe: Recipe) -> float:
+def smallest_face_px(photo: Photo, size: Size, fit: pixels.Fit) -> float:
     """Height of the photo's smallest marked face in px of the model's input; NaN where boxes are not known."""
     if not photo.faces or not photo.width or not photo.height:
         return float("nan")
-    place = pixels.placement((photo.width, photo.height), recipe.size, recipe.fit)  # type: ignore[arg-type]
+    place = pixels.placement((photo.width, photo.height), size, fit)
     return min(face.height_px for face in photo.faces) * place.scale_y
 
 

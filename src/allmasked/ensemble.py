@@ -1,0 +1,262 @@
+"""An ensemble folder: which runs answer together, how their answers become one, and the predictor that does it.
+
+ENSEMBLE/
+  ensemble.json   members (paths relative to this folder), vote, what was fitted, figures on validation
+  split.json      the split that all members were trained on
+  predictions/, scores.json, scores.md, plots/, report.html   as in a run folder (:mod:`allmasked.runs`)
+
+Nothing here needs Keras: members are predictors, whatever they are made of.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from allmasked import metrics
+from allmasked import pixels as px
+from allmasked.dataset import sha256_of
+from allmasked.errors import RunError, unknown
+from allmasked.runs import Run, read_json, write_json
+from allmasked.types import CLASSES, Answers, Prediction, Predictor, Size
+from allmasked.votes import VOTES, Fitted, Floats, Ints, Vote, in_turn
+
+View = tuple[Size, px.Fit]
+"""Size and fit of a member's input; members that share both are given the same pixels."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member. ``ms`` is its network's time a photo, ``mb`` its model file's size, ``accuracy`` that on validation.
+
+    ``run`` is the run folder's path relative to the ensemble's folder; ``temperature`` calibrates its probabilities.
+    """
+
+    name: str
+    run: str
+    model_sha256: str
+    backbone: str
+    head: str
+    loader: str
+    seed: int
+    size: Size
+    fit: px.Fit
+    parameters: int
+    train_seconds: float
+    ms: float
+    mb: float
+    accuracy: float
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """What ``ensemble.json`` holds. ``order`` is that in which members are asked; all are, without ``early_stop``.
+
+    ``validation`` has for each vote of :data:`allmasked.votes.VOTES` its accuracy and log loss on validation,
+    cross-fitted where the vote is fitted, and the share of the full cost that asking in turn takes.
+    """
+
+    vote: str
+    members: tuple[Member, ...]
+    fitted: Fitted
+    order: tuple[int, ...]
+    early_stop: bool = False
+    validation: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.vote not in VOTES:
+            raise unknown("vote", self.vote, VOTES)
+
+    @property
+    def row(self) -> Vote:
+        return VOTES[self.vote]
+
+    @property
+    def size(self) -> Size:
+        """The largest member's input, (width, height) px."""
+        return self._largest.size
+
+    @property
+    def fit(self) -> px.Fit:
+        return self._largest.fit
+
+    @property
+    def _largest(self) -> Member:
+        return max(self.members, key=lambda member: member.size[0] * member.size[1])
+
+    @property
+    def milliseconds(self) -> tuple[float, ...]:
+        return tuple(member.ms for member in self.members)
+
+    def calibrated(self, member: int, probabilities: NDArray[Any]) -> Floats:
+        """A member's own probabilities (N, 3) as the vote takes them: scaled by its temperature."""
+        return metrics.apply_temperature(probabilities, self.members[member].temperature)
+
+    def ask(
+        self, photos: int, member: Callable[[int, Ints], NDArray[Any]], *, early: bool | None = None
+    ) -> tuple[Floats, Ints]:
+        """The answers (N, 3) for ``photos`` photos, and how many members were asked about each (N,).
+
+        Args:
+            photos: their number N.
+            member: (member, rows) -> that member's own probabilities (rows, 3).
+            early: stop early; as the ensemble was made when None. The most probable class is the same either way.
+        """
+        return in_turn(
+            self.row, self.fitted, self.order, photos,
+            lambda number, rows: self.calibrated(number, member(number, rows)),
+            early=self.early_stop if early is None else early,
+        )  # fmt: skip
+
+    def combine(self, probabilities: Sequence[NDArray[Any]] | NDArray[Any]) -> Floats:
+        """The answers (N, 3) from all members' own probabilities (M, N, 3), in the order of ``members``."""
+        return self.ask(len(probabilities[0]), lambda number, rows: probabilities[number][rows])[0]
+
+    def write(self, run: Run) -> None:
+        """Write ``ensemble.json``."""
+        values = dataclasses.asdict(self)
+        values |= {"size": list(self.size), "fit": self.fit}  # for those who only want to know what goes in
+        write_json(run.ensemble, values)
+
+    @classmethod
+    def read(cls, run: Run) -> Ensemble:
+        """Read ``ensemble.json``; raises :class:`RunError` naming the file."""
+        values = read_json(run.ensemble)
+        try:
+            values = {name: value for name, value in values.items() if name not in ("size", "fit")}
+            members = tuple(Member(**{**row, "size": tuple(row["size"])}) for row in values.pop("members"))
+            fitted = values.pop("fitted")
+            found = Fitted(tuple(fitted["weights"]), tuple(tuple(row) for row in fitted["coefficients"]))
+            return cls(members=members, fitted=found, order=tuple(values.pop("order")), **values)
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise RunError(
+                f"{run.ensemble}: was not written by this version ({error}); make it again with 'allmasked ensemble'"
+            ) from None
+
+    def folders(self, run: Run) -> list[Path]:
+        """The members' run folders."""
+        return [Path(os.path.normpath(run.folder / member.run)) for member in self.members]
+
+
+@dataclass
+class EnsemblePredictor:
+    """An ensemble that answers (:class:`allmasked.types.Predictor`).
+
+    ``members`` are its members' predictors in the order of ``ensemble.members``; :meth:`Ensemble.combine` is what makes
+    one answer of theirs. Photos come best through :func:`predict_paths`, which fits each to every member's own input.
+    """
+
+    name: str
+    ensemble: Ensemble
+    members: Sequence[Predictor]
+    size: Size = (0, 0)
+    fit: Literal["letterbox", "squash"] = "letterbox"
+
+    def __post_init__(self) -> None:
+        self.size, self.fit = self.ensemble.size, self.ensemble.fit
+
+    @cached_property
+    def views(self) -> tuple[View, ...]:
+        """The different inputs that the members want."""
+        return tuple(dict.fromkeys((member.size, member.fit) for member in self.members))
+
+    def read(self, source: str | Path, name: str = "") -> tuple[NDArray[np.uint8], ...]:
+        """Decode a photo once and fit it to each of :attr:`views`: (height, width, 3) uint8 each. Raises PhotoError."""
+        return self._fitted(px.decode(source, name=name, fit_within=_around(self.views)))
+
+    def _fitted(self, image: Image.Image) -> tuple[NDArray[np.uint8], ...]:
+        return tuple(px.fit_to(image, size, fit) for size, fit in self.views)
+
+    def predict_views(
+        self, views: Sequence[NDArray[np.uint8]], *, early: bool | None = None, batch_size: int = 32
+    ) -> tuple[Floats, Ints]:
+        """Answers (N, 3) for photos fitted to each of :attr:`views`, and how many members were asked about each (N,).
+
+        ``views`` has one array (N, H, W, 3) uint8 a view; ``early`` as for :meth:`Ensemble.ask`.
+        """
+        index = [self.views.index((member.size, member.fit)) for member in self.members]
+
+        def member(number: int, rows: Ints) -> NDArray[Any]:
+            pixels = views[index[number]]
+            parts = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+            return np.concatenate([self.members[number].predict(pixels[part]) for part in parts])
+
+        return self.ensemble.ask(len(views[0]), member, early=early)
+
+    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities (N, 3) float32 for pixels (N, H, W, 3) uint8 RGB in the largest member's size and fit.
+
+        The other members get these pixels resized, which is not quite what they would see of the photo itself.
+        """
+        if not len(pixels):
+            return np.zeros((0, len(CLASSES)), np.float32)
+        arrays = [
+            pixels
+            if view == (self.size, self.fit)
+            else np.stack([px.fit_to(Image.fromarray(p), *view) for p in pixels])
+            for view in self.views
+        ]
+        return self.predict_views(arrays)[0].astype(np.float32)
+
+    def answer(self, pixels: NDArray[np.uint8]) -> Answers:
+        """As :meth:`predict`; whether somebody is there, and where, only its members can tell."""
+        return Answers(self.predict(pixels))
+
+
+def _around(views: Iterable[View]) -> Size:
+    sizes = [size for size, _ in views]
+    return max(width for width, _ in sizes), max(height for _, height in sizes)
+
+
+def open_ensemble(run: Run, open_member: Callable[[Path], Predictor]) -> EnsemblePredictor:
+    """The predictor of an ensemble folder; ``open_member`` opens a run folder.
+
+    Raises:
+        RunError: a member is missing, or no longer the model that the ensemble was made of (named).
+    """
+    ensemble = Ensemble.read(run)
+    folders = ensemble.folders(run)
+    for member, folder in zip(ensemble.members, folders):
+        model = Run(folder).model
+        if not model.is_file():
+            raise RunError(f"{run.folder}: its member {member.name} is not in {folder}; put it back, or make a new one")
+        if sha256_of(model) != member.model_sha256:
+            raise RunError(f"{run.folder}: its member {folder} was trained anew since; make the ensemble again")
+    return EnsemblePredictor(run.name, ensemble, [open_member(folder) for folder in folders])
+
+
+def predict_paths(
+    predictor: EnsemblePredictor,
+    photos: Iterable[tuple[str, str | Path]],
+    *,
+    batch_size: int = 32,
+    threads: int | None = None,
+) -> Iterator[Prediction]:
+    """:func:`allmasked.predictor.predict_paths` for an ensemble: each photo is decoded once and fitted per member.
+
+    Two batches are taken at a time, so that the photos that are left when others are settled still fill a batch.
+    """
+    taken = 2 * batch_size if predictor.ensemble.early_stop else batch_size
+    for batch in px.decode_batches(photos, predictor.read, batch_size=taken, threads=threads):
+        good = [arrays for _, arrays in batch if not isinstance(arrays, Exception)]
+        views = [np.stack(view) for view in zip(*good)]
+        found = predictor.predict_views(views, batch_size=batch_size)[0] if good else np.zeros((0, len(CLASSES)))
+        rows = iter(found)
+        for name, arrays in batch:
+            if isinstance(arrays, Exception):
+                yield Prediction(name, None, None, arrays.reason)
+            else:
+                row = next(rows)
+                p_all, p_none, p_some = (float(value) for value in row)
+                yield Prediction(name, CLASSES[int(row.argmax())], (p_all, p_none, p_some))

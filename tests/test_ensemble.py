@@ -1,0 +1,255 @@
+"""Ensembles of runs: what belongs together, what is kept, and that they answer as their members say."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from allmasked import metrics
+from allmasked.assemble import assemble, markdown
+from allmasked.compare import compare
+from allmasked.dataset import read_split, write_split
+from allmasked.ensemble import Ensemble, EnsemblePredictor, open_ensemble, predict_paths
+from allmasked.errors import ConfigError, RunError
+from allmasked.evaluate import evaluate, part_answers
+from allmasked.runs import Run, read_json
+from allmasked.types import CLASSES, Photo, Prediction, Split
+from allmasked.votes import VOTES
+from fake_runs import FakeModel, fake_run, paint_photos
+
+SKILLS = {"good": 0.85, "fair": 0.75, "weak": 0.7, "poor": 0.45}
+
+
+class FakeModels:
+    """One :class:`FakeModel` a run folder; knows how often each was asked about how many photos."""
+
+    def __init__(self, skills: dict[str, float] = SKILLS) -> None:
+        self.models = {name: FakeModel(skill, seed) for seed, (name, skill) in enumerate(skills.items())}
+
+    def __call__(self, folder: Path, photos: Sequence[tuple[str, Path]]) -> Iterable[Prediction]:
+        return self.models[folder.name](folder, photos)
+
+    @property
+    def asked(self) -> int:
+        return sum(len(model.asked) for model in self.models.values())
+
+
+def ms(folder: Path) -> float:
+    return {"good": 30.0, "fair": 10.0, "weak": 20.0, "poor": 5.0}[folder.name]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Photo]:
+    return paint_photos(tmp_path / "data", {"train": 4, "validation": 24, "test": 24})
+
+
+@pytest.fixture
+def runs(tmp_path: Path, photos: list[Photo]) -> list[Run]:
+    return [fake_run(tmp_path / "runs" / name, tmp_path / "data", photos, model=name.encode()) for name in SKILLS]
+
+
+def make(runs: Sequence[Run], out: Path, vote: str, **options: object) -> tuple[Ensemble, FakeModels]:
+    models = FakeModels()
+    made = assemble([run.folder for run in runs], out, vote, ask=models, measure=ms, **options)  # type: ignore[arg-type]
+    return made, models
+
+
+@pytest.mark.parametrize("vote", VOTES)
+def test_an_ensemble_is_scored_like_a_run(vote: str, runs: list[Run], tmp_path: Path) -> None:
+    ensemble, models = make(runs, tmp_path / "ensemble", vote)
+    folder = Run(tmp_path / "ensemble")
+    assert Ensemble.read(folder) == ensemble
+    asked = models.asked
+    assert asked == 4 * 72  # validation, once a member
+    found = evaluate(folder.folder, bootstrap=100, plots=False, ask=models)
+    assert models.asked == 2 * asked, "validation is not inferred again"
+    assert found.scores["parts"]["test"]["photos"] == 72
+    own = np.stack([part_answers(run, "test", ask=models).probabilities for run in runs])
+    scaled = [metrics.apply_temperature(p, m.temperature) for p, m in zip(own, ensemble.members)]
+    expected = VOTES[vote].combine(np.stack(scaled), ensemble.fitted)
+    answers = part_answers(folder, "test", ask=models)
+    np.testing.assert_allclose(answers.probabilities, expected)
+    assert models.asked == 2 * asked
+    assert found.scores["parts"]["test"]["accuracy"] == pytest.approx((expected.argmax(1) == answers.labels).mean())
+
+
+def test_members_are_asked_by_accuracy_per_ms(runs: list[Run], tmp_path: Path) -> None:
+    ensemble, _ = make(runs, tmp_path / "ensemble", "majority", early_stop=True)
+    worth = [member.accuracy / member.ms for member in ensemble.members]
+    assert list(ensemble.order) == sorted(range(4), key=lambda k: -worth[k])
+    assert ensemble.order[0] == 3 and ensemble.order[-1] == 0
+
+
+@pytest.mark.parametrize("vote", ["majority", "soft", "weighted"])
+def test_early_stop_gives_the_same_labels(vote: str, runs: list[Run], tmp_path: Path) -> None:
+    _, models = make(runs, tmp_path / "full", vote)
+    early, _ = make(runs, tmp_path / "early", vote, early_stop=True)
+    full = part_answers(Run(tmp_path / "full"), "test", ask=models)
+    stopped = part_answers(Run(tmp_path / "early"), "test", ask=models)
+    assert (full.predicted == stopped.predicted).all()
+    assert early.validation[vote]["cost_ratio"] < 1
+
+
+def test_compare_and_markdown_take_ensembles(runs: list[Run], tmp_path: Path) -> None:
+    ensemble, models = make(runs, tmp_path / "ensemble", "weighted")
+    found = compare([tmp_path / "ensemble", runs[0].folder], "validation", bootstrap=100, ask=models)
+    assert {row["run"] for row in found["runs"]} == {"ensemble", "good"}
+    assert found["runs"][0]["parameters"] == 4 * 1234
+    text = markdown("ensemble", ensemble)
+    assert "**weighted**" in text and all(name in text for name in (*SKILLS, *VOTES))
+
+
+def test_a_photo_that_a_member_cannot_answer_fails_alone(runs: list[Run], photos: list[Photo], tmp_path: Path) -> None:
+    _, models = make(runs, tmp_path / "ensemble", "soft")
+    gone = next(photo for photo in photos if photo.part == "test")
+    (tmp_path / "data" / gone.path).unlink()
+    found = evaluate(tmp_path / "ensemble", ["test"], bootstrap=100, plots=False, ask=models)
+    assert [failed.path for failed in found.failed] == [gone.path]
+    assert found.scores["parts"]["test"]["photos"] == 71
+
+
+def test_what_does_not_belong_together_is_refused_by_name(runs: list[Run], photos: list[Photo], tmp_path: Path) -> None:
+    out = tmp_path / "ensemble"
+    swapped = [
+        dataclasses.replace(p, part={"train": "test", "test": "train"}.get(p.part, p.part))
+        for p in photos  # type: ignore[arg-type]
+    ]
+    write_split(Split(tmp_path / "data", tuple(swapped), 0), runs[2].split)
+    with pytest.raises(RunError, match=r"weak: was trained on another split than .*good: .* differ") as error:
+        make(runs, out, "soft")
+    assert "\n" not in str(error.value)
+    with pytest.raises(ConfigError, match="twice"):
+        make([runs[0], runs[0]], out, "soft")
+    with pytest.raises(ConfigError, match="at least two"):
+        make(runs[:1], out, "soft")
+    with pytest.raises(ConfigError, match="Did you mean 'majority'"):
+        make(runs[:2], out, "majorty")
+    with pytest.raises(ConfigError, match="no early stop"):
+        make(runs[:2], out, "stacked", early_stop=True)
+    runs[1].model.unlink()
+    with pytest.raises(RunError, match="fair: training is not finished"):
+        make(runs[:2], out, "soft")
+    assert not out.exists()
+
+
+def test_an_ensemble_in_use_and_one_of_ensembles_are_refused(runs: list[Run], tmp_path: Path) -> None:
+    make(runs[:2], tmp_path / "ensemble", "soft")
+    with pytest.raises(RunError, match="is in use"):
+        make(runs[:2], tmp_path / "ensemble", "soft")
+    with pytest.raises(RunError, match="is an ensemble itself"):
+        make([Run(tmp_path / "ensemble"), runs[2]], tmp_path / "other", "soft")
+
+
+def test_a_member_trained_anew_or_gone_is_named(runs: list[Run], tmp_path: Path) -> None:
+    _, models = make(runs, tmp_path / "ensemble", "soft")
+    runs[1].model.write_bytes(b"another model")
+    with pytest.raises(RunError, match="fair"):
+        evaluate(tmp_path / "ensemble", ["test"], ask=models, plots=False)
+    with pytest.raises(RunError, match="fair was trained anew"):
+        open_ensemble(Run(tmp_path / "ensemble"), lambda folder: Brightness(folder.name, (8, 6)))
+    runs[1].model.unlink()
+    with pytest.raises(RunError, match="fair is not in"):
+        open_ensemble(Run(tmp_path / "ensemble"), lambda folder: Brightness(folder.name, (8, 6)))
+
+
+def test_a_broken_ensemble_file_gets_one_line(runs: list[Run], tmp_path: Path) -> None:
+    make(runs, tmp_path / "ensemble", "soft")
+    folder = Run(tmp_path / "ensemble")
+    values = read_json(folder.ensemble)
+    del values["fitted"]
+    folder.ensemble.write_text(json.dumps(values))
+    with pytest.raises(RunError, match="make it again"):
+        Ensemble.read(folder)
+
+
+def test_the_whole_may_move(runs: list[Run], tmp_path: Path) -> None:
+    make(runs, tmp_path / "runs" / "ensemble", "soft")
+    shutil.move(tmp_path / "runs", tmp_path / "elsewhere")
+    found = open_ensemble(Run(tmp_path / "elsewhere" / "ensemble"), lambda folder: Brightness(folder.name, (8, 6)))
+    assert len(found.members) == 4
+    assert len(read_split(Run(tmp_path / "elsewhere" / "ensemble").split).photos) == 156
+
+
+class Brightness:
+    """p_all = mean brightness of what it is given; needs no Keras. Notes how many photos it saw."""
+
+    fit = "letterbox"
+
+    def __init__(self, name: str, size: tuple[int, int], fit: str = "letterbox", gain: float = 1.0) -> None:
+        self.name, self.size, self.fit, self.gain, self.seen = name, size, fit, gain, 0  # type: ignore[assignment]
+
+    def predict(self, pixels: np.ndarray) -> np.ndarray:
+        assert pixels.shape[1:] == (self.size[1], self.size[0], 3) and pixels.dtype == np.uint8
+        self.seen += len(pixels)
+        bright = np.clip(self.gain * pixels.reshape(len(pixels), -1).mean(1) / 255, 0, 1)
+        return np.stack([bright, 1 - bright, 0 * bright], 1).astype(np.float32)
+
+
+def _predictor(members: Sequence[Brightness], vote: str, early: bool) -> EnsemblePredictor:
+    from allmasked.ensemble import Member
+    from allmasked.votes import equal
+
+    rows = tuple(
+        Member(m.name, m.name, "", "", "", "", 0, m.size, m.fit, 0, 0.0, 1.0, 1.0, 0.9)
+        for m in members  # type: ignore[arg-type]
+    )
+    order = tuple(range(len(members)))
+    return EnsemblePredictor("ensemble", Ensemble(vote, rows, equal(len(rows)), order, early), members)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 3, 50])
+def test_each_photo_is_decoded_once_and_fitted_to_every_member(
+    early: bool, batch_size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = [
+        Brightness("a", (32, 24)), Brightness("b", (32, 24), gain=1.2), Brightness("c", (16, 16), "squash"),
+        Brightness("d", (48, 40), gain=0.9),
+    ]  # fmt: skip
+    predictor = _predictor(members, "majority", early)
+    assert predictor.size == (48, 40) and len(predictor.views) == 3
+    paths = []
+    for level in range(0, 250, 10):
+        paths.append(str(tmp_path / f"{level}.png"))
+        Image.new("RGB", (40, 30), (level,) * 3).save(paths[-1])
+    paths.insert(3, str(tmp_path / "gone.png"))
+    from allmasked import pixels as px
+
+    decoded: list[str] = []
+    decode = px.decode
+
+    def counted(source: str, **options: object) -> Image.Image:
+        decoded.append(str(source))
+        return decode(source, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(px, "decode", counted)
+    found = list(predict_paths(predictor, [(path, path) for path in paths], batch_size=batch_size))
+    assert sorted(decoded) == sorted(paths)
+    assert [p.path for p in found] == paths and found[3].error == "no such file"
+    own = [
+        [px.fit_to(decode(path), m.size, m.fit) for path in paths if "gone" not in path]  # type: ignore[arg-type]
+        for m in members
+    ]
+    each = np.stack([m.predict(np.stack(rows)) for m, rows in zip(members, own)])
+    expected = predictor.ensemble.combine(each).argmax(1)
+    assert [p.label for p in found if not p.error] == [CLASSES[k] for k in expected]
+    full = VOTES["majority"].combine(each.astype(float), predictor.ensemble.fitted).argmax(1)
+    assert (expected == full).all()
+    if early:
+        assert members[-1].seen < 2 * 25, "the last member is not asked about every photo"
+
+
+def test_pixels_in_the_largest_size_are_resized_for_the_others() -> None:
+    members = [Brightness("a", (32, 24)), Brightness("b", (16, 16), "squash")]
+    predictor = _predictor(members, "soft", False)
+    pixels = np.full((3, 24, 32, 3), 51, np.uint8)
+    np.testing.assert_allclose(predictor.predict(pixels)[:, 0], 0.2, atol=0.01)
+    assert predictor.predict(pixels[:0]).shape == (0, 3)
+    assert predictor.answer(pixels).probabilities.shape == (3, 3)
