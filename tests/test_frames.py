@@ -43,7 +43,12 @@ def test_boxes_and_label_are_those_of_the_pixels(seed: int) -> None:
     for left, top, right, bottom, masked in asked:
         x, y = np.clip([(left + right) / 2, (top + bottom) / 2], 0, (127, 95)).astype(int)
         inside = left < 126 and top < 94 and right > 2 and bottom > 2
-        if inside and min(right - left, bottom - top) > 4 and 0 <= (left + right) / 2 < 128 and 0 <= (top + bottom) / 2 < 96:
+        if (
+            inside
+            and min(right - left, bottom - top) > 4
+            and 0 <= (left + right) / 2 < 128
+            and 0 <= (top + bottom) / 2 < 96
+        ):
             colour = frame.pixels[y, x].astype(int)
             assert (colour[1] > colour[0]) == bool(masked)
     # what is coloured lies in some box, asked for or not

@@ -101,7 +101,7 @@ def mosaic(samples: Sequence[Sample], rng: np.random.Generator) -> Sample:
             moved[:, :4] = moved[:, :4] / 2 + (left, top, left, top)
             boxes.append(moved)
     there = PRESENCE[[sample.label for sample in samples]].max(0)
-    label = int(np.flatnonzero((PRESENCE == there).all(1))[0])
+    label = int(np.flatnonzero((there == PRESENCE).all(1))[0])
     return Sample(pixels, label, (0, 0, width, height), None if boxes is None else np.concatenate(boxes))
 
 
@@ -156,9 +156,7 @@ def subset_window(
     return None
 
 
-def moved(
-    boxes: Boxes, matrix: NDArray[np.float64], window: tuple[float, float, float, float] | None
-) -> Boxes:
+def moved(boxes: Boxes, matrix: NDArray[np.float64], window: tuple[float, float, float, float] | None) -> Boxes:
     """The boxes after ``matrix``; of a crop to ``window`` only those whose centre lies inside it."""
     centre, half = (boxes[:, :2] + boxes[:, 2:4]) / 2, (boxes[:, 2:4] - boxes[:, :2]) / 2
     if window is not None:

@@ -26,8 +26,8 @@ class Recipe:
     size: Size = _setting((416, 320), "Model input, width x height in px.")
     frame: Size = _setting(
         (0, 0),
-        "Train on frames of this size, cut around faces at many scales, instead of on whole photos (head evidence; used "
-        "where at least half of the photos have boxes); 0 = whole photos.",
+        "Train on frames of this size, cut around faces at many scales, instead of on whole photos (head evidence; "
+        "used where at least half of the photos have boxes); 0 = whole photos.",
     )
     fit: str = _setting("letterbox", "How a photo comes to that size.", "letterbox", "squash")
     scaling: str = _setting(
@@ -78,7 +78,8 @@ class Recipe:
         0.0, "Augment: share of photos cropped to where no face is marked (needs boxes and a head that can say nobody)."
     )
     mosaic: float = _setting(
-        0.0, "Augment: share of frames made of four photos, their label from all four (needs a head that can say nobody)."
+        0.0,
+        "Augment: share of frames made of four photos, their label from all four (needs a head that can say nobody).",
     )
     shrink: float = _setting(0.25, "Augment: lose resolution, down to this factor, in half of the photos; 1 = off.")
     colour: float = _setting(0.25, "Augment: strength of brightness, contrast and saturation changes, 0-1.")

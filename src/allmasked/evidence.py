@@ -32,8 +32,8 @@ def map_targets(boxes: Floats | None, size: Size, grid: Size) -> Floats:
     A face is 1 at the cell of its centre and falls off as a Gaussian with a tenth of the face's size.
 
     Args:
-        boxes: (F, 5) left, top, right, bottom in px of the input, masked 0/1, or -1 for a face that is cut and not to be
-            asked for; None where faces are not marked.
+        boxes: (F, 5) left, top, right, bottom in px of the input, masked 0/1, or -1 for a face that is cut and not
+            to be asked for; None where faces are not marked.
         size: width and height of the input in px.
         grid: width and height of the map in cells.
     """
@@ -66,6 +66,37 @@ def map_targets(boxes: Floats | None, size: Size, grid: Size) -> Floats:
         targets[row, column, 1 - channel] = 0 if targets[row, column, 1 - channel] < 1 else 1
         targets[row, column, 2:7] = (*(centre - (column + 0.5, row + 0.5)), *np.log(extent), 1)
     return targets
+
+
+def probabilities_of(presence: Floats) -> Floats:
+    """P(all), P(none), P(some) given that somebody is there, (N, 3), from the logits of presence (N, 2)."""
+    a, b = np.asarray(presence, np.float64).T
+    logits = np.stack([a, b, a + b], 1)
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(odds / odds.sum(1, keepdims=True), np.float32)
+
+
+def calibration(presence: Floats, labels: NDArray[np.int32]) -> Floats:
+    """Scale and bias of each presence logit, (2, 2) rows masked and bare, that fit held-out photos best.
+
+    Platt scaling (Platt 1999): a logistic regression of each answer on its logit. A logit whose answer is the same for
+    all photos, or that orders them the wrong way round, stays as it is.
+
+    Args:
+        presence: logits (N, 2).
+        labels: indices into LABELS (N,).
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    fitted = np.tile(np.array([1.0, 0.0], np.float32), (2, 1))
+    for channel in range(2):
+        wanted = PRESENCE[labels, channel]
+        if len(np.unique(wanted)) < 2:
+            continue
+        model = LogisticRegression(C=100.0).fit(presence[:, channel : channel + 1], wanted)
+        if model.coef_[0, 0] > 0.05:
+            fitted[channel] = model.coef_[0, 0], model.intercept_[0]
+    return fitted
 
 
 def boxes_of(raw: Floats, size: Size) -> Floats:

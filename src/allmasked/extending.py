@@ -12,7 +12,7 @@ from allmasked.dataset import sha256_of
 from allmasked.duplicates import describe, groups, near_duplicates
 from allmasked.errors import ConfigError, PhotoError
 from allmasked.readers import read_dataset
-from allmasked.types import NOBODY, Photo, Split
+from allmasked.types import NOBODY, Split
 
 
 def extend_split(split: Split, sources: Sequence[str | Path], options: Options | None = None) -> Split:
@@ -35,7 +35,12 @@ def extend_split(split: Split, sources: Sequence[str | Path], options: Options |
         raise ConfigError("the data sets lie on different drives; put them below one folder") from None
     known = [dataclasses.replace(photo, path=_below(split.root / photo.path, root)) for photo in split.photos]
     new = [
-        dataclasses.replace(photo, path=_below(folder / photo.path, root), part="train")
+        dataclasses.replace(
+            photo,
+            path=_below(folder / photo.path, root),
+            part="train",
+            faces=() if photo.label == NOBODY else photo.faces,
+        )
         for folder, photos, _ in read
         for photo in photos
     ]

@@ -27,9 +27,7 @@ SEEN, CUT = 0.6, 0.15
 TRIES = 6
 
 
-def cut_frame(
-    sample: Sample, frame: Size, natural: float, recipe: Recipe, rng: np.random.Generator
-) -> Sample:
+def cut_frame(sample: Sample, frame: Size, natural: float, recipe: Recipe, rng: np.random.Generator) -> Sample:
     """One augmented frame. Fully determined by ``rng``'s state.
 
     Args:
@@ -57,7 +55,11 @@ def _choose(
     middle = np.array([(left + right) / 2, (top + bottom) / 2])
     whole = min(frame[0] / (right - left), frame[1] / (bottom - top))
     boxes = sample.boxes
-    if boxes is None or not len(boxes) or rng.random() < WHOLE:
+    if boxes is not None and not len(boxes):  # nobody is there: any part of it will do
+        scale = whole * float(np.exp(rng.uniform(np.log(0.7), np.log(3.0))))
+        reach = np.maximum(np.array([right - left, bottom - top]) - np.array(frame) / scale, 0) / 2
+        return scale, middle + rng.uniform(-1, 1, 2) * reach
+    if boxes is None or rng.random() < WHOLE:
         scale = whole * float(np.exp(rng.uniform(np.log(recipe.zoom_out), 0)))
         room = np.maximum(np.array(frame) / scale - (right - left, bottom - top), 0) / 2
         return scale, middle + rng.uniform(-1, 1, 2) * room

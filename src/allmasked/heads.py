@@ -102,7 +102,7 @@ HEADS: dict[str, Head] = {
         ),
         Head(
             "evidence",
-            "ours: maps of masked and of bare faces, pooled by log-sum-exp; counts faces, says nobody, learns from boxes",
+            "ours: maps of masked and of bare faces, pooled by log-sum-exp; counts faces, can say nobody, learns boxes",
             _evidence,
             linear=False,
             maps=True,

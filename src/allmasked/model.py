@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from allmasked.backbones import BACKBONES, Scaling, build_backbone
 from allmasked.config import TrainConfig
 from allmasked.errors import RunError, WeightsError, require, unknown
@@ -72,17 +74,30 @@ def _take_weights(model: keras.Model, run: Run, config: TrainConfig) -> None:
     try:
         model.set_weights(load(run.model).get_weights())
     except ValueError:
-        raise WeightsError(f"{run.folder}: its weights do not fit at {config.recipe.size}; give --size as it has") from None
+        raise WeightsError(
+            f"{run.folder}: its weights do not fit at {config.recipe.size}; give --size as it has"
+        ) from None
 
 
 def classifier(model: keras.Model) -> keras.Model:
     """The part of a model that gives ``probabilities`` (N, 3), as its only output; shares all weights."""
-    if not has_maps(model):
-        return model
+    return part(model, "probabilities") if has_maps(model) else model
+
+
+def part(model: keras.Model, output: str) -> keras.Model:
+    """The model up to one of its outputs, shares all weights."""
     keras = require("keras", "train")
-    view = keras.Model(model.input, model.get_layer("probabilities").output, name="allmasked")
+    view = keras.Model(model.input, model.get_layer(output).output, name="allmasked")
     view.jit_compile = jit_compile()
     return view
+
+
+def calibrate(model: keras.Model, fitted: list[list[float]]) -> None:
+    """Put a calibration (:func:`allmasked.evidence.calibration`) of the presence logits into the model's weights."""
+    scale, bias = np.array(fitted, np.float32).T
+    layer = model.get_layer("presence")
+    layer.bias.assign(layer.bias * scale + bias)
+    layer.scale.assign(layer.scale * scale)
 
 
 def learner(model: keras.Model) -> keras.Model:

@@ -172,6 +172,17 @@ def draw_scene(
     return pixels, faces
 
 
+def draw_empty(rng: np.random.Generator, size: Size | None = None) -> NDArray[np.uint8]:
+    """Draw one photo of a place without people: RGB pixels (H, W, 3) uint8."""
+    width, height = size or pick(rng, [size for size, _ in SIZES], [share for _, share in SIZES])
+    blur = float(pick(rng, [0.0, rng.uniform(1, 3)]))
+    photo, behind = Sheet(width, height), Sheet(width, height, detail=_detail(blur))
+    paint_backdrop(behind, rng, pick(rng, list(BACKDROPS)), width, height)
+    photo.stamp(behind, blur)
+    _things_in_front(photo, rng, [])
+    return _camera(photo.rgba()[..., :3], rng)
+
+
 def _detail(blur_px: float) -> float:
     """The share of a photo's resolution that is enough for a layer blurred by ``blur_px``."""
     return 0.7 if blur_px < 1 else float(np.clip(1.5 / blur_px, 0.3, 0.6))

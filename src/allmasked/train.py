@@ -30,14 +30,16 @@ from allmasked.augment import Sample, augment, mosaic
 from allmasked.backbones import notebook_frozen
 from allmasked.config import Recipe, TrainConfig
 from allmasked.dataset import write_split
-from allmasked.evidence import PRESENCE, map_targets
 from allmasked.errors import DataError, RunError, require, unknown
-from allmasked.loaders import LOADERS, Batch, Loader, Source, ahead
+from allmasked.evidence import PRESENCE, calibration, map_targets, probabilities_of
 from allmasked.frames import cut_frame
 from allmasked.heads import HEADS
+from allmasked.loaders import LOADERS, Batch, Loader, Source, ahead
 from allmasked.losses import label_loss, map_loss, presence_accuracy, presence_loss
 from allmasked.progress import bar, stderr
 from allmasked.runs import Run, replacing, write_text
+from allmasked.teacher import Teacher
+from allmasked.teacher import accuracy as teacher_accuracy
 from allmasked.types import CLASSES, NOBODY, Photo, Size, Split
 
 if TYPE_CHECKING:
@@ -87,10 +89,15 @@ def train(
 
 
 def _frames(source: Source, config: TrainConfig, loader: Loader) -> Source | None:
-    """The photos that training frames are cut from, a quarter larger than predicting sees them; None for whole photos."""
+    """The photos that frames are cut from, a quarter larger than for predicting; None to train on whole photos."""
     photos = source.photos("train")
     marked = sum(photo.faces is not None for photo in photos)
-    if not max(config.recipe.frame) or not HEADS[config.head].maps or loader.name != "cached" or 2 * marked < len(photos):
+    if (
+        not max(config.recipe.frame)
+        or not HEADS[config.head].maps
+        or loader.name != "cached"
+        or 2 * marked < len(photos)
+    ):
         return None
     width, height = config.recipe.size
     frames = Source(source.split, (width * 5 // 4, height * 5 // 4), "letterbox", source.folder)
@@ -223,11 +230,14 @@ def training_batches(
     pool: ThreadPoolExecutor,
     grid: Size | None = None,
     frames: Source | None = None,
+    soft: NDArray[np.float32] | None = None,
 ) -> Iterator[tuple[NDArray[Any], Any, Any]]:
     """One epoch of (pixels, labels, weights) as the import option gives them, augmented by the recipe.
 
     With ``grid``, the width and height of the head's maps in cells, labels and weights are those of the outputs
-    ``presence`` and ``maps``, by name. With ``frames``, the photos at a larger size, frames are cut from them.
+    ``presence`` and ``maps``, by name. With ``frames``, the photos at a larger size, frames are cut from them. With
+    ``soft``, a teacher's answers (photos, 3), labels are (B, 6): the label, and the teacher's answer; where the label
+    is another after augmentation, the teacher has not seen that photo, and the label stands for it.
     """
     natural = source.size[0] / frames.size[0] if frames else 1.0
     size = recipe.frame if frames else source.size
@@ -237,7 +247,7 @@ def training_batches(
     epoch_seed = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
     with contextlib.redirect_stdout(io.StringIO()):  # Keras' directory functions print
         for step, batch in enumerate(loader.batches(given, "train", recipe.batch_size, epoch_seed)):
-            whole = batch.labels if batch.labels.ndim == 1 else batch.labels.argmax(1)
+            whole = before = batch.labels if batch.labels.ndim == 1 else batch.labels.argmax(1)
             if grid and batch.indices is not None:
                 whole = source.labels("train")[batch.indices]
             if grid or augments(recipe):
@@ -261,6 +271,9 @@ def training_batches(
             labels = (
                 whole.astype(np.int32) if loader.labels == "integer" else np.eye(len(CLASSES), dtype=np.float32)[whole]
             )
+            if soft is not None and batch.indices is not None:
+                taught = np.where((whole == before)[:, None], soft[batch.indices], labels)
+                labels = np.concatenate([labels, taught], axis=1)
             yield pixels.astype(np.float32), labels, weights[whole]
 
 
@@ -308,17 +321,19 @@ class _Training:
         self.run, self.config, self.recipe = run, config, config.recipe
         self.source, self.loader = source, loader
         self.model = models.build(config)
-        self.classifier = models.classifier(self.model)
         self.frames = _frames(source, config, loader)
         self.trained = self.model
         if self.frames:  # a second model of the same weights, for photos of another size
             recipe = dataclasses.replace(config.recipe, size=config.recipe.frame)
             self.trained = models.build(dataclasses.replace(config, recipe=recipe))
         self.learner = models.learner(self.trained)
+        self.view = models.part(self.model, "presence") if models.has_maps(self.model) else self.model
         self.grid: Size | None = None
         if models.has_maps(self.model):
             rows, columns = self.learner.output["maps"].shape[1:3]
             self.grid = (columns, rows)
+        self.teacher = Teacher.read(run) if run.teacher.is_file() else None
+        self.soft = self.teacher.targets(source.photos("train")) if self.teacher else None
         self.history: History = []
         self.phase = ""
         self.began = time.monotonic()
@@ -346,6 +361,8 @@ class _Training:
         if self.grid:
             loss = {"presence": presence_loss(self.recipe.label_smoothing), "maps": map_loss()}
             metrics = {"presence": presence_accuracy}
+        elif self.teacher:
+            loss, metrics = self.teacher.loss(self.recipe.label_smoothing), [teacher_accuracy]
         self.learner.compile(
             optimizer=make_optimizer(self.recipe, self.learner),
             loss=loss,
@@ -362,7 +379,9 @@ class _Training:
         task = progress.add_task(f"epoch {epoch + 1}/{total} ({plan.phase})", total=photos, note=note)
         began, seen, mean = time.monotonic(), 0, {"loss": 0.0, "accuracy": 0.0}
         batches = ahead(
-            training_batches(self.source, self.loader, recipe, self.config.seed, epoch, self.pool, self.grid, self.frames)
+            training_batches(
+                self.source, self.loader, recipe, self.config.seed, epoch, self.pool, self.grid, self.frames, self.soft
+            )
         )
         try:
             for step, (pixels, labels, weights) in enumerate(batches):
@@ -379,7 +398,7 @@ class _Training:
         seconds = time.monotonic() - began
         progress.update(task, note="validating")
         self._share_weights()
-        scores = validate(self.classifier, self.source, self.loader, recipe.batch_size)
+        scores = validate(self.view, self.source, self.loader, recipe.batch_size, presence=bool(self.grid))
         line = {
             "epoch": epoch + 1,
             "phase": plan.phase,
@@ -441,11 +460,14 @@ class _Training:
         with np.load(path) as stored:
             _assign(stored, self.trained.variables, path)
         self._share_weights()
+        if fitted := self.history[best - 1].get("calibration"):
+            models.calibrate(self.model, fitted)
         facts = {
             **environment(),
             "best_epoch": best,
             "epochs": len(self.history),
             "parameters": int(self.model.count_params()),
+            **({"teacher": self.teacher.name} if self.teacher else {}),
             "train_seconds": round(sum(line["seconds"] for line in self.history), 1),
         }
         self.config.write(self.run.config, facts)
@@ -512,24 +534,37 @@ def make_optimizer(recipe: Recipe, model: keras.Model) -> keras.optimizers.Optim
     return optimizer
 
 
-def validate(model: keras.Model, source: Source, loader: Loader, batch_size: int) -> dict[str, float]:
-    """Loss (with weight penalties, as Keras has it), accuracy and macro-F1 on the validation part."""
+def validate(
+    model: keras.Model, source: Source, loader: Loader, batch_size: int, *, presence: bool = False
+) -> dict[str, Any]:
+    """Loss (with weight penalties, as Keras has it), accuracy and macro-F1 on the validation part.
+
+    With ``presence``, ``model`` gives the presence logits of a head with maps. They are calibrated on the same photos
+    first (:func:`allmasked.evidence.calibration`): frames have fewer cells than photos, and the pooled evidence grows
+    with their number. ``calibration`` keeps what was fitted.
+    """
     from sklearn.metrics import f1_score
 
-    probabilities, labels = [], []
+    outputs, labels = [], []
     with contextlib.redirect_stdout(io.StringIO()):
         for batch in loader.batches(source, "validation", batch_size, None):
             count = len(batch.pixels)
             pixels = np.zeros((batch_size, *batch.pixels.shape[1:]), np.float32)
             pixels[:count] = batch.pixels
-            probabilities.append(np.asarray(model.predict_on_batch(pixels))[:count])
+            outputs.append(np.asarray(model.predict_on_batch(pixels))[:count])
             labels.append(batch.labels if batch.labels.ndim == 1 else batch.labels.argmax(1))
-    p, y = np.concatenate(probabilities), np.concatenate(labels)
+    p, y = np.concatenate(outputs), np.concatenate(labels)
+    fitted = {}
+    if presence:
+        scale, bias = calibration(p, y).T
+        p = probabilities_of(p * scale + bias)
+        fitted = {"calibration": [[float(v) for v in pair] for pair in zip(scale, bias)]}
     loss = -np.log(np.clip(p[np.arange(len(y)), y], 1e-7, 1)).mean() + sum(float(penalty) for penalty in model.losses)
     return {
         "val_loss": float(loss),
         "val_accuracy": float((p.argmax(1) == y).mean()),
         "val_macro_f1": float(f1_score(y, p.argmax(1), average="macro", zero_division=0)),
+        **fitted,
     }
 
 

@@ -102,8 +102,8 @@ class FoundFace:
 class Prediction:
     """The answer for one photo.
 
-    ``probabilities`` are in the order of :data:`CLASSES`; with ``p_nobody`` they sum to 1. ``label`` is the likeliest of
-    the four. ``faces`` is None where the model can't tell (a head without evidence maps), and so are the counts.
+    ``probabilities`` are in the order of :data:`CLASSES`; with ``p_nobody`` they sum to 1. ``label`` is the likeliest
+    of the four. ``faces`` is None where the model can't tell (a head without evidence maps), and so are the counts.
     ``error`` is empty when all went well; otherwise ``label`` and ``probabilities`` are None.
     """
 
@@ -113,6 +113,15 @@ class Prediction:
     error: str = ""
     p_nobody: float | None = None
     faces: tuple[FoundFace, ...] | None = None
+
+    @property
+    def given_somebody(self) -> tuple[float, float, float] | None:
+        """``probabilities`` of a photo that somebody is in: they sum to 1."""
+        if self.probabilities is None or not self.p_nobody:
+            return self.probabilities
+        p_all, p_none, p_some = self.probabilities
+        total = p_all + p_none + p_some
+        return (p_all / total, p_none / total, p_some / total) if total else (1 / 3, 1 / 3, 1 / 3)
 
     @property
     def masked(self) -> int | None:

@@ -142,8 +142,9 @@ def print_split(split: Split, out: Path) -> None:
     table.add_row("groups", *(f"{number:,}" for number in groups), f"{len({p.group for p in split.photos}):,}")
     stderr.print(table)
     reasons: dict[str, list[str]] = {}
+    kinds = ("labels disagree", "exact duplicate", "shows the same")
     for photo in split.part("left_out"):
-        kind = next((kind for kind in ("labels disagree", "exact duplicate", "shows the same") if photo.reason.startswith(kind)), "")
+        kind = next((kind for kind in kinds if photo.reason.startswith(kind)), "")
         reasons.setdefault(kind, []).append(photo.path)
         if not kind:
             stderr.print(f"{escape(photo.path)}: {escape(photo.reason)}", soft_wrap=True)
