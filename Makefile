@@ -1,5 +1,6 @@
 # Everything on a fresh machine: Python >= 3.11, make and pip are all it takes.
 #   make demo    set up, then the whole job on painted photos, from inspect to report
+#   make seven   set up, then the notebooks' seven backbones on painted photos, down to the ensemble's report
 #   make test    set up, then lint, types, import contracts and tests
 #   make format  put the code in order
 #   make clean   remove the environment and what the demo made
@@ -8,10 +9,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test format clean
+.PHONY: demo seven test format clean
 
 demo: $(VENV)/.train
 	$(BIN)/allmasked demo --out demo
+
+seven: $(VENV)/.train
+	PATH="$$(pwd)/$(BIN):$$PATH" sh scripts/seven seven
 
 test: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -33,4 +37,4 @@ $(VENV)/.dev: pyproject.toml constraints.txt scripts/environment
 	touch $@ $(VENV)/.train
 
 clean:
-	rm -rf "$(VENV)" demo
+	rm -rf "$(VENV)" demo seven

@@ -40,7 +40,8 @@ def milliseconds(predictor: Predictor, photos: int = TIMED_PHOTOS, repeats: int 
     return statistics.median(taken)
 
 
-def _time_run(folder: Path) -> float:
+def time_run(folder: Path) -> float:
+    """:func:`milliseconds` of a run's own model."""
     return milliseconds(open_predictor(folder))
 
 
@@ -73,7 +74,7 @@ def assemble(
     early_stop: bool = False,
     data: str | Path | None = None,
     ask: Ask = ask_model,
-    measure: Callable[[Path], float] = _time_run,
+    measure: Callable[[Path], float] = time_run,
 ) -> Ensemble:
     """Make the ensemble folder ``out`` of the runs in ``folders``.
 

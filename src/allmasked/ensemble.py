@@ -173,9 +173,16 @@ class EnsemblePredictor:
 
     def read(self, source: str | Path, name: str = "") -> tuple[NDArray[np.uint8], ...]:
         """Decode a photo once and fit it to each of :attr:`views`: (height, width, 3) uint8 each. Raises PhotoError."""
-        return self._fitted(px.decode(source, name=name, fit_within=_around(self.views)))
+        return self.fitted(px.decode(source, name=name, fit_within=self.around))
 
-    def _fitted(self, image: Image.Image) -> tuple[NDArray[np.uint8], ...]:
+    @property
+    def around(self) -> Size:
+        """Width and height px that hold every member's input."""
+        sizes = [size for size, _ in self.views]
+        return max(width for width, _ in sizes), max(height for _, height in sizes)
+
+    def fitted(self, image: Image.Image) -> tuple[NDArray[np.uint8], ...]:
+        """A photo fitted to each of :attr:`views`."""
         return tuple(px.fit_to(image, size, fit) for size, fit in self.views)
 
     def predict_views(
@@ -212,11 +219,6 @@ class EnsemblePredictor:
     def answer(self, pixels: NDArray[np.uint8]) -> Answers:
         """As :meth:`predict`; whether somebody is there, and where, only its members can tell."""
         return Answers(self.predict(pixels))
-
-
-def _around(views: Iterable[View]) -> Size:
-    sizes = [size for size, _ in views]
-    return max(width for width, _ in sizes), max(height for _, height in sizes)
 
 
 def open_ensemble(run: Run, open_member: Callable[[Path], Predictor]) -> EnsemblePredictor:

@@ -285,3 +285,72 @@ def class_balance(counts: Mapping[str, Mapping[str, int]], *, title: str = "") -
         if classes:
             axis.legend(ncols=len(classes), loc="lower right", bbox_to_anchor=(1, 1), borderpad=0)
     return figure
+
+
+# --- ensembles -------------------------------------------------------------------------------------------------------
+
+
+def pairwise(
+    values: Sequence[Sequence[float | None]], names: Sequence[str], *, low: float, high: float, title: str = ""
+) -> Figure:
+    """A figure of every two members as a matrix (M, M), ``low`` pale and ``high`` dark; None (undefined) is a dash."""
+    numbers = np.array([[np.nan if value is None else value for value in row] for row in values], dtype=np.float64)
+    count = len(names)
+    with _style():
+        figure = _figure(1.9 + 0.56 * count, 1.1 + 0.5 * count)
+        axis = figure.subplots()
+        shown = numbers.copy()
+        np.fill_diagonal(shown, np.nan)
+        axis.imshow(shown, cmap="Blues", vmin=low, vmax=high, aspect="auto")
+        for (row, column), value in np.ndenumerate(numbers):
+            if row == column:
+                continue
+            dark = np.isfinite(value) and (value - low) / (high - low) > 0.55
+            text = f"{value:.2f}" if np.isfinite(value) else "–"
+            ink = "white" if dark else "#1d2025" if np.isfinite(value) else FAINT
+            axis.text(column, row, text, ha="center", va="center", color=ink, fontsize=8.5)
+        axis.set(xticks=range(count), yticks=range(count), title=title)
+        axis.set_xticklabels(names, rotation=40, ha="right", rotation_mode="anchor")
+        axis.set_yticklabels(names)
+        axis.grid(False)
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
+    return figure
+
+
+def contributions(points: Sequence[float], names: Sequence[str], *, title: str = "") -> Figure:
+    """What each member adds in points of accuracy (all members less all but that one), as bars from 0."""
+    with _style():
+        figure = _figure(5.6, 0.9 + 0.36 * len(names))
+        axis = figure.subplots()
+        colours = [FIRST if value >= 0 else SECOND for value in points]
+        axis.barh(range(len(names)), points, color=colours, height=0.6)
+        reach = max(0.1, *(abs(value) for value in points))
+        for row, value in enumerate(points):
+            axis.text(value + np.copysign(0.03 * reach, value), row, f"{value:+.2f}", va="center",
+                      ha="left" if value >= 0 else "right", fontsize=8.5)  # fmt: skip
+        axis.axvline(0, color=FAINT, linewidth=1)
+        axis.set(yticks=range(len(names)), xlim=(-1.35 * reach, 1.35 * reach), xlabel="points of accuracy", title=title)
+        axis.set_yticklabels(names)
+        axis.invert_yaxis()
+        axis.grid(True, axis="x")
+        axis.grid(False, axis="y")
+        axis.tick_params(axis="y", length=0)
+    return figure
+
+
+def accuracy_by_cost(points: Sequence[tuple[str, float, float]], whole: tuple[str, float, float]) -> Figure:
+    """Accuracy against ms a photo (logarithmic) of each member (name, ms, accuracy), and of the ``whole`` ensemble."""
+    with _style():
+        figure = _figure(6.4, 3.6)
+        axis = figure.subplots()
+        axis.scatter([ms for _, ms, _ in points], [a for _, _, a in points], color=FIRST, s=34, label="members")
+        axis.scatter([whole[1]], [whole[2]], color=SECOND, s=80, marker="D", label=whole[0])
+        for name, ms, accuracy in points:
+            axis.annotate(name, (ms, accuracy), xytext=(5, 4), textcoords="offset points", fontsize=8)
+        axis.set_xscale("log")
+        axis.margins(x=0.25, y=0.2)
+        axis.grid(True, axis="both")
+        axis.set(xlabel="ms a photo", ylabel="accuracy")
+        axis.legend(loc="lower right")
+    return figure

@@ -6,7 +6,7 @@ import dataclasses
 import re
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ import numpy as np
 from allmasked import __version__, plots
 from allmasked.config import Recipe, TrainConfig, read_recipe
 from allmasked.dataset import read_split
+from allmasked.ensemble import EnsemblePredictor
+from allmasked.ensemble_page import make_page
 from allmasked.errors import AllmaskedError, RunError
 from allmasked.heldout import trained_on
 from allmasked.inspection import People, people
@@ -46,6 +48,8 @@ def make_report(
         RunError: not a run folder, or its files are broken.
     """
     folder = Run(run)
+    if folder.is_ensemble:
+        return _ensemble_report(folder, out, examples, Path(data) if data else None)
     if not folder.config.is_file():
         raise RunError(f"{folder.folder}: is not a run folder (no config.json); make one with 'allmasked train'")
     config = TrainConfig.read(folder.config)
@@ -77,6 +81,24 @@ def make_report(
         examples=find_examples(folder, split, main, examples) if main and examples else None,
         next_command=next_command(folder),
         commands=commands(folder, config, split),
+    )
+
+
+def _ensemble_report(run: Run, out: str | Path | None, examples: int, data: Path | None) -> Path:
+    split = read_split(run.split, data)
+    parts = read_json(run.scores)["parts"] if run.scores.is_file() else {}
+    scored: tuple[Part, ...] = ("test", "validation")
+    main = next((part for part in scored if part in parts), None)
+    return make_page(
+        run,
+        out,
+        data,
+        main or "validation",
+        parts=parts,
+        main=main,
+        scored={main: figures(parts[main], "part", every=True)} if main else {},
+        examples=find_examples(run, split, main, examples) if main and examples else None,
+        next_command=next_command(run),
     )
 
 
@@ -325,18 +347,25 @@ def heat_maps(
     """
     if not examples:
         return "", {}
-    from allmasked.explain import explain_paths
+    from allmasked.ensemble_heat import explain_ensemble
+    from allmasked.explain import Explanation, explain_paths
     from allmasked.explain import picture as overlaid
     from allmasked.predictor import KerasPredictor, open_predictor
 
     predictor = open_predictor(run.folder)
-    if not isinstance(predictor, KerasPredictor):
-        raise RunError(f"{run.folder}: only a run's own Keras model can be explained")
     photos = [(e.path, root / e.path) for e in examples]
     found: dict[str, str] = {}
-    explained = explain_paths(predictor, predictor.model, photos, explainer=explainer)
+    fit = predictor.fit
+    if isinstance(predictor, EnsemblePredictor):
+        heats = explain_ensemble(predictor, photos, explainer=explainer)
+        explained: Iterable[Explanation] = (heat.combined for heat in heats)
+        fit = "squash"
+    elif isinstance(predictor, KerasPredictor):
+        explained = explain_paths(predictor, predictor.model, photos, explainer=explainer)
+    else:
+        raise RunError(f"{run.folder}: only a run's own Keras model can be explained")
     for one in track(explained, "heat maps", total=len(photos)):
         if one.heat is not None:
-            laid = overlaid(one.path, one.heat, predictor.size, predictor.fit, longest_px=max(PICTURE))[1]
+            laid = overlaid(one.path, one.heat, predictor.size, fit, longest_px=max(PICTURE))[1]
             found[one.prediction.path] = picture(laid, PICTURE)
     return explainer, found

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 
@@ -24,8 +24,9 @@ from allmasked.types import CLASSES, Label, Prediction
 
 if TYPE_CHECKING:
     from allmasked.faithfulness import Faithfulness
+    from allmasked.pixels import Fit
     from allmasked.predictor import KerasPredictor
-    from allmasked.types import Photo
+    from allmasked.types import Photo, Predictor
 
 COLUMNS = ("path", "label", "p_all", "p_none", "p_some", "error")
 FORMATS = ("table", "csv", "json", "jsonl")
@@ -184,20 +185,28 @@ def explain_command(
 def _explain(
     model: Path, paths: tuple[str, ...], explainer: str, wanted: Label | None, out: Path, kind: str, null: bool
 ) -> int:
+    from allmasked.ensemble import EnsemblePredictor
+    from allmasked.ensemble_heat import explain_ensemble, write_members
     from allmasked.explain import explain_paths, write_pictures
+    from allmasked.predictor import open_predictor
 
     if explainer == "all":
         raise click.UsageError("--explainer all goes with --score only; name one here")
     if out.exists() and not out.is_dir():
         raise click.UsageError(f"--out {out}: is a file; give a folder for the pictures")
     photos = _photos(paths, null)
-    predictor = _open_keras(model)
+    predictor, fit = open_predictor(model), "squash"
+    if isinstance(predictor, EnsemblePredictor):
+        heats = explain_ensemble(predictor, photos, explainer=explainer, wanted=wanted)
+        found = write_members(heats, out, tag=explainer)
+    else:
+        keras = _keras(predictor, model)
+        found, fit = explain_paths(keras, keras.model, photos, explainer=explainer, wanted=wanted), keras.fit
     tally: Counter[str] = Counter()
     started = time.perf_counter()
 
     def rows() -> Iterator[Row]:
-        found = explain_paths(predictor, predictor.model, photos, explainer=explainer, wanted=wanted)
-        for explanation, picture in write_pictures(found, out, predictor.size, predictor.fit, tag=explainer):
+        for explanation, picture in write_pictures(found, out, predictor.size, cast("Fit", fit), tag=explainer):
             prediction = explanation.prediction
             tally[prediction.label or "failed"] += 1
             extra = {"explained": explanation.explained, "picture": str(picture) if picture else None}
@@ -262,9 +271,14 @@ def _labelled(data: Path, part: Any) -> tuple[Path, list[Photo], str]:
 
 
 def _open_keras(model: Path) -> KerasPredictor:
-    from allmasked.predictor import KerasPredictor, open_predictor
+    from allmasked.predictor import open_predictor
 
-    predictor = open_predictor(model)
+    return _keras(open_predictor(model), model)
+
+
+def _keras(predictor: Predictor, model: Path) -> KerasPredictor:
+    from allmasked.predictor import KerasPredictor
+
     if not isinstance(predictor, KerasPredictor):
         raise RunError(f"{model}: only a run's own Keras model can be explained")
     return predictor

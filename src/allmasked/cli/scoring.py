@@ -45,7 +45,7 @@ def evaluate_command(
     from allmasked.evaluate import evaluate, markdown
 
     found = evaluate(run, on, photos=photos, data=data, bootstrap=bootstrap, seed=seed)
-    _show(markdown(found.scores, found.names))
+    show(markdown(found.scores, found.names))
     for note in found.notes:
         click.echo(note, err=True)
     click.echo(f"written: {run / 'scores.json'}, scores.md, plots/", err=True)
@@ -71,7 +71,7 @@ def compare_command(
     from allmasked.runs import write_json, write_text
 
     found = compare(runs, on, data=data, bootstrap=bootstrap, seed=seed)
-    _show(markdown(found))
+    show(markdown(found))
     if out:
         write_text(out.with_suffix(".md"), markdown(found))
         write_json(out.with_suffix(".json"), found)
@@ -107,7 +107,7 @@ def suspects_command(
 
     found = find_suspects(runs, on, data=data)
     page, table, plain = write_suspects(found, out or Run(runs[0]).suspects, limit=limit)
-    _show(markdown(found, limit=20)) if sys.stdout.isatty() else click.echo(table.read_text(encoding="utf-8"), nl=False)
+    show(markdown(found, limit=20)) if sys.stdout.isatty() else click.echo(table.read_text(encoding="utf-8"), nl=False)
     click.echo(
         f"{found.photos:,} held-out photos: {len(found.of('label')):,} labels probably wrong, "
         f"{len(found.of('error')):,} further errors",
@@ -117,7 +117,7 @@ def suspects_command(
     _end(found.failed)
 
 
-def _show(markdown: str) -> None:
+def show(markdown: str) -> None:
     """Markdown, set in type on a terminal (at least so wide that no figure is cut) and as it is otherwise."""
     if sys.stdout.isatty():
         from rich.console import Console

@@ -18,7 +18,7 @@ from allmasked.heads import HEADS
 from allmasked.loaders import LOADERS
 
 
-def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """One option for each field of a recipe."""
     for setting in reversed(dataclasses.fields(Recipe)):
         option = "--" + setting.name.replace("_", "-")
@@ -32,6 +32,31 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
             kind, meta = (click.Choice(choices), None) if choices else (type(default), None)
         command = click.option(option, type=kind, default=None, metavar=meta, help=setting.metadata["help"])(command)
     return command
+
+
+recipe_option = click.option(
+    "--recipe", default="default", metavar="NAME|FILE", help=f"Recipe: {', '.join(recipe_names())}, or a TOML file."
+)
+
+
+def train_config(
+    *, backbone: str, head: str, loader: str, recipe: str, weights: str, seed: int, **fields: Any
+) -> TrainConfig:
+    """The settings that the options stand for; ``fields`` are those of the recipe, None where not given."""
+    return TrainConfig(
+        backbone=backbone,
+        head=head,
+        loader=loader,
+        weights=weights or BACKBONES[backbone].default_weights,
+        seed=seed,
+        recipe_name=recipe,
+        recipe=read_recipe(recipe, _overrides(fields)),
+    )
+
+
+def _overrides(fields: dict[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in fields.items() if value is not None}
+    return given | {name: parse_size(given[name]) for name in ("size", "frame") if name in given}
 
 
 @click.command("train", context_settings={"show_default": True})
@@ -48,11 +73,16 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=click.Choice(list(BACKBONES)),
     help="Backbone.",
 )
+@click.option(
+    "--backbones",
+    metavar="all|NAME,NAME...|FILE.toml",
+    help="Train several members instead, a run folder each below --out: the notebooks' seven (all), those named, or a "
+    "table a member in a TOML file. Start it again after an interruption: what is done is skipped.",
+)
+@click.option("--no-test", is_flag=True, help="With --backbones: leave the test part unscored in the table at the end.")
 @click.option("--head", default="softmax", type=click.Choice(list(HEADS)), help="Head.")
 @click.option("--loader", default="cached", type=click.Choice(list(LOADERS)), help="Import option.")
-@click.option(
-    "--recipe", default="default", metavar="NAME|FILE", help=f"Recipe: {', '.join(recipe_names())}, or a TOML file."
-)
+@recipe_option
 @click.option(
     "--weights",
     default="",
@@ -70,13 +100,15 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--cache", type=click.Path(path_type=Path), help="Folder for decoded photos; the user's cache folder otherwise."
 )
-@_recipe_options
+@recipe_options
 @click.pass_context
 def train_command(
     ctx: click.Context,
     data: Path | None,
     out: Path,
     backbone: str,
+    backbones: str | None,
+    no_test: bool,
     head: str,
     loader: str,
     recipe: str,
@@ -90,12 +122,19 @@ def train_command(
     """Train a classifier on DATA (a data set, split now with the same seed, or a split.json).
 
     Each field of a recipe is an option too: it overrides what the recipe says. A training that was stopped goes on
-    with `allmasked train --resume --out RUN`. The backend is Keras': set KERAS_BACKEND=jax or torch for another.
+    with `allmasked train --resume --out RUN`; with --backbones the same command does.
+    The backend is Keras': set KERAS_BACKEND=jax or torch for another.
     """
     from allmasked.dataset import load_split, read_split
     from allmasked.runs import Run
     from allmasked.train import train
 
+    if backbones is not None:
+        if _was_given(ctx, "backbone"):
+            raise click.UsageError("--backbone and --backbones can't go together")
+        base = TrainConfig("", head, loader, weights, seed, recipe, read_recipe(recipe, _overrides(fields)))
+        _train_members(data, out, backbones, base, _overrides(fields), data_folder, cache, not no_test)
+        return
     run = Run(out)
     if resume and run.config.is_file():
         if given := [
@@ -111,16 +150,8 @@ def train_command(
     else:
         if data is None:
             raise click.UsageError("DATA is missing: a data set, or a split.json")
-        overrides = {name: value for name, value in fields.items() if value is not None}
-        overrides |= {name: parse_size(overrides[name]) for name in ("size", "frame") if name in overrides}
-        config = TrainConfig(
-            backbone=backbone,
-            head=head,
-            loader=loader,
-            weights=weights or BACKBONES[backbone].default_weights,
-            seed=seed,
-            recipe_name=recipe,
-            recipe=read_recipe(recipe, overrides),
+        config = train_config(
+            backbone=backbone, head=head, loader=loader, recipe=recipe, weights=weights, seed=seed, **fields
         )
         split = load_split(data, seed=seed, data=data_folder)
     run = train(split, config, out, resume=resume, cache=cache)
@@ -128,6 +159,31 @@ def train_command(
     figures = f"validation accuracy {best['val_accuracy']:.3f}, macro-F1 {best['val_macro_f1']:.3f}"
     click.echo(f"{run.folder}: best epoch {best['epoch']}, {figures}")
     click.echo(f"next: allmasked evaluate {run.folder}")
+
+
+def _train_members(
+    data: Path | None,
+    out: Path,
+    backbones: str,
+    base: TrainConfig,
+    overrides: dict[str, Any],
+    data_folder: Path | None,
+    cache: Path | None,
+    test: bool,
+) -> None:
+    from allmasked import zoo
+    from allmasked.cli.scoring import show
+
+    members = zoo.members_from(backbones, base, overrides)
+    if data is None and not (out / "split.json").is_file():
+        raise click.UsageError("DATA is missing: a data set, or a split.json")
+    runs = zoo.train_members(zoo.split_for(data, out, base.seed, data_folder), members, out, cache=cache)
+    rows = zoo.results(runs, test=test, data=data_folder)
+    zoo.write_results(rows, out)
+    show(zoo.markdown(rows))
+    click.echo(
+        f"next: allmasked ensemble {' '.join(str(run.folder) for run in runs.values())} --out ENSEMBLE", err=True
+    )
 
 
 def _was_given(ctx: click.Context, name: str) -> bool:
