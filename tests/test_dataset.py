@@ -16,6 +16,7 @@ from allmasked import dataset
 from allmasked.cli import cli
 from allmasked.dataset import is_split, load_photos, load_split, make_split, read_split, verify, write_split
 from allmasked.errors import ConfigError, DataError, RunError
+from allmasked.readers import read_dataset
 from allmasked.types import CLASSES, Face, Photo, Split
 
 
@@ -246,3 +247,24 @@ def test_the_command(data, tmp_path):
     assert isinstance(refused.exception, ConfigError)
     wrong = CliRunner().invoke(cli, ["split", str(data), "--out", str(out), "--wear", "x"], standalone_mode=False)
     assert isinstance(wrong.exception, ConfigError) and "NAME=MEANING" in str(wrong.exception)
+
+
+def test_a_source_can_be_the_test_part(tmp_path: Path) -> None:
+    """Photos whose names match are the test part; what shows the same as one of them is left out of the others."""
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        label = CLASSES[number % 3]
+        (tmp_path / label).mkdir(exist_ok=True)
+        image = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).resize((160, 120), Image.Resampling.BICUBIC)
+        image.save(tmp_path / label / f"{'a' if number < 8 else 'b'}_{number}.png")
+        if number == 8:
+            image.save(tmp_path / label / "a_copy.jpg", quality=80)
+    root, photos, _ = read_dataset(tmp_path)
+    split = make_split(root, photos, test_source="b_*", validation=0.3)
+    assert {Path(photo.path).name[0] for photo in split.part("test")} == {"b"} and len(split.part("test")) == 4
+    assert {Path(photo.path).name[0] for photo in (*split.part("train"), *split.part("validation"))} == {"a"}
+    (copy,) = (photo for photo in split.photos if "copy" in photo.path)
+    assert copy.part == "left_out" and "shows the same as" in copy.reason
+    for pattern in ("c_*", "*"):
+        with pytest.raises(ConfigError, match="photo matches"):
+            make_split(root, photos, test_source=pattern)

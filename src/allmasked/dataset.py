@@ -7,6 +7,7 @@ scores takes its photos from a split.
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import hashlib
 import json
 import os
@@ -36,6 +37,7 @@ def make_split(
     validation: float = VALIDATION,
     test: float = TEST,
     skipped: Iterable[Problem] = (),
+    test_source: str = "",
 ) -> Split:
     """Divide photos into train, validation and test by group of near-duplicates, stratified by label and faces.
 
@@ -47,6 +49,8 @@ def make_split(
         photos: in any order; the split holds them sorted by path.
         validation, test: shares 0-1 of the photos that are kept.
         skipped: what the reader could not use; only noted in the settings.
+        test_source: a pattern (``fmd_*``) of file names or paths: the photos that match, and only they, are the test
+            part, as if another had collected them; of the others, those that show the same as one of them are left out.
 
     Raises:
         ConfigError: the shares leave nothing to train on.
@@ -74,7 +78,10 @@ def make_split(
     copies = groups(len(read), pairs, ("exact", "copy", "crop", "mirrored"))
     read = [dataclasses.replace(photo, group=number) for photo, number in zip(read, copies)]
     read = _left_out(read)
-    kept = [index for index, photo in enumerate(read) if photo.part != "left_out"]
+    if test_source:
+        read = _apart(read, scenes, test_source)
+        test = 0.0
+    kept = [index for index, photo in enumerate(read) if photo.part not in ("left_out", "test")]
     if not kept:
         raise DataError(f"{root}: no photo is left: all are copies of each other with labels that disagree")
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
@@ -84,7 +91,7 @@ def make_split(
         read[index] = dataclasses.replace(read[index], part=part)
     settings = {
         "validation": validation,
-        "test": test,
+        "test": test_source or test,
         "pairs": {kind: sum(pair.kind == kind for pair in pairs) for kind in sorted({pair.kind for pair in pairs})},
         "skipped": [{"path": problem.path, "reason": problem.reason} for problem in skipped],
     }
@@ -110,6 +117,25 @@ def _left_out(photos: list[Photo]) -> list[Photo]:
             photo = dataclasses.replace(photo, part="left_out", reason=reason)
         elif first[photo.sha256] is not photo:
             reason = f"exact duplicate of {first[photo.sha256].path}"
+            photo = dataclasses.replace(photo, part="left_out", reason=reason)
+        out.append(photo)
+    return out
+
+
+def _apart(photos: list[Photo], scenes: Sequence[int], pattern: str) -> list[Photo]:
+    """The photos whose name matches as the test part; others that show the same as one of them left out."""
+    of_source = [fnmatch.fnmatchcase(photo.path, pattern) or fnmatch.fnmatchcase(Path(photo.path).name, pattern)
+                 for photo in photos]  # fmt: skip
+    if not any(of_source) or all(of_source):
+        which = "no photo" if not any(of_source) else "every photo"
+        raise ConfigError(f"test source {pattern!r}: {which} matches; give a pattern of file names, such as 'fmd_*'")
+    shown = {scene: photo.path for photo, scene, there in zip(photos, scenes, of_source) if there}
+    out = []
+    for photo, scene, there in zip(photos, scenes, of_source):
+        if photo.part != "left_out" and there:
+            photo = dataclasses.replace(photo, part="test")
+        elif photo.part != "left_out" and scene in shown:
+            reason = f"shows the same as {shown[scene]} of the test source"
             photo = dataclasses.replace(photo, part="left_out", reason=reason)
         out.append(photo)
     return out
@@ -279,6 +305,7 @@ def load_split(
     seed: int = 0,
     data: str | Path | None = None,
     options: Options | None = None,
+    test_source: str = "",
     **shares: float,
 ) -> Split:
     """The split of a ``split.json``, or of a data set, which is then split now.
@@ -288,12 +315,13 @@ def load_split(
         seed: of a split made now.
         data: the photos' folder, where it is not where the ``split.json`` says.
         options: how to read a data set.
+        test_source: see :func:`make_split`.
         shares: ``validation`` and ``test`` of a split made now.
     """
     if is_split(source):
         return read_split(source, data)
     root, photos, problems = read_dataset(source, options=options)
-    return make_split(root, photos, seed=seed, skipped=problems, **shares)
+    return make_split(root, photos, seed=seed, skipped=problems, test_source=test_source, **shares)
 
 
 def load_photos(source: str | Path, *, data: str | Path | None = None, options: Options | None = None) -> Split:

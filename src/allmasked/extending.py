@@ -7,20 +7,28 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from allmasked.annotations import Options
 from allmasked.dataset import sha256_of
 from allmasked.duplicates import describe, groups, near_duplicates
 from allmasked.errors import ConfigError, PhotoError
 from allmasked.readers import read_dataset
-from allmasked.types import NOBODY, Split
+from allmasked.types import NOBODY, Photo, Split
 
 
-def extend_split(split: Split, sources: Sequence[str | Path], options: Options | None = None) -> Split:
+def extend_split(
+    split: Split, sources: Sequence[str | Path], options: Options | None = None, *, most: int | None = None
+) -> Split:
     """The split with the photos of further data sets in its training part.
 
     Left out, each with a reason: what can't be read, what shows the same as a photo of the validation or test part,
     and what stands in the training part already. A folder ``nobody`` holds photos without people. The new split's root
     is the folder that all of them lie in.
+
+    Args:
+        sources: data sets in any layout of :data:`allmasked.readers.READERS`.
+        most: so many photos of each source at most, drawn at random by the split's seed.
 
     Raises:
         DataError: a source is no data set.
@@ -29,6 +37,9 @@ def extend_split(split: Split, sources: Sequence[str | Path], options: Options |
     options = options or Options()
     options = dataclasses.replace(options, classes={NOBODY: NOBODY, **(options.classes or {})})
     read = [read_dataset(source, options=options) for source in sources]
+    if most is not None:
+        rng = np.random.default_rng(split.seed)
+        read = [(folder, _drawn(photos, most, rng), problems) for folder, photos, problems in read]
     try:
         root = Path(os.path.commonpath([split.root, *(folder for folder, _, _ in read)]))
     except ValueError:
@@ -70,6 +81,12 @@ def extend_split(split: Split, sources: Sequence[str | Path], options: Options |
         added.append(photo)
     photos = tuple(sorted([*known, *added], key=lambda photo: photo.path))
     return Split(root=root, photos=photos, seed=split.seed, settings=split.settings)
+
+
+def _drawn(photos: list[Photo], most: int, rng: np.random.Generator) -> list[Photo]:
+    if len(photos) <= most:
+        return photos
+    return [photos[index] for index in sorted(rng.choice(len(photos), most, replace=False))]
 
 
 def _below(path: Path, root: Path) -> str:

@@ -65,6 +65,12 @@ def read_options(layout: str | None, classes: str | None, wear: str | None, inco
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--validation", type=float, default=0.15, show_default=True, help="Share of the photos.")
 @click.option("--test", type=float, default=0.2, show_default=True, help="Share of the photos.")
+@click.option(
+    "--test-source",
+    default="",
+    metavar="PATTERN",
+    help="Photos whose names match, and only they, are the test part, as if another had collected them: 'fmd_*'.",
+)
 @reading_options
 def split_command(
     data: Path,
@@ -72,6 +78,7 @@ def split_command(
     seed: int,
     validation: float,
     test: float,
+    test_source: str,
     layout: str | None,
     classes: str | None,
     wear: str | None,
@@ -87,7 +94,7 @@ def split_command(
     if is_split(data):
         raise ConfigError(f"{data}: is a split already; give the data set it was made from")
     options = read_options(layout, classes, wear, incorrect_is)
-    split = load_split(data, seed=seed, options=options, validation=validation, test=test)
+    split = load_split(data, seed=seed, options=options, validation=validation, test=test, test_source=test_source)
     write_split(split, out)
     print_split(split, out)
     return 1 if any(photo.part == "left_out" and photo.group < 0 for photo in split.photos) else 0
@@ -97,11 +104,13 @@ def split_command(
 @click.argument("split_file", metavar="SPLIT", type=click.Path(path_type=Path))
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The split.json to write.")
+@click.option("--photos", "most", type=click.IntRange(1), help="So many photos of each DATA at most, drawn at random.")
 @reading_options
 def extend_command(
     split_file: Path,
     data: tuple[Path, ...],
     out: Path,
+    most: int | None,
     layout: str | None,
     classes: str | None,
     wear: str | None,
@@ -115,7 +124,7 @@ def extend_command(
     from allmasked.dataset import read_split, write_split
     from allmasked.extending import extend_split
 
-    split = extend_split(read_split(split_file), data, read_options(layout, classes, wear, incorrect_is))
+    split = extend_split(read_split(split_file), data, read_options(layout, classes, wear, incorrect_is), most=most)
     write_split(split, out)
     print_split(split, out)
     return 1 if any(photo.part == "left_out" and photo.group < 0 for photo in split.photos) else 0
