@@ -1,0 +1,159 @@
+"""Students: their loss, what they are taught, and that one is an ordinary run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from allmasked import train as training
+from allmasked.assemble import assemble
+from allmasked.config import TrainConfig, read_recipe
+from allmasked.distil import beside, distil, markdown, soft_answers
+from allmasked.ensemble import Ensemble
+from allmasked.errors import ConfigError, RunError
+from allmasked.evaluate import part_answers
+from allmasked.loaders import LOADERS, Source
+from allmasked.metrics import apply_temperature
+from allmasked.runs import Run, read_json
+from allmasked.teacher import Teacher
+from allmasked.teacher import accuracy as teacher_accuracy
+from allmasked.types import CLASSES, Photo, Split
+from conftest import make_split
+from fake_runs import FakeModel, fake_run
+from test_ensemble import SKILLS, FakeModels, ms
+
+RECIPE = read_recipe("default", {"size": [64, 48], "epochs": 0, "head_epochs": 2, "batch_size": 5})
+CONFIG = TrainConfig(weights="random", recipe=RECIPE)
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Split:
+    return make_split(tmp_path / "data", {"train": 3, "validation": 3, "test": 2})
+
+
+@pytest.fixture
+def ensemble(tmp_path: Path, split: Split) -> Run:
+    runs = [fake_run(tmp_path / name, split.root, split.photos, model=name.encode()) for name in SKILLS]
+    assemble([run.folder for run in runs], tmp_path / "ensemble", "soft", ask=FakeModels(), measure=ms)
+    return Run(tmp_path / "ensemble")
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_the_loss_is_hintons(alpha: float, temperature: float) -> None:
+    random = np.random.default_rng(0)
+    p, q = random.dirichlet((1, 1, 1), 6), random.dirichlet((1, 1, 1), 6)
+    labels = np.eye(3)[random.integers(0, 3, 6)]
+    targets = np.concatenate([labels, q], 1).astype(np.float32)
+    found = np.asarray(Teacher("t", alpha, temperature, {}).loss(0.0)(targets, p.astype(np.float32)))
+    hard = -(labels * np.log(p)).sum(1)
+    soft = -(q * np.log(apply_temperature(p, temperature))).sum(1)
+    np.testing.assert_allclose(found, alpha * hard + (1 - alpha) * temperature**2 * soft, rtol=1e-4)
+    hits = np.asarray(teacher_accuracy(targets, p.astype(np.float32)))
+    np.testing.assert_array_equal(hits, p.argmax(1) == labels.argmax(1))
+
+
+def test_targets_are_softened_and_fall_back_to_the_label() -> None:
+    photos = [Photo("a.jpg", "all", "aa"), Photo("b.jpg", "some", "bb")]
+    targets = Teacher("t", 0.5, 2.0, {"aa": [0.81, 0.09, 0.1]}).targets(photos)
+    np.testing.assert_allclose(targets[0], apply_temperature([[0.81, 0.09, 0.1]], 2.0)[0], rtol=1e-6)
+    np.testing.assert_array_equal(targets[1], [0, 0, 1])
+
+
+def test_a_photo_cropped_to_another_label_is_taught_by_that_label(split: Split) -> None:
+    recipe = dataclasses.replace(RECIPE, subset_crops=1.0)
+    source = Source(split, recipe.size, "letterbox")
+    soft = np.full((9, 3), [0.2, 0.3, 0.5], np.float32)
+    changed = 0
+    with ThreadPoolExecutor(2) as pool:
+        for _, targets, _ in training.training_batches(source, LOADERS["cached"], recipe, 0, 0, pool, soft=soft):
+            assert targets.shape[1] == 6
+            for row in targets:
+                if np.allclose(row[3:], [0.2, 0.3, 0.5]):
+                    continue
+                np.testing.assert_array_equal(row[3:], row[:3])
+                changed += 1
+    assert changed, "some are cropped to one face: no longer 'some'"
+
+
+def test_the_teacher_answers_once_and_every_member_is_asked(ensemble: Run) -> None:
+    models = FakeModels()
+    answers = soft_answers(ensemble, ask=models)
+    assert len(answers) == 9 and models.asked == 4 * 9
+    own = part_answers(ensemble, "train", ask=models)
+    assert models.asked == 4 * 9
+    np.testing.assert_allclose([answers[photo.sha256] for photo in own.photos], own.probabilities)
+    hurried = dataclasses.replace(Ensemble.read(ensemble), early_stop=True)
+    hurried.write(ensemble)
+    assert soft_answers(ensemble, ask=models) == answers
+
+
+def test_what_cannot_be_taught_is_refused(ensemble: Run, tmp_path: Path) -> None:
+    out = tmp_path / "student"
+    for config, options, message in (
+        (dataclasses.replace(CONFIG, loader="from_generator"), {}, "--loader cached"),
+        (dataclasses.replace(CONFIG, head="evidence"), {}, "another head"),
+        (CONFIG, {"alpha": 1.5}, "alpha = 1.5"),
+        (CONFIG, {"temperature": 0.0}, "temperature = 0.0"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            distil(ensemble.folder, config, out, ask=FakeModels(), **options)  # type: ignore[arg-type]
+    assert not out.exists()
+    out.mkdir()
+    (out / "something").write_text("")
+    with pytest.raises(RunError, match="is in use"):
+        distil(ensemble.folder, CONFIG, out, ask=FakeModels())
+
+
+def test_teacher_and_student_side_by_side(ensemble: Run, tmp_path: Path, split: Split) -> None:
+    student = fake_run(tmp_path / "student", split.root, split.photos)
+    models = FakeModels()
+    models.models["student"] = FakeModel(1.0)
+    rows = beside(ensemble.folder, student.folder, ask=models, measure=lambda f: 2.0 if f.name == "student" else ms(f))
+    assert [row["ms"] for row in rows] == [65.0, 2.0]
+    assert rows[1]["accuracy"] == 1.0 and rows[1]["photos"] == 9
+    assert "0.03 of its time" in markdown(rows, "validation")
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.slow
+def test_a_student_is_a_run_and_resumes_to_the_same_weights(
+    ensemble: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = distil(ensemble.folder, CONFIG, tmp_path / "whole", ask=FakeModels())
+    assert whole.finished and read_json(whole.config)["facts"]["teacher"] == "ensemble"
+    assert TrainConfig.read(whole.config) == CONFIG
+    assert len(part_answers(whole, "validation").photos) == 9
+
+    keep = training._Training._keep
+
+    def keep_and_stop(self: Any, line: dict[str, Any]) -> None:
+        keep(self, line)
+        raise Stopped
+
+    monkeypatch.setattr(training._Training, "_keep", keep_and_stop)
+    with pytest.raises(Stopped):
+        distil(ensemble.folder, CONFIG, tmp_path / "stopped", ask=FakeModels())
+    monkeypatch.setattr(training._Training, "_keep", keep)
+    stopped = Run(tmp_path / "stopped")
+    assert not stopped.finished and len(stopped.history()) == 1
+    from allmasked.dataset import read_split
+
+    training.train(read_split(stopped.split), CONFIG, stopped.folder, resume=True)
+    for ours, theirs in zip(_weights(stopped), _weights(whole), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert {photo.label for photo in read_split(stopped.split).photos} == set(CLASSES)
+
+
+def _weights(run: Run) -> list[np.ndarray]:
+    from allmasked import model as models
+
+    return [np.asarray(v) for v in models.load(run.model).get_weights()]
