@@ -112,10 +112,10 @@ def answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask
     if wanted:
         found = ask(run.folder, [(photo.path, split.root / photo.path) for photo in wanted])
         for photo, prediction in zip(wanted, track(found, f"scoring {name}", len(wanted)), strict=True):
-            if prediction.probabilities is None:
+            if prediction.given_somebody is None:
                 failed[photo.path] = prediction
             else:
-                rows[key(photo)] = [float(p) for p in prediction.probabilities]
+                rows[key(photo)] = [float(p) for p in prediction.given_somebody]
         order = [photo for photo in photos if key(photo) in rows]
         write_json(
             stored,

@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from allmasked import ensemble as ensembles
 from allmasked import pixels as px
 from allmasked.config import TrainConfig
-from allmasked.errors import RunError
-from allmasked.evidence import boxes_of
+from allmasked.errors import ConfigError, PhotoError, RunError
+from allmasked.evidence import SCORE, boxes_of
+from allmasked.faces import Pooling, nobody_of, pooling_of, prediction_of, without_small_faces
+from allmasked.onnx_model import DEFAULT, OnnxPredictor
 from allmasked.runs import Run
 from allmasked.types import CLASSES, Answers, Prediction, Predictor, Size
 
@@ -28,20 +30,43 @@ if TYPE_CHECKING:
     import keras
 
 
-def open_predictor(model: str | Path) -> Predictor:
-    """What answers, from where it lies: a run folder made by ``allmasked train``, or an ensemble's folder.
+def open_predictor(model: str | Path | None = None, *, threads: int | None = None) -> Predictor:
+    """What answers, from where it lies.
+
+    Args:
+        model: a file of ``allmasked export``, a run folder of ``allmasked train``, or an ensemble's folder; None for
+            the model that ships.
+        threads: processors for an exported file to use; all by default.
 
     Raises:
-        RunError: no such folder, not a run folder, its training is not finished, or its model can't be loaded.
-        MissingExtraError: Keras is not installed.
+        RunError: no such file or folder, not one of ours, its training is not finished, or it can't be loaded.
+        MissingExtraError: what opens it is not installed (Keras for a run folder).
     """
+    if model is None:
+        if not DEFAULT.is_file():
+            raise RunError(
+                "no model came with this installation; train one (allmasked train DATA --out RUN) and give --model RUN"
+            )
+        return OnnxPredictor.open(DEFAULT, threads=threads)
     path = Path(model)
+    if path.suffix == ".onnx":
+        return OnnxPredictor.open(path, threads=threads)
+    if path.suffix in (".xml", ".tflite") or (path / "saved_model.pb").is_file():
+        return _open_engine(path)
     if path.is_file():
-        raise RunError(f"{path}: is a file; give the run folder that 'allmasked train --out' made")
+        raise RunError(f"{path}: is no model; give a run folder of 'allmasked train' or a file of 'allmasked export'")
     if not path.exists():
         raise RunError(f"{path}: no such run folder; make one with 'allmasked train'")
     run = Run(path).require_finished()
     return ensembles.open_ensemble(run, open_predictor) if run.is_ensemble else _open_run(run)
+
+
+def _open_engine(path: Path) -> Predictor:
+    from allmasked import engines
+
+    if path.suffix == ".xml":
+        return engines.OpenvinoPredictor.open(path)
+    return engines.LitertPredictor.open(path) if path.suffix == ".tflite" else engines.SavedModelPredictor.open(path)
 
 
 @dataclass
@@ -57,6 +82,11 @@ class KerasPredictor:
     fit: Literal["letterbox", "squash"]
     model: keras.Model
     whole: keras.Model
+
+    @property
+    def pooling(self) -> Pooling | None:
+        """How its maps are pooled; None without maps."""
+        return pooling_of(self.whole.get_layer("presence")) if self.whole is not self.model else None
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (N, 3) float32 for pixels (N, H, W, 3) uint8 RGB."""
@@ -83,9 +113,8 @@ def answers_of(
     probabilities: NDArray[np.float32], presence: NDArray[np.float32], maps: NDArray[np.float32], size: Size
 ) -> Answers:
     """The outputs of a head with maps (see :class:`allmasked.heads.Head`) as Answers."""
-    absent = 1 / (1 + np.exp(np.clip(presence, -50, 50)))
     heat = 1 / (1 + np.exp(-np.clip(maps[..., :2], -50, 50)))
-    return Answers(probabilities, absent.prod(1), heat, boxes_of(maps[..., 2:6], size))
+    return Answers(probabilities, nobody_of(presence), heat, boxes_of(maps[..., 2:6], size))
 
 
 def _open_run(run: Run) -> KerasPredictor:
@@ -101,12 +130,23 @@ def _open_run(run: Run) -> KerasPredictor:
     return KerasPredictor(run.name, config.recipe.size, fit, model, whole)
 
 
+@dataclass(frozen=True)
+class Answered:
+    """The answer for a photo, and what is drawn of it: ``heat`` (h, w, 2) 0-1 over the network's input, "masked here"
+    and "bare here"; None where the photo can't be read, or the network can't tell."""
+
+    prediction: Prediction
+    path: str | Path
+    heat: NDArray[np.float32] | None = None
+
+
 def predict_paths(
     predictor: Predictor,
     photos: Iterable[tuple[str, str | Path]],
     *,
     batch_size: int = 32,
     threads: int | None = None,
+    min_face_px: float = 0,
 ) -> Iterator[Prediction]:
     """Answer for any number of photos, in input order; a photo that can't be read gets a Prediction with its error.
 
@@ -115,21 +155,59 @@ def predict_paths(
         photos: (name, path) pairs; consumed as needed.
         batch_size: photos a step of the network; probabilities don't depend on it (up to rounding, about 1e-6).
         threads: threads that decode meanwhile; by default one a processor.
+        min_face_px: faces lower than this in the photo don't count, see :func:`allmasked.faces.without_small_faces`.
+
+    Raises:
+        ConfigError: ``min_face_px`` for a network that finds no faces.
     """
+    for answered in answer_paths(predictor, photos, batch_size=batch_size, threads=threads, min_face_px=min_face_px):
+        yield answered.prediction
+
+
+def answer_paths(
+    predictor: Predictor,
+    photos: Iterable[tuple[str, str | Path]],
+    *,
+    batch_size: int = 32,
+    threads: int | None = None,
+    min_face_px: float = 0,
+) -> Iterator[Answered]:
+    """As :func:`predict_paths`, with the evidence maps."""
+    size, fit = predictor.size, predictor.fit
+    pooling: Pooling | None = getattr(predictor, "pooling", None)
+    score: float = getattr(predictor, "face_score", SCORE)
+    if min_face_px and pooling is None:
+        raise ConfigError(f"{predictor.name}: finds no faces, so none can be left out by their size (--min-face)")
     if isinstance(predictor, ensembles.EnsemblePredictor):
-        yield from ensembles.predict_paths(predictor, photos, batch_size=batch_size, threads=threads)
+        for found in ensembles.predict_paths(predictor, photos, batch_size=batch_size, threads=threads):
+            yield Answered(found, found.path)
         return
-    batches = px.read_batches(photos, predictor.size, predictor.fit, batch_size=batch_size, threads=threads)
-    for batch in batches:
-        good = [array for _, array in batch if not isinstance(array, Exception)]
-        rows = iter(predictor.predict(np.stack(good)) if good else np.zeros((0, len(CLASSES)), np.float32))
-        for name, array in batch:
-            if isinstance(array, Exception):
-                yield Prediction(name, None, None, array.reason)
-            else:
-                row = next(rows)
-                p_all, p_none, p_some = (float(value) for value in row)
-                yield Prediction(name, CLASSES[int(row.argmax())], (p_all, p_none, p_some))
+
+    def read(path: str | Path, name: str) -> tuple[str | Path, Size, NDArray[np.uint8]]:
+        array = px.read(path, size, fit, name=name)
+        try:
+            return path, px.upright_size(Path(path)), array
+        except Exception:  # gone meanwhile, or a header that only the decoder forgave
+            raise PhotoError(name, "its size cannot be read") from None
+
+    for batch in px.decode_batches(photos, read, batch_size=batch_size, threads=threads):
+        good = [one for _, one in batch if not isinstance(one, PhotoError)]
+        answers = Answers(np.zeros((0, len(CLASSES)), np.float32))
+        if good:
+            answers = predictor.answer(np.stack([array for _, _, array in good]))
+        if good and min_face_px and pooling is not None and answers.boxes is not None:
+            lowest = [min_face_px * px.placement(photo, size, fit).scale_y for _, photo, _ in good]
+            answers = without_small_faces(answers, pooling, np.array(lowest))
+        row = 0
+        for name, one in batch:
+            if isinstance(one, PhotoError):
+                yield Answered(Prediction(name, None, None, one.reason), "")
+                continue
+            path, photo, _ = one
+            prediction = prediction_of(name, answers, row, photo, size, fit, score)
+            heat = answers.heat[row] if answers.heat is not None and answers.nobody is not None else None
+            yield Answered(prediction, path, heat)
+            row += 1
 
 
 def find_photos(paths: Iterable[str], *, patterns: bool = True) -> Iterator[tuple[str, str]]:

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "suspects": ("scoring", "Photos whose label is probably wrong, and the worst errors."),
     "ensemble": ("ensembling", "Let several runs answer together."),
     "distil": ("ensembling", "Train one small student from an ensemble's answers."),
+    "export": ("exporting", "Write a run's model as one file for other engines."),
     "report": ("reporting", "Make one HTML page of a run."),
     "synth": ("painting", "Paint artificial data sets."),
     "demo": ("touring", "The whole job on painted photos, from inspect to report."),

@@ -20,7 +20,7 @@ import click
 from allmasked import progress
 from allmasked.errors import RunError
 from allmasked.explain import EXPLAINERS
-from allmasked.types import CLASSES, Label, Prediction
+from allmasked.types import CLASSES, LABELS, Label, Prediction
 
 if TYPE_CHECKING:
     from allmasked.faithfulness import Faithfulness
@@ -28,34 +28,44 @@ if TYPE_CHECKING:
     from allmasked.predictor import KerasPredictor
     from allmasked.types import Photo, Predictor
 
-COLUMNS = ("path", "label", "p_all", "p_none", "p_some", "error")
+COLUMNS = ("path", "label", "p_all", "p_none", "p_some", "p_nobody", "masked", "bare", "error")
 FORMATS = ("table", "csv", "json", "jsonl")
 TABLE_ROWS = 500
 
 Row = dict[str, Any]
 
 
-class RunPath(click.Path):
-    """A run folder; asked for with what to do until a model ships."""
-
-    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:  # noqa: ARG002
-        return "No model ships yet: train one (allmasked train DATA --out RUN), then give --model RUN."
-
-
-def row_of(prediction: Prediction) -> Row:
-    """One answer as columns; None where there is nothing to say."""
-    numbers = prediction.probabilities or (None, None, None)
+def row_of(prediction: Prediction, *, boxes: bool = False) -> Row:
+    """One answer as columns; None where there is nothing to say. ``boxes`` adds the faces, edges in px of the photo."""
+    numbers = (*(prediction.probabilities or (None, None, None)), prediction.p_nobody)
     values = (prediction.path, prediction.label, *(n if n is None else round(n, 6) for n in numbers))
-    return dict(zip(COLUMNS, (*values, prediction.error or None)))
+    row: Row = dict(zip(COLUMNS, (*values, prediction.masked, prediction.bare, prediction.error or None)))
+    if boxes:
+        row["faces"] = None if prediction.faces is None else [
+            {"wear": face.wear, "score": round(face.score, 3)}
+            | {edge: round(getattr(face, edge), 1) for edge in ("left", "top", "right", "bottom")}
+            for face in prediction.faces
+        ]  # fmt: skip
+    return row
 
 
 model_option = click.option(
-    "--model", required=True, metavar="RUN", type=RunPath(path_type=Path), help="A run folder of 'allmasked train'."
+    "--model",
+    metavar="FILE|RUN",
+    type=click.Path(path_type=Path),
+    help="A file of 'allmasked export', a run folder, or an ensemble's; default: the model that ships.",
 )
 batch_option = click.option(
     "--batch-size", default=32, show_default=True, type=click.IntRange(1, 4096), help="Photos a step of the network."
 )
 null_option = click.option("--null", "-0", is_flag=True, help="The list on stdin is parted by NUL (find -print0).")
+
+
+def _labels(_ctx: click.Context, _param: click.Parameter, value: str | None) -> frozenset[str]:
+    names = frozenset(name.strip() for name in (value or "").split(",") if name.strip())
+    if wrong := sorted(names - set(LABELS)):
+        raise click.BadParameter(f"{wrong[0]!r} is not one of {', '.join(LABELS)}")
+    return names
 
 
 @click.command("predict")
@@ -68,40 +78,73 @@ null_option = click.option("--null", "-0", is_flag=True, help="The list on stdin
     help="Default: --out's suffix, else table on a terminal, csv otherwise.",
 )
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write here instead of to stdout.")
+@click.option("--boxes", is_flag=True, help="Add the column faces: what each wears, score, edges in px (JSON in csv).")
+@click.option("--annotated", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
+              help="Write each photo with its faces and the verdict here.")  # fmt: skip
+@click.option("--heat", is_flag=True, help="With --annotated: lay the evidence over the photo, too.")
+@click.option("--sort", "sort_to", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
+              help="Copy each photo into DIR/all, none, some or nobody.")  # fmt: skip
+@click.option("--min-face", "min_face_px", metavar="PX", default=0.0, type=click.FloatRange(0),
+              help="Faces lower than this in the photo don't count.")  # fmt: skip
+@click.option("--fail-on", metavar="LABELS", callback=_labels,
+              help="Exit code 1 when one of these answers occurs, such as none,some.")  # fmt: skip
 @batch_option
+@click.option("--threads", type=click.IntRange(1), help="Processors to use.  [default: all]")
 @null_option
 @click.pass_context
 def predict_command(
     ctx: click.Context,
     paths: tuple[str, ...],
-    model: Path,
+    model: Path | None,
     kind: str | None,
     out: Path | None,
+    boxes: bool,
+    annotated: Path | None,
+    heat: bool,
+    sort_to: Path | None,
+    min_face_px: float,
+    fail_on: frozenset[str],
     batch_size: int,
+    threads: int | None,
     null: bool,
 ) -> None:
-    """Answer for photos: does everyone (all), no one (none), or only some wear a mask?
+    """Answer for photos: does everyone (all), no one (none), or only some wear a mask? Or is nobody there?
 
     PATH is a photo, a folder (searched with all folders below), a pattern in quotes such as 'photos/**/*.jpg', or -
     for a list on stdin, one path a line. A photo that can't be read gets its line with the error; the rest goes on.
-    """
-    from allmasked.predictor import open_predictor, predict_paths
 
+    p_all, p_none, p_some and p_nobody sum to 1. masked and bare count the faces found.
+    """
+    from allmasked.predictor import answer_paths, open_predictor
+
+    if heat and annotated is None:
+        raise click.UsageError("--heat goes with --annotated DIR")
     kind = kind or _format_for(out)
-    photos = _photos(paths, null)
-    predictor = open_predictor(model)
+    photos = _outside(_photos(paths, null), [folder for folder in (annotated, sort_to) if folder is not None])
+    predictor = open_predictor(model, threads=threads)
     tally: Counter[str] = Counter()
     started = time.perf_counter()
 
     def rows() -> Iterator[Row]:
-        for prediction in predict_paths(predictor, photos, batch_size=batch_size):
-            tally[prediction.label or "failed"] += 1
-            yield row_of(prediction)
+        found = answer_paths(predictor, photos, batch_size=batch_size, threads=threads, min_face_px=min_face_px)
+        for answered in found:
+            prediction = answered.prediction
+            if prediction.label is not None and annotated is not None:
+                from allmasked.annotate import write_annotated
 
+                prediction = write_annotated(answered, annotated, predictor.size, predictor.fit, heat=heat)
+            if prediction.label is not None and sort_to is not None:
+                from allmasked.annotate import copy_into
+
+                copy_into(sort_to / prediction.label, Path(answered.path))
+            tally[prediction.label or "failed"] += 1
+            yield row_of(prediction, boxes=boxes)
+
+    columns = (*COLUMNS[:-1], "faces", "error") if boxes else COLUMNS
     with _output(out) as stream:
-        _write(_with_bar(rows(), "predict", paths, kind, out), kind, stream, COLUMNS)
+        _write(_with_bar(rows(), "predict", paths, kind, out), kind, stream, columns)
     _summary(tally, time.perf_counter() - started)
-    ctx.exit(1 if tally["failed"] else 0)
+    ctx.exit(1 if tally["failed"] or any(tally[label] for label in fail_on) else 0)
 
 
 @click.command("explain")
@@ -303,6 +346,14 @@ def _photos(paths: tuple[str, ...], null: bool) -> Iterator[tuple[str, str]]:
     return itertools.chain([first], photos)
 
 
+def _outside(photos: Iterator[tuple[str, str]], folders: list[Path]) -> Iterator[tuple[str, str]]:
+    """Photos that don't lie where pictures are being written."""
+    if not folders:
+        return photos
+    ours = tuple(os.path.join(os.path.realpath(folder), "") for folder in folders)  # noqa: PTH118
+    return ((name, path) for name, path in photos if not os.path.realpath(path).startswith(ours))
+
+
 def _stdin_lines(null: bool) -> Iterator[str]:
     stream = sys.stdin.buffer
     if null:
@@ -358,7 +409,9 @@ def _write(rows: Iterable[Row], kind: str, stream: IO[str], columns: tuple[str, 
     if kind == "csv":
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        for row in rows:
+            faces = row.get("faces")
+            writer.writerow(row if faces is None else {**row, "faces": json.dumps(faces)})
     elif kind == "jsonl":
         stream.writelines(json.dumps({name: row[name] for name in columns}) + "\n" for row in rows)
     elif kind == "json":
@@ -385,7 +438,8 @@ def _table(rows: list[Row], columns: tuple[str, ...]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    shown = [name for name in columns if name not in ("error", "picture") or any(row[name] for row in rows)]
+    optional = ("error", "picture", "p_nobody", "masked", "bare", "faces")
+    shown = [name for name in columns if name not in optional or any(row[name] is not None for row in rows)]
     table = Table(*shown, box=None, header_style="bold", pad_edge=False)
     table.columns[0].overflow = "fold"
     for row in rows:
@@ -393,6 +447,8 @@ def _table(rows: list[Row], columns: tuple[str, ...]) -> Any:
         for name in shown:
             value = row[name]
             text = "" if value is None else f"{value:.3f}" if isinstance(value, float) else _plain(str(value))
+            if name == "faces" and value is not None:
+                text = json.dumps(value)
             strong = value is not None and name == f"p_{row['label']}"
             cells.append(Text(text, style="bold" if strong or name == "label" else "red" if name == "error" else ""))
         table.add_row(*cells)
@@ -417,7 +473,7 @@ def _faithfulness_table(rows: list[Faithfulness], title: str) -> Any:
 
 def _summary(tally: Counter[str], seconds: float) -> None:
     total = tally.total()
-    counts = ", ".join(f"{tally[name]} {name}" for name in (*CLASSES, "failed") if tally[name] or name != "failed")
+    counts = ", ".join(f"{tally[name]} {name}" for name in (*LABELS, "failed") if tally[name] or name in CLASSES)
     rate = f"{total / seconds:.1f} photos/s" if seconds > 0 else ""
     progress.stderr.print(f"{total} photos in {seconds:.1f} s ({rate}): {counts}", markup=False, soft_wrap=True)
 

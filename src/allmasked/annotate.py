@@ -1,0 +1,143 @@
+"""Photos with their answer drawn on: faces, verdict, and where asked for the evidence; and photos sorted by answer."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from allmasked import pixels as px
+from allmasked.errors import PhotoError
+from allmasked.explain import on_photo
+from allmasked.predictor import Answered
+from allmasked.runs import replacing
+from allmasked.types import CLASSES, FoundFace, Prediction, Size
+
+COLOURS: dict[str, tuple[int, int, int]] = {"masked": (0, 158, 115), "bare": (213, 94, 0)}
+"""Bluish green and vermilion of Okabe and Ito's palette (2008), which colour-blind people can tell apart."""
+VERDICTS = {
+    "all": ("everyone wears a mask", COLOURS["masked"]),
+    "none": ("no one wears a mask", COLOURS["bare"]),
+    "some": ("some wear a mask, some don't", (204, 121, 167)),
+    "nobody": ("nobody there", (120, 120, 120)),
+}
+LONGEST_PX = 1280
+Floats = NDArray[np.float32]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_WHITE, _DARK = (255, 255, 255), (25, 25, 25)
+
+
+def annotate(
+    photo: Image.Image, whole: Size, prediction: Prediction, heat: NDArray[np.float32] | None = None
+) -> Image.Image:
+    """The photo with faces and verdict drawn on: RGB, as wide, and higher by a strip with the verdict.
+
+    Args:
+        photo: RGB, of any size.
+        whole: width and height in px that the faces' edges are in.
+        prediction: its answer.
+        heat: (h, w, 2) 0-1 over the photo, masked and bare, to lay over it; None for none.
+    """
+    assert prediction.label is not None
+    picture = photo.copy() if heat is None else _with_heat(photo, heat)
+    scale = picture.width / whole[0]
+    line = max(2, round(max(picture.size) / 400))
+    pen = ImageDraw.Draw(picture, "RGBA")
+    font = ImageFont.load_default(max(10, round(max(picture.size) / 60)))
+    for face in reversed(prediction.faces or ()):  # the surest on top
+        _draw_face(pen, face, scale, line, font)
+    return _with_strip(picture, prediction)
+
+
+def _draw_face(pen: ImageDraw.ImageDraw, face: FoundFace, scale: float, line: int, font: Font) -> None:
+    colour = COLOURS[face.wear]
+    left, top, right, bottom = (edge * scale for edge in (face.left, face.top, face.right, face.bottom))
+    right, bottom = max(right, left + 2), max(bottom, top + 2)
+    radius = min(right - left, bottom - top) * 0.15
+    for grown, colours, width in ((line, (*_WHITE, 150), 1), (line - 1, colour, line)):
+        around = (left - grown, top - grown, right + grown, bottom + grown)
+        pen.rounded_rectangle(around, radius + grown, outline=colours, width=width)
+    text = f"{face.wear} {face.score:.2f}"
+    wide, high = pen.textlength(text, font), font.size * 1.25
+    if wide > 1.6 * (right - left):  # no room: the colour says it
+        return
+    y = top - line - high if top - line - high >= 0 else bottom + line
+    pen.rectangle((left - line, y, left - line + wide + 8, y + high), fill=(*colour, 235))
+    pen.text((left - line + 4, y + high / 2), text, fill=_WHITE, font=font, anchor="lm")
+
+
+def _with_heat(photo: Image.Image, heat: NDArray[np.float32]) -> Image.Image:
+    """Grey where nothing speaks, the colour of what speaks where it does."""
+    pixels = np.asarray(photo, np.float32)
+    grey = pixels.mean(-1, keepdims=True) * 0.5 + pixels * 0.25 + 40
+    for channel, colour in enumerate(COLOURS.values()):
+        strength = px.enlarge(heat[..., channel], photo.size)[..., None] ** 0.6 * 0.8
+        grey = grey * (1 - strength) + np.array(colour, np.float32) * strength
+    return Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+
+
+def _with_strip(picture: Image.Image, prediction: Prediction) -> Image.Image:
+    """A strip below the photo: the verdict, how sure, how many faces."""
+    assert prediction.label is not None and prediction.probabilities is not None
+    text, colour = VERDICTS[prediction.label]
+    sure = dict(zip((*CLASSES, "nobody"), (*prediction.probabilities, prediction.p_nobody or 0.0)))[prediction.label]
+    height = max(26, round(picture.width / 18))
+    canvas = Image.new("RGB", (picture.width, picture.height + height), _DARK)
+    canvas.paste(picture, (0, 0))
+    pen = ImageDraw.Draw(canvas)
+    middle = picture.height + height / 2
+    pen.rectangle((0, picture.height, round(height * 0.3), canvas.height), fill=colour)
+    right = f"{sure:.0%} sure"
+    if prediction.masked is not None and prediction.bare is not None and prediction.label != "nobody":
+        right = f"{prediction.masked} masked, {prediction.bare} bare  ·  {right}"
+    full = f"{prediction.label}  ·  {text}"
+    points = height * 0.5
+    while points > 8:
+        font = ImageFont.load_default(points)
+        if pen.textlength(full, font) + pen.textlength(right, font) + height * 1.5 < canvas.width:
+            break
+        points -= 1
+    pen.text((height * 0.65, middle), full, fill=_WHITE, font=font, anchor="lm")
+    pen.text((canvas.width - height * 0.3, middle), right, fill=(200, 200, 200), font=font, anchor="rm")
+    return canvas
+
+
+def write_annotated(answered: Answered, out: Path, size: Size, fit: px.Fit, *, heat: bool = False) -> Prediction:
+    """Write a photo with its answer below ``out``, at the photo's own path and name plus ``.answer.jpg``.
+
+    Returns the prediction, or one with the error where the photo can no longer be read.
+    """
+    prediction = answered.prediction
+    try:
+        photo = px.thumbnail(px.decode(answered.path, fit_within=(LONGEST_PX, LONGEST_PX)), (LONGEST_PX, LONGEST_PX))
+    except PhotoError as error:
+        return replace(prediction, label=None, probabilities=None, error=error.reason)
+    maps = None
+    if heat and answered.heat is not None:
+        maps = np.stack([on_photo(answered.heat[..., channel], photo.size, size, fit) for channel in (0, 1)], -1)
+    drawn = annotate(photo, px.upright_size(Path(answered.path)), prediction, maps)
+    parts = [part for part in Path(os.path.relpath(answered.path)).parts if part not in ("..", ".", os.sep)]
+    target = out.joinpath(*parts[:-1], os.fsdecode(os.fsencode(parts[-1])[:200]) + ".answer.jpg")
+    with replacing(target) as temporary:
+        drawn.save(temporary, quality=90)
+    return prediction
+
+
+def copy_into(folder: Path, photo: Path) -> Path:
+    """Copy a photo into a folder under its own name; numbered where another photo has that name already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number, target = 1, folder / photo.name
+    while target.exists():
+        if filecmp.cmp(target, photo, shallow=False):
+            return target
+        number += 1
+        target = folder / f"{photo.stem}-{number}{photo.suffix}"
+    with replacing(target) as temporary:
+        shutil.copyfile(photo, temporary)
+    return target

@@ -1,0 +1,60 @@
+"""``allmasked export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from allmasked import progress
+from allmasked.config import parse_size
+from allmasked.export import EXPORTS, PRECISIONS
+
+
+@click.command("export")
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--format", "kind", default="onnx", show_default=True, type=click.Choice(list(EXPORTS)),
+              help="; ".join(f"{row.name}: {row.help}" for row in EXPORTS.values()) + ".")  # fmt: skip
+@click.option("--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help="The file to write.")
+@click.option("--precision", default="float32", show_default=True, type=click.Choice(list(PRECISIONS)),
+              help="float16: weights stored so, half the size; int8: quantised, its loss is shown.")  # fmt: skip
+@click.option("--size", metavar="WxH", help="Input of the exported file; by default what the run was trained for.")
+@click.option("--validate", metavar="DATA|split.json", type=click.Path(path_type=Path),
+              help="Photos for the check against Keras (and the ranges of int8); default: the run's own.")  # fmt: skip
+@click.option("--name", help="What the model is called; default: the run's name.")
+@click.option("--temperature", type=click.FloatRange(min=0, min_open=True), help="Logits are divided by it.")
+@click.option("--presence-scale", type=(float, float), metavar="MASKED BARE",
+              help="Calibration of a head with maps: factors on its two presence logits.")  # fmt: skip
+@click.option("--presence-bias", type=(float, float), metavar="MASKED BARE", help="The same: then added.")
+@click.option("--face-score", type=click.FloatRange(0, 1), help="Lowest score of a face found.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the photos' choice.")
+def export_command(
+    run: Path,
+    kind: str,
+    out: Path,
+    precision: str,
+    size: str | None,
+    validate: Path | None,
+    seed: int,
+    **calibration: Any,
+) -> None:
+    """Write a run's model as one file for other engines, checked against Keras before it is left behind.
+
+    An .onnx file answers without Keras: give it to 'allmasked predict --model FILE'.
+    """
+    from allmasked.export import export
+
+    report = export(
+        run, out, format=kind, precision=precision, size=parse_size(size) if size else None, validate=validate,
+        calibration={name: value for name, value in calibration.items() if value is not None}, seed=seed,
+    )  # fmt: skip
+    found = report.round_trip
+    width, height = report.metadata.size
+    pictures = "drawn pictures" if report.drawn else "photos"
+    for line in (
+        f"{report.path}: {report.size_bytes / 1e6:.1f} MB, {kind}, {precision}, {width} x {height} px",
+        f"against Keras on {found.photos} {pictures}: {found.labels:.1%} of the labels alike; probabilities differ by"
+        f" {found.largest:.2g} at most, {found.mean:.2g} on average",
+    ):
+        progress.stderr.print(line, markup=False, soft_wrap=True)

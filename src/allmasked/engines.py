@@ -1,0 +1,82 @@
+"""Exported files on other engines than ONNX Runtime; each answers as :mod:`allmasked.onnx_model` does."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from allmasked.errors import RunError, require
+from allmasked.onnx_model import ExportedPredictor, Metadata, processors
+from allmasked.runs import read_json
+
+Outputs = dict[str, NDArray[np.float32]]
+
+
+def _metadata(path: Path, beside: Path) -> Metadata:
+    if not path.exists():
+        raise RunError(f"{path}: no such file; make one with 'allmasked export'")
+    return Metadata.parse(read_json(beside), beside)
+
+
+@dataclass
+class OpenvinoPredictor(ExportedPredictor):
+    """OpenVINO's ``.xml`` on the CPU, in float32 unless the file is quantised."""
+
+    compiled: Any
+
+    @classmethod
+    def open(cls, path: str | Path, *, threads: int | None = None) -> OpenvinoPredictor:
+        openvino = require("openvino", "export")
+        metadata = _metadata(Path(path), Path(path).with_suffix(".json"))
+        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads or processors()}
+        return cls(metadata, openvino.Core().compile_model(str(path), "CPU", settings))
+
+    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
+        names = [output.get_any_name() for output in self.compiled.outputs]
+        found = [self.compiled([photo[None]]) for photo in pixels]
+        return {name: np.concatenate([result[index] for result in found]) for index, name in enumerate(names)}
+
+
+@dataclass
+class LitertPredictor(ExportedPredictor):
+    """A ``.tflite`` file on LiteRT."""
+
+    runner: Any
+
+    @classmethod
+    def open(cls, path: str | Path, *, threads: int | None = None) -> LitertPredictor:
+        litert = require("ai_edge_litert.interpreter", "export")
+        metadata = _metadata(Path(path), Path(path).with_suffix(".json"))
+        interpreter = litert.Interpreter(model_path=str(path), num_threads=threads or processors())
+        return cls(metadata, interpreter.get_signature_runner())
+
+    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
+        found = [{name: values.copy() for name, values in self.runner(pixels=photo[None]).items()} for photo in pixels]
+        return {name: np.concatenate([result[name] for result in found]) for name in found[0]}
+
+
+@dataclass
+class SavedModelPredictor(ExportedPredictor):
+    """A TensorFlow SavedModel."""
+
+    signature: Any
+    loaded: Any
+
+    @classmethod
+    def open(cls, path: str | Path) -> SavedModelPredictor:
+        tensorflow = require("tensorflow", "train")
+        metadata = _metadata(Path(path), Path(path) / "allmasked.json")
+        with contextlib.suppress(OSError):
+            loaded = tensorflow.saved_model.load(str(path))
+            return cls(metadata, loaded.signatures["serving_default"], loaded)
+        raise RunError(f"{path}: is not a SavedModel")
+
+    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
+        tensorflow = require("tensorflow", "train")
+        found = [self.signature(pixels=tensorflow.constant(photo[None])) for photo in pixels]
+        return {name: np.concatenate([result[name].numpy() for result in found]) for name in found[0]}

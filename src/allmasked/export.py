@@ -1,0 +1,489 @@
+"""A run's model as one file for other engines: the table :data:`EXPORTS`, and the check that each file must pass."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from allmasked import model as models
+from allmasked import pixels as px
+from allmasked.config import TrainConfig
+from allmasked.errors import AllmaskedError, ConfigError, PhotoError, RunError, require, unknown
+from allmasked.evidence import SCORE
+from allmasked.faces import pooling_of
+from allmasked.heads import HEADS
+from allmasked.onnx_model import ExportedPredictor, Metadata, OnnxPredictor
+from allmasked.runs import Run, replacing, write_text
+from allmasked.types import Answers, Size
+
+if TYPE_CHECKING:
+    import keras
+    import onnx
+
+Pixels = NDArray[np.uint8]
+
+PRECISIONS: dict[str, tuple[float, float]] = {
+    # what differs at most from Keras: probabilities, and the share of other labels
+    "float32": (1e-4, 0.0),
+    "float16": (0.05, 0.02),
+    "int8": (1.0, 0.15),
+}
+"""``float16`` stores the weights so and computes in float32; ``int8`` is static quantisation, its loss is shown."""
+CALIBRATION_PHOTOS, CHECKED_PHOTOS = 128, 48
+
+
+class ExportError(AllmaskedError):
+    """The exported file does not answer as the run's model does."""
+
+
+@dataclass
+class Source:
+    """What is exported: a float32 model at the size wanted, and what the file is to say about itself.
+
+    ``calibration`` holds photos (N, H, W, 3) uint8 that int8 takes its ranges from.
+    """
+
+    model: keras.Model
+    metadata: Metadata
+    calibration: Pixels | None = None
+
+    @property
+    def precision(self) -> str:
+        return self.metadata.precision
+
+    @cached_property
+    def onnx(self) -> onnx.ModelProto:
+        """As ONNX, in float32."""
+        from allmasked.onnx_graph import graph_of
+
+        return graph_of(self.model, linear=HEADS[self.metadata.head].linear)
+
+    def outputs(self, pixels: Pixels) -> dict[str, NDArray[np.float32]]:
+        """What Keras gives, by name, for pixels (N, H, W, 3) uint8."""
+        found: list[Any] = []
+        for start in range(0, len(pixels), 8):
+            part = np.zeros((8, *pixels.shape[1:]), np.float32)
+            count = len(pixels[start : start + 8])
+            part[:count] = pixels[start : start + 8]
+            outputs = self.model.predict_on_batch(part)
+            outputs = outputs if isinstance(outputs, dict) else {"probabilities": outputs}
+            found.append({name: np.asarray(values, np.float32)[:count] for name, values in outputs.items()})
+        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+
+
+# --- writers ---------------------------------------------------------------------------------------------------------
+
+
+def write_onnx(source: Source, target: Path) -> None:
+    """One ``.onnx`` file; its metadata lie in the model's ``metadata_props``."""
+    onnx = require("onnx", "export")
+    from allmasked.onnx_graph import halve
+
+    proto = source.onnx
+    if source.precision == "float16":
+        proto = halve(proto)
+    elif source.precision == "int8":
+        proto = _quantised(source)
+    onnx.helper.set_model_props(proto, source.metadata.strings())
+    onnx.save(proto, target)
+
+
+def _quantised(source: Source) -> onnx.ModelProto:
+    """int8 by static quantisation: weights a scale a channel, ranges from the calibration photos (Jacob et al. 2018).
+
+    Seven bits of the weights are used, since processors without VNNI would overflow with eight. What the last
+    convolutions of the head give, and all behind, stays float32.
+    """
+    onnx = require("onnx", "export")
+    require("onnxruntime", "export")
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    if source.calibration is None or not len(source.calibration):
+        raise ConfigError("int8 needs photos to take its ranges from; give a data set or split.json (--validate)")
+    pixels = source.calibration
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.rest: Iterator[Pixels] = iter(pixels)
+
+        def get_next(self) -> dict[str, Pixels] | None:
+            photo = next(self.rest, None)
+            return None if photo is None else {"pixels": photo[None]}
+
+    float32 = ("scaling", "evidence", "boxes", "maps", "presence", "logits", "cam_conv")
+    kept = [node.name for node in source.onnx.graph.node if node.name.split("/")[0].rstrip("_23456789") in float32]
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
+        onnx.save(source.onnx, before)
+        quantize_static(
+            str(before), str(after), Reader(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
+            op_types_to_quantize=["Conv", "Add", "Clip", "Relu", "Mul", "Sigmoid", "Concat", "MaxPool", "AveragePool",
+                                  "GlobalAveragePool", "Resize", "Gemm"],
+            nodes_to_exclude=kept,
+        )  # fmt: skip
+        return onnx.load(after)  # type: ignore[no-any-return]
+
+
+def write_openvino(source: Source, target: Path) -> None:
+    """OpenVINO's ``.xml`` with a ``.bin`` beside it, made from the ONNX graph; metadata in a ``.json`` beside it."""
+    openvino = require("openvino", "export")
+    with tempfile.TemporaryDirectory() as folder:
+        between = Path(folder) / "model.onnx"
+        write_onnx(dataclasses.replace(source, metadata=source.metadata), between)
+        model = openvino.Core().read_model(str(between))
+    openvino.save_model(model, str(target), compress_to_fp16=source.precision == "float16")
+    write_text(target.with_suffix(".json"), json.dumps(source.metadata.strings(), indent=1) + "\n")
+
+
+def _served(source: Source) -> Any:
+    """A TensorFlow module with one signature: pixels uint8 -> outputs by name."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise ConfigError("this format is written by TensorFlow; set KERAS_BACKEND=tensorflow")
+    tensorflow = require("tensorflow", "train")
+    width, height = source.metadata.size
+    module = tensorflow.Module()
+    module.model = source.model
+
+    @tensorflow.function(input_signature=[tensorflow.TensorSpec((None, height, width, 3), tensorflow.uint8, "pixels")])
+    def answer(pixels: Any) -> dict[str, Any]:
+        outputs = source.model(tensorflow.cast(pixels, tensorflow.float32), training=False)
+        return outputs if isinstance(outputs, dict) else {"probabilities": outputs}
+
+    module.answer = answer
+    return module
+
+
+def write_savedmodel(source: Source, target: Path) -> None:
+    """A TensorFlow SavedModel: a folder, its signature ``serving_default``; metadata in ``allmasked.json`` in it."""
+    module = _served(source)
+    tensorflow = require("tensorflow", "train")
+    tensorflow.saved_model.save(module, str(target), signatures={"serving_default": module.answer})
+    write_text(target / "allmasked.json", json.dumps(source.metadata.strings(), indent=1) + "\n")
+
+
+def write_litert(source: Source, target: Path) -> None:
+    """A ``.tflite`` file for LiteRT (TensorFlow Lite); metadata in a ``.json`` beside it."""
+    tensorflow = require("tensorflow", "train")
+    with tempfile.TemporaryDirectory() as folder:
+        write_savedmodel(source, Path(folder) / "saved")
+        converter = tensorflow.lite.TFLiteConverter.from_saved_model(str(Path(folder) / "saved"))
+        if source.precision == "float16":
+            converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tensorflow.float16]
+        target.write_bytes(converter.convert())
+    write_text(target.with_suffix(".json"), json.dumps(source.metadata.strings(), indent=1) + "\n")
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+def _open_openvino(path: Path) -> ExportedPredictor:
+    from allmasked.engines import OpenvinoPredictor
+
+    return OpenvinoPredictor.open(path)
+
+
+def _open_litert(path: Path) -> ExportedPredictor:
+    from allmasked.engines import LitertPredictor
+
+    return LitertPredictor.open(path)
+
+
+def _open_savedmodel(path: Path) -> ExportedPredictor:
+    from allmasked.engines import SavedModelPredictor
+
+    return SavedModelPredictor.open(path)
+
+
+@dataclass(frozen=True)
+class Export:
+    """One format. ``write(source, path)`` writes it, ``open(path)`` gives a predictor of it; ``beside`` are the
+    suffixes of further files that belong to it."""
+
+    name: str
+    suffix: str
+    help: str
+    write: Callable[[Source, Path], None]
+    open: Callable[[Path], ExportedPredictor]
+    precisions: tuple[str, ...] = ("float32",)
+    beside: tuple[str, ...] = ()
+
+
+EXPORTS: dict[str, Export] = {
+    row.name: row
+    for row in (
+        Export(
+            "onnx", ".onnx", "one file for ONNX Runtime, and for predict and explain here without Keras",
+            write_onnx, OnnxPredictor.open, ("float32", "float16", "int8"),
+        ),
+        Export(
+            "openvino", ".xml", "OpenVINO, .xml with .bin and .json beside it",
+            write_openvino, _open_openvino, ("float32", "float16", "int8"), (".bin", ".json"),
+        ),
+        Export(
+            "litert", ".tflite", "LiteRT (TensorFlow Lite), with .json beside it",
+            write_litert, _open_litert, ("float32", "float16"), (".json",),
+        ),
+        Export("savedmodel", "", "TensorFlow's SavedModel, a folder", write_savedmodel, _open_savedmodel),
+    )
+}  # fmt: skip
+
+
+# --- export ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """How the file's answers differ from those of Keras over ``photos`` photos.
+
+    ``largest`` and ``mean`` are differences of probabilities, ``labels`` the share of photos with the same label (of
+    photos whose two likeliest classes differ by more than twice the tolerance), ``heat`` the largest difference of the
+    maps (0-1) or of the probability of nobody.
+    """
+
+    photos: int
+    largest: float
+    mean: float
+    labels: float
+    heat: float = 0.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written: the file, its size with all that belongs to it, and how it answers."""
+
+    path: Path
+    size_bytes: int
+    metadata: Metadata
+    round_trip: RoundTrip
+    drawn: bool
+
+
+def export(
+    folder: str | Path,
+    out: str | Path,
+    *,
+    format: str = "onnx",
+    precision: str = "float32",
+    size: Size | None = None,
+    validate: str | Path | None = None,
+    calibration: dict[str, Any] | None = None,
+    seed: int = 0,
+) -> Report:
+    """Write a run's model to ``out`` and check it; no file is left behind that answers otherwise.
+
+    Args:
+        folder: a finished run.
+        out: the file (a folder for ``savedmodel``).
+        format: a row of :data:`EXPORTS`.
+        precision: of :data:`PRECISIONS`.
+        size: (width, height) px of the exported input; the run's own when None. Heads that average or pool the whole
+            map take any size.
+        validate: photos for the round trip, and the ranges of int8: a labelled data set or split.json; by default the
+            run's own validation and training photos where they are still there, else drawn pictures.
+        calibration: fields of :class:`allmasked.onnx_model.Metadata` to set: ``temperature``, ``presence_scale``, ...
+        seed: of the photos' choice.
+
+    Raises:
+        ConfigError: unknown format or precision, a size that the head can't take, int8 without photos.
+        RunError: no finished run, or an ensemble.
+        ExportError: the file answers otherwise than Keras.
+        MissingExtraError: what the format needs is not installed.
+    """
+    if format not in EXPORTS:
+        raise unknown("format", format, EXPORTS)
+    row = EXPORTS[format]
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    if precision not in row.precisions:
+        raise ConfigError(f"{format} is written in {', '.join(row.precisions)} only, not in {precision}")
+    run = Run(folder).require_finished()
+    if run.is_ensemble:
+        raise RunError(f"{run.folder}: is an ensemble; export its members, or a student of it (allmasked distil)")
+    out = Path(out)
+    if row.suffix and out.suffix != row.suffix:
+        raise ConfigError(f"--out {out}: a file for {format} must end in {row.suffix}")
+    source = open_source(run, size)
+    source.metadata = dataclasses.replace(source.metadata, precision=precision, **(calibration or {}))
+    checked = photos(run, validate, source, "validation", CHECKED_PHOTOS, seed)
+    if precision == "int8":
+        source.calibration = photos(run, validate, source, "train", CALIBRATION_PHOTOS, seed)
+    drawn = not len(checked)
+    pixels = drawn_pictures(source.metadata.size, seed=seed) if drawn else checked
+    expected = source.metadata.answers(source.outputs(pixels))
+
+    written: list[Path] = []
+    with _whole(out, row, written) as temporary:
+        row.write(source, temporary)
+        found = compare(expected, row.open(temporary).answer(pixels), PRECISIONS[precision][0])
+        _refuse(found, precision, out)
+    return Report(out, sum(map(_bytes, written)), source.metadata, found, drawn)
+
+
+def open_source(run: Run, size: Size | None = None) -> Source:
+    """A run's model in float32, for inputs of ``size`` px."""
+    config = TrainConfig.read(run.config)
+    trained = models.load(run.model)
+    recipe = dataclasses.replace(config.recipe, size=size or config.recipe.size, precision="float32")
+    model = trained
+    if recipe != config.recipe:
+        model = models.build(dataclasses.replace(config, weights="random", recipe=recipe))
+        try:
+            model.set_weights(trained.get_weights())
+        except ValueError:
+            raise ConfigError(
+                f"the head {config.head!r} takes inputs of {config.recipe.size[0]} x {config.recipe.size[1]} px only"
+            ) from None
+        model.jit_compile = models.jit_compile()
+    pooling: dict[str, tuple[float, float]] = {}
+    if HEADS[config.head].maps:
+        pooling = dataclasses.asdict(pooling_of(model.get_layer("presence")))
+    metadata = Metadata(
+        name=run.name,
+        size=recipe.size,
+        fit="squash" if recipe.fit == "squash" else "letterbox",
+        backbone=config.backbone,
+        head=config.head,
+        face_score=SCORE,
+        pooling=pooling,
+        version=importlib.metadata.version("allmasked"),
+        created_from=run.name,
+    )
+    return Source(model, metadata)
+
+
+def photos(run: Run, data: str | Path | None, source: Source, part: str, count: int, seed: int) -> Pixels:
+    """Up to ``count`` photos (N, H, W, 3) uint8 of a part, drawn at random; of ``data``, or of the run's own split.
+
+    Photos that can't be read are left out; of the run's own split none where it has moved away.
+    """
+    from allmasked.dataset import load_photos, read_split
+
+    if data is not None:
+        split = load_photos(Path(data))
+        chosen = split.part(part) or split.photos  # type: ignore[arg-type]
+    else:
+        try:
+            split = read_split(run.split)
+            chosen = split.part(part)  # type: ignore[arg-type]
+        except AllmaskedError:
+            return np.zeros((0, *source.metadata.size[::-1], 3), np.uint8)
+    order = np.random.default_rng(seed).permutation(len(chosen))[:count]
+    paths = [(chosen[i].path, split.root / chosen[i].path) for i in order]
+    read = _readable(px.read_batches(paths, source.metadata.size, source.metadata.fit))
+    return np.stack(read) if read else np.zeros((0, *source.metadata.size[::-1], 3), np.uint8)
+
+
+def _readable(batches: Iterable[Sequence[tuple[str, Pixels | PhotoError]]]) -> list[Pixels]:
+    return [array for batch in batches for _, array in batch if not isinstance(array, PhotoError)]
+
+
+def drawn_pictures(size: Size, count: int = 16, seed: int = 0) -> Pixels:
+    """Pictures of coloured discs and bars on gradients (N, H, W, 3) uint8: for a round trip without photos."""
+    from PIL import Image, ImageDraw
+
+    rng = np.random.default_rng(seed)
+    width, height = size
+    pictures = []
+    for _ in range(count):
+        corners = rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)
+        image = Image.fromarray(corners).resize(size, Image.Resampling.BICUBIC)
+        pen = ImageDraw.Draw(image)
+        for _ in range(rng.integers(0, 7)):
+            x, y = rng.integers(0, width), rng.integers(0, height)
+            radius = int(rng.integers(3, max(4, height // 4)))
+            skin, cloth = (tuple(int(v) for v in rng.integers(0, 256, 3)) for _ in range(2))
+            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=skin)
+            if rng.random() < 0.5:
+                pen.rectangle((x - radius * 3 // 4, y, x + radius * 3 // 4, y + radius * 3 // 4), fill=cloth)
+        noise = rng.normal(0, 6, (height, width, 3))
+        pictures.append((np.asarray(image) + noise).clip(0, 255).astype(np.uint8))
+    return np.stack(pictures)
+
+
+def compare(expected: Answers, found: Answers, tolerance: float) -> RoundTrip:
+    """How two answers for the same photos differ; labels count where the expected one is not a near tie."""
+    difference = np.abs(expected.probabilities - found.probabilities)
+    ranked = np.sort(expected.probabilities, 1)
+    clear = ranked[:, -1] - ranked[:, -2] > 2 * min(tolerance, 1e-3)
+    same = expected.probabilities.argmax(1) == found.probabilities.argmax(1)
+    heat = 0.0
+    if expected.heat is not None and found.heat is not None:
+        heat = float(np.abs(expected.heat - found.heat).max())
+    if expected.nobody is not None and found.nobody is not None:
+        heat = max(heat, float(np.abs(expected.nobody - found.nobody).max()))
+    labels = float(same[clear].mean()) if clear.any() else 1.0
+    return RoundTrip(len(difference), float(difference.max()), float(difference.mean()), labels, heat)
+
+
+def _refuse(found: RoundTrip, precision: str, out: Path) -> None:
+    most, others = PRECISIONS[precision]
+    if not np.isfinite(found.largest) or found.largest > most or 1 - found.labels > others:
+        raise ExportError(
+            f"{out}: not written: over {found.photos} pictures its probabilities differ from those of Keras by up to "
+            f"{found.largest:.2g} (allowed {most:g}), {1 - found.labels:.1%} of the labels do (allowed {others:.0%})"
+        )
+
+
+def _whole(out: Path, row: Export, written: list[Path]) -> Any:
+    """A context with a temporary path; on success what was written there takes the place of ``out``."""
+    import contextlib
+
+    @contextlib.contextmanager
+    def context() -> Iterator[Path]:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent) as folder:
+            temporary = Path(folder) / out.name
+            yield temporary
+            if temporary.is_dir():
+                if out.is_dir() and not (out / "allmasked.json").is_file() and any(out.iterdir()):
+                    raise ConfigError(f"--out {out}: is a folder with other things in it; give a new one")
+                shutil.rmtree(out, ignore_errors=True)
+                temporary.replace(out)
+                written.append(out)
+                return
+            for suffix in (*row.beside, row.suffix):
+                part = temporary.with_suffix(suffix)
+                with replacing(out.with_suffix(suffix)) as target:
+                    shutil.move(part, target)
+                written.append(out.with_suffix(suffix))
+
+    return context()
+
+
+def _bytes(path: Path) -> int:
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size
+
+
+def recalibrate(path: str | Path, **changes: Any) -> Metadata:
+    """Change what an ``.onnx`` file says about itself: ``temperature``, ``face_score``, ``name``, ..."""
+    onnx = require("onnx", "export")
+    proto = onnx.load(str(path))
+    metadata = Metadata.parse({entry.key: entry.value for entry in proto.metadata_props}, path)
+    metadata = dataclasses.replace(metadata, **changes)
+    onnx.helper.set_model_props(proto, metadata.strings())
+    with replacing(path) as temporary:
+        onnx.save(proto, temporary)
+    return metadata

@@ -1,0 +1,224 @@
+"""Exported models that answer with NumPy and ONNX Runtime alone; what a file says about itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from allmasked.errors import RunError, require
+from allmasked.evidence import SCORE, boxes_of, probabilities_of
+from allmasked.faces import Pooling, nobody_of
+from allmasked.types import CLASSES, Answers, Size
+
+FORMAT = 1
+DEFAULT = Path(__file__).parent / "models" / "default.onnx"
+"""The model that ships."""
+
+MEMORY_MB = 160
+_BYTES_A_PX = 200
+"""Of the network at work, for each px of its input (EfficientNetLite0 in float32)."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What an exported file says about itself.
+
+    Attributes:
+        size: width and height of the input in px.
+        temperature: the logits are divided by it (Guo et al. 2017).
+        presence_scale, presence_bias: calibration of a head with maps: of each of its two presence logits, before the
+            temperature.
+        face_score: the lowest score of a face.
+        pooling: ``sharpness``, ``scale`` and ``bias`` of the layer that pools the maps; empty without maps.
+        created_from: name of the run.
+        precision: of the weights.
+    """
+
+    name: str
+    size: Size
+    fit: Literal["letterbox", "squash"] = "letterbox"
+    backbone: str = ""
+    head: str = ""
+    classes: tuple[str, ...] = CLASSES
+    temperature: float = 1.0
+    presence_scale: tuple[float, float] = (1.0, 1.0)
+    presence_bias: tuple[float, float] = (0.0, 0.0)
+    face_score: float = SCORE
+    pooling: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    precision: str = "float32"
+    version: str = ""
+    created_from: str = ""
+    format: int = FORMAT
+
+    def strings(self) -> dict[str, str]:
+        """Every field as JSON."""
+        return {name: json.dumps(value) for name, value in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def parse(cls, strings: Mapping[str, str], origin: str | Path) -> Metadata:
+        """From :meth:`strings`; raises :class:`RunError` naming ``origin``."""
+        try:
+            values = {name: json.loads(strings[name]) for name in cls.__dataclass_fields__ if name in strings}
+            for name in ("size", "classes", "presence_scale", "presence_bias"):
+                if name in values:
+                    values[name] = tuple(values[name])
+            metadata = cls(**values)
+        except (TypeError, ValueError):
+            raise RunError(f"{origin}: was not made by 'allmasked export' (it doesn't say what goes in)") from None
+        if metadata.format > FORMAT:
+            raise RunError(f"{origin}: needs a newer allmasked (its format is {metadata.format}, known is {FORMAT})")
+        if metadata.classes != CLASSES:
+            raise RunError(f"{origin}: its classes are {', '.join(metadata.classes)}, not {', '.join(CLASSES)}")
+        return metadata
+
+    @property
+    def calibrated_pooling(self) -> Pooling | None:
+        """From maps to calibrated presence; None without maps."""
+        if not self.pooling:
+            return None
+        scale = np.multiply(self.pooling["scale"], self.presence_scale) / self.temperature
+        bias = (np.multiply(self.pooling["bias"], self.presence_scale) + self.presence_bias) / self.temperature
+        pairs = [(float(a), float(b)) for a, b in (self.pooling["sharpness"], scale, bias)]
+        return Pooling(*pairs)
+
+    def answers(self, outputs: Mapping[str, NDArray[Any]]) -> Answers:
+        """The network's outputs, by name, calibrated."""
+        if "maps" not in outputs:
+            probabilities = outputs["probabilities"]
+            if self.temperature != 1:
+                raised = np.maximum(probabilities, 1e-30) ** (1 / self.temperature)
+                probabilities = raised / raised.sum(1, keepdims=True)
+            return Answers(np.asarray(probabilities, np.float32), heat=outputs.get("cam"))
+        presence = (
+            outputs["presence"] * np.float32(self.presence_scale) + np.float32(self.presence_bias)
+        ) / np.float32(self.temperature)
+        maps = outputs["maps"]
+        heat = 1 / (1 + np.exp(-np.clip(maps[..., :2], -50, 50)))
+        return Answers(probabilities_of(presence), nobody_of(presence), heat, boxes_of(maps[..., 2:6], self.size))
+
+
+def processors() -> int:
+    """How many this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass
+class ExportedPredictor:
+    """An exported file that answers (:class:`allmasked.types.Predictor`); the engine is in :meth:`run`."""
+
+    metadata: Metadata
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
+
+    @property
+    def size(self) -> Size:
+        return self.metadata.size
+
+    @property
+    def fit(self) -> Literal["letterbox", "squash"]:
+        return self.metadata.fit
+
+    @property
+    def face_score(self) -> float:
+        return self.metadata.face_score
+
+    @property
+    def pooling(self) -> Pooling | None:
+        return self.metadata.calibrated_pooling
+
+    def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """The network's outputs by name, uncalibrated, for pixels (N, H, W, 3) uint8 RGB, N > 0."""
+        raise NotImplementedError
+
+    def answer(self, pixels: NDArray[np.uint8]) -> Answers:
+        """All that the model can tell of pixels (N, H, W, 3) uint8 RGB."""
+        if not len(pixels):
+            return Answers(np.zeros((0, len(CLASSES)), np.float32))
+        return self.metadata.answers(self.run(pixels))
+
+    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities (N, 3) float32 for pixels (N, H, W, 3) uint8 RGB."""
+        return self.answer(pixels).probabilities
+
+
+@dataclass
+class OnnxPredictor(ExportedPredictor):
+    """An ``.onnx`` file that answers.
+
+    Photos run one by one, several at a time: convolutions scale worse over threads than photos do, and memory stays
+    small. ``threads`` processors are used in all; fewer photos at a time, with more threads each, where the network's
+    memory would pass :data:`MEMORY_MB`.
+    """
+
+    session: Any
+    at_a_time: int = 1
+
+    @classmethod
+    def open(cls, path: str | Path, *, threads: int | None = None) -> OnnxPredictor:
+        """Open an exported file.
+
+        Args:
+            path: the file.
+            threads: processors to use; by default all that this process may run on.
+
+        Raises:
+            RunError: no such file, not an ONNX file, or not one of ours.
+            MissingExtraError: ONNX Runtime is not installed.
+        """
+        runtime = require("onnxruntime", "export")
+        path = Path(path)
+        if not path.is_file():
+            raise RunError(f"{path}: no such file; make one with 'allmasked export RUN --out {path.name}'")
+        threads = threads or processors()
+        try:
+            session = cls._session(runtime, path, 1)
+        except Exception as error:  # ONNX Runtime has an exception class for each of its codes, all of them private
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise RunError(f"{path}: is not a model that ONNX Runtime can open ({reason[:200]})") from None
+        metadata = Metadata.parse(session.get_modelmeta().custom_metadata_map, path)
+        width, height = metadata.size
+        at_a_time = max(1, min(threads, int(MEMORY_MB * 1e6 / (_BYTES_A_PX * width * height))))
+        if threads // at_a_time > 1:
+            session = cls._session(runtime, path, threads // at_a_time)
+        return cls(metadata, session, at_a_time)
+
+    @staticmethod
+    def _session(runtime: Any, path: Path, threads: int) -> Any:
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # decoding needs the processors too
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.at_a_time, thread_name_prefix="network")
+
+    @cached_property
+    def outputs(self) -> list[str]:
+        """Names of what the network gives."""
+        return [output.name for output in self.session.get_outputs()]
+
+    def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """The network's outputs by name, uncalibrated, for pixels (N, H, W, 3) uint8 RGB, N > 0."""
+
+        def one(row: int) -> list[NDArray[np.float32]]:
+            found: list[NDArray[np.float32]] = self.session.run(self.outputs, {"pixels": pixels[row : row + 1]})
+            return found
+
+        rows = range(len(pixels))
+        found = list(map(one, rows) if self.at_a_time == 1 or len(pixels) == 1 else self._pool.map(one, rows))
+        return {name: np.concatenate(values) for name, values in zip(self.outputs, zip(*found))}
