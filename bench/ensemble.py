@@ -1,0 +1,84 @@
+"""What an ensemble's early stop saves, and that it changes no answer.
+
+    python bench/ensemble.py ENSEMBLE [--on validation] [--photos 200] [--repeats 3] [--data DIR] [--kept]
+
+ENSEMBLE is a folder of ``allmasked ensemble`` whose vote has an early stop (majority, soft, weighted). The photos of
+the part are decoded once; then every member answers about every photo (full), and the members are asked in turn until
+the answer can't change (early), in one process, the two after one another, ``--repeats`` times. Prints a Markdown
+table: members asked a photo, ms a photo of both (median; networks and vote, no decoding), their ratio, the ratio that
+the members' own times promise, and how many labels differ (none). ``--kept`` uses the answers that ``evaluate`` kept
+instead of the networks: members asked and promised ratio only, for any number of photos, in a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ensemble", type=Path)
+    parser.add_argument("--on", default="validation", choices=["train", "validation", "test"])
+    parser.add_argument("--photos", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--kept", action="store_true")
+    options = parser.parse_args()
+
+    import numpy as np
+
+    from allmasked.assemble import members_say
+    from allmasked.dataset import read_split
+    from allmasked.ensemble import Ensemble, EnsemblePredictor
+    from allmasked.predictor import open_predictor
+    from allmasked.runs import Run
+    from allmasked.votes import cost_ratio
+
+    run = Run(options.ensemble)
+    ensemble = Ensemble.read(run)
+    if ensemble.row.settled is None:
+        parser.error(f"the vote {ensemble.vote!r} has no early stop")
+
+    def table(asked: np.ndarray, differing: int, full: float | None, early: float | None) -> None:
+        promised = cost_ratio(asked, ensemble.order, ensemble.milliseconds)
+        print("| vote | photos | members asked | full, ms | early, ms | ratio | promised ratio | labels that differ |")
+        print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+        measured = [f"{full:.1f}", f"{early:.1f}", f"{early / full:.3f}"] if full and early else ["-", "-", "-"]
+        members = f"{asked.mean():.2f} of {len(ensemble.members)}"
+        cells = [ensemble.vote, str(len(asked)), members, *measured, f"{promised:.3f}", str(differing)]
+        print("| " + " | ".join(cells) + " |")
+
+    if options.kept:
+        said = members_say(ensemble.folders(run), options.on, options.data).probabilities
+        whole, _ = ensemble.ask(said.shape[1], lambda member, rows: said[member, rows], early=False)
+        answers, asked = ensemble.ask(said.shape[1], lambda member, rows: said[member, rows], early=True)
+        table(asked, int((whole.argmax(1) != answers.argmax(1)).sum()), None, None)
+        return
+
+    predictor = open_predictor(run.folder)
+    assert isinstance(predictor, EnsemblePredictor)
+    split = read_split(run.split, options.data)
+    photos = split.part(options.on)[: options.photos]
+    read = [predictor.read(split.root / photo.path, photo.path) for photo in photos]
+    views = [np.stack(view) for view in zip(*read)]
+    predictor.predict_views([view[:32] for view in views], early=False)  # compiles
+    times: dict[bool, list[float]] = {False: [], True: []}
+    for _ in range(options.repeats):
+        for early in (False, True):
+            began = time.perf_counter()
+            answers, asked = predictor.predict_views(views, early=early)
+            times[early].append(1000 * (time.perf_counter() - began) / len(photos))
+            if not early:
+                whole = answers
+    differing = int((whole.argmax(1) != answers.argmax(1)).sum())
+    table(asked, differing, statistics.median(times[False]), statistics.median(times[True]))
+
+
+if __name__ == "__main__":
+    main()
