@@ -232,10 +232,12 @@ class Sheet(Brush):
         super().__init__(self.surface.getCanvas())
         self.canvas.scale(detail, detail)
 
-    def rgba(self) -> NDArray[np.uint8]:
-        """The pixels (H, W, 4), colours not multiplied by alpha."""
+    def rgba(self, *, premultiplied: bool = False) -> NDArray[np.uint8]:
+        """The pixels (H, W, 4), colours not multiplied by alpha unless asked for."""
         library = skia()
-        pixels: NDArray[np.uint8] = self.surface.makeImageSnapshot().toarray(colorType=library.kRGBA_8888_ColorType)
+        how = {"alphaType": library.kPremul_AlphaType} if premultiplied else {}
+        image = self.surface.makeImageSnapshot()
+        pixels: NDArray[np.uint8] = image.toarray(colorType=library.kRGBA_8888_ColorType, **how)
         return pixels
 
     def stamp(self, other: Sheet, blur_px: float = 0.0) -> None:

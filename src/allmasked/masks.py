@@ -148,8 +148,13 @@ def outline(face: FaceGeometry, kind: Kind, place: Place) -> Vector:
     return np.array([face.middle(top), *right, face.middle(lie.bottom + point), *left[::-1]])
 
 
-def paint_mask(brush: Brush, face: FaceGeometry, style: MaskStyle, place: Place, light: Light) -> None:
-    """Paint a mask on a face that is already there: its shadow, ear loops, fabric, pattern, folds and shading."""
+def paint_mask(
+    brush: Brush, face: FaceGeometry, style: MaskStyle, place: Place, light: Light, *, flat: bool = False
+) -> None:
+    """Paint a mask on a face that is already there: its shadow, ear loops, fabric, pattern, folds and shading.
+
+    ``flat`` leaves out shadow and shading: a picture of a mask, not a mask.
+    """
     rng = np.random.default_rng(style.seed)
     points = outline(face, style.kind, place)
     body = smooth(points, closed=True, tension=0.8)
@@ -158,12 +163,14 @@ def paint_mask(brush: Brush, face: FaceGeometry, style: MaskStyle, place: Place,
     dark = sum(fabric) < 240
 
     with brush.inside(face.skin):  # a shadow falls on the face and the neck, not on the air beside them
-        brush.fill(smooth(points + face.down * size * 0.035, True, 0.8), (40, 20, 15), 0.35, soft=size * 0.04)
+        if not flat:
+            brush.fill(smooth(points + face.down * size * 0.035, True, 0.8), (40, 20, 15), 0.35, soft=size * 0.04)
     _loops(brush, face, style, points)
     brush.fill(body, fabric)
     with brush.inside(body):
         PATTERNS[style.pattern](brush, face, style.colours, rng)
-        _shade(brush, face, points, body, light, dark)
+        if not flat:
+            _shade(brush, face, points, body, light, dark)
         DETAILS[style.kind](brush, face, style, place, rng)
     if style.valve:
         _valve(brush, face, style, place)

@@ -29,3 +29,38 @@ def drawn(out: Path, photos: int, seed: int, size: str | None, workers: int | No
         synth.sheet(sorted(out.glob("*/*.jpg"), key=lambda path: path.name)[:24], sheet)
     for label, count in summary.photos.items():
         click.echo(f"{label}\t{count}")
+
+
+@synth_command.command("pasted", context_settings={"show_default": True})
+@click.argument("photos", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--photos", "count", default=600, help="How many photos, all classes together.")
+@click.option("--seed", default=0, help="The same seed gives the same photos.")
+@click.option("--part", type=click.Choice(["train", "validation", "test"]), default="train", help="Of a split.json.")
+@click.option("--data", type=click.Path(path_type=Path), help="The photos' folder, where split.json is elsewhere.")
+@click.option(
+    "--strict/--no-strict",
+    default=True,
+    help="Leave out faces that are doubtful, too small or turned too far; otherwise they stay bare.",
+)
+@click.option("--workers", type=int, help="Processes; one for each usable CPU otherwise.")
+def pasted(
+    photos: Path, out: Path, count: int, seed: int, part: str, data: Path | None, strict: bool, workers: int | None
+) -> None:
+    """Paint masks on the people of PHOTOS, who wear none, into the data set OUT.
+
+    PHOTOS is a folder of photos of unmasked people, or a data set or split.json: then its photos of class none, and
+    the parts of its photos of class some that show only bare faces. A second start continues a stopped one.
+    """
+    from typing import cast
+
+    from allmasked import pasted
+    from allmasked.types import Part
+
+    done = pasted.paste_dataset(
+        photos, out, count, seed, part=cast(Part, part), data=data, strict=strict, workers=workers
+    )
+    for label, number in done.summary.photos.items():
+        click.echo(f"{label}\t{number}")
+    left_out = ", ".join(f"{number} {reason}" for reason, number in done.left_out.items())
+    click.echo(f"{done.used} photos painted on" + (f"; left out: {left_out}" if left_out else ""), err=True)
