@@ -51,7 +51,7 @@ def rows(result: Result) -> list[dict[str, str]]:
 def test_csv_is_the_default_off_a_terminal(run: str) -> None:
     result = invoke("predict", "all", "none/0.png", "--model", run)
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[0] == "path,label,p_all,p_none,p_some,error"
+    assert result.stdout.splitlines()[0] == "path,label,p_all,p_none,p_some,p_nobody,masked,bare,error"
     found = rows(result)
     assert [row["path"] for row in found] == ["all/0.png", "all/1.png", "all/2.png", "none/0.png"]
     assert [row["label"] for row in found] == ["all"] * 3 + ["none"]
@@ -83,7 +83,7 @@ def test_every_format_says_the_same(photos: Path, run: str) -> None:
     lines = [json.loads(line) for line in invoke(*arguments, "--format", "jsonl").stdout.splitlines()]
     assert array == lines
     assert len(array) == 9
-    assert list(array[0]) == ["path", "label", "p_all", "p_none", "p_some", "error"]
+    assert list(array[0]) == ["path", "label", "p_all", "p_none", "p_some", "p_nobody", "masked", "bare", "error"]
     assert array[0]["error"] is None
     assert array[4]["label"] is array[4]["p_all"] is None
     for row, entry in zip(table, array, strict=True):
@@ -120,13 +120,17 @@ def test_patterns(run: str) -> None:
     assert [row["label"] for row in rows(result)] == ["all", "none", "some"]
 
 
-def test_wrong_use_is_exit_code_2_in_one_line(photos: Path, run: str) -> None:
+def test_wrong_use_is_exit_code_2_in_one_line(photos: Path, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("allmasked.predictor.DEFAULT", photos / "gone.onnx")
     (photos / "empty").mkdir()
     (photos / "unfinished").mkdir()
     (photos / "unfinished/config.json").write_text("{}")
     for arguments, message in (
         (["predict"], "Missing argument"),
-        (["predict", "all"], "No model ships yet"),
+        (["predict", "all"], "no model came with this installation"),
+        (["predict", "all", "--model", run, "--min-face", "9"], "finds no faces"),
+        (["predict", "all", "--model", run, "--heat"], "--annotated DIR"),
+        (["predict", "all", "--model", run, "--fail-on", "most"], "'most' is not one of"),
         (["predict", "empty", "--model", run], "no photo found in empty"),
         (["predict", "zz*", "--model", run], "no photo found"),
         (["predict", "all", "--model", run, "--format", "xml"], "xml"),

@@ -17,7 +17,7 @@ from PIL import Image
 from allmasked import predictor as predictors
 from allmasked.errors import RunError
 from allmasked.predictor import KerasPredictor, find_photos, open_predictor, predict_paths
-from allmasked.types import CLASSES
+from allmasked.types import CLASSES, Answers
 from planted import BLUE, RED, SIZE, patch, planted, save_run
 
 
@@ -30,6 +30,9 @@ class Brightness:
 
     def __init__(self) -> None:
         self.batches: list[int] = []
+
+    def answer(self, pixels: np.ndarray) -> Answers:
+        return Answers(self.predict(pixels))
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
         assert pixels.shape[1:] == (6, 8, 3)
@@ -158,7 +161,7 @@ def test_opening_what_is_no_finished_run(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(RunError, match=r"not finished.*--resume"):
         open_predictor(tmp_path)
-    with pytest.raises(RunError, match="is a file"):
+    with pytest.raises(RunError, match="is no model"):
         open_predictor(tmp_path / "config.json")
 
 
@@ -213,7 +216,8 @@ def test_few_shapes_reach_the_network() -> None:
             shapes.add(len(batch))
             return np.full((len(batch), 3), 1 / 3)
 
-    model = KerasPredictor("x", SIZE, "squash", Noting())
+    network = Noting()
+    model = KerasPredictor("x", SIZE, "squash", network, network)  # type: ignore[arg-type]
     for count in range(1, 33):
         assert len(model.predict(np.zeros((count, 2, 2, 3), np.uint8))) == count
     assert shapes == {1, 2, 4, 8, 16, 32}
@@ -223,7 +227,7 @@ WITHOUT_KERAS = """
 import sys
 for name in ("keras", "tensorflow", "jax", "torch", "matplotlib", "cv2", "sklearn", "scipy"):
     sys.modules[name] = None
-import allmasked.predictor, allmasked.explain, allmasked.faithfulness, allmasked.cli.answers
+import allmasked.predictor, allmasked.explain, allmasked.faithfulness, allmasked.annotate, allmasked.cli.answers
 from allmasked.errors import MissingExtraError
 try:
     allmasked.predictor.open_predictor(sys.argv[1])

@@ -1,13 +1,13 @@
 """Where in a photo an answer comes from: class activation maps, and measures of how faithful they are.
 
-Every explainer is a row of :data:`EXPLAINERS`. All work on the backbone's feature map A (h, w, C) and on the score of
-one class: the logit (before the softmax) where the head has one, otherwise the logarithm of the probability.
+Every explainer is a row of :data:`EXPLAINERS`. Most work on the last feature map A (h, w, C) and on the score of one
+class: the logit (before the softmax) where the head has one, otherwise the logarithm of the probability. Two need no
+gradient, only what the network says anyway, and so work on exported files too: ``evidence`` and ``cam``.
 """
 
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,8 +22,10 @@ from PIL.Image import Image
 
 from allmasked import pixels as px
 from allmasked.errors import ConfigError, PhotoError, RunError, unknown
+from allmasked.evidence import SCORE
+from allmasked.faces import prediction_of
 from allmasked.runs import replacing
-from allmasked.types import CLASSES, Label, Prediction, Predictor, Size
+from allmasked.types import CLASSES, NOBODY, Answers, Label, Prediction, Predictor, Size
 
 if TYPE_CHECKING:
     import keras
@@ -38,8 +40,9 @@ TILE: Size = (220, 165)
 class Network:
     """A classifier cut in two at its feature map.
 
-    ``model`` takes pixels (N, H, W, 3) float32 RGB 0-255, has a layer called ``backbone`` whose output is the feature
-    map (N, h, w, C), and ends in the layer ``probabilities`` (N, 3).
+    ``model`` takes pixels (N, H, W, 3) float32 RGB 0-255, has a layer called ``feature_map``, or else ``backbone``,
+    whose output is the feature map (N, h, w, C), and ends in the layer ``probabilities`` (N, 3); of a model with
+    further outputs that part is taken.
 
     Raises:
         RunError: the model has no such layer.
@@ -48,16 +51,17 @@ class Network:
     def __init__(self, model: keras.Model) -> None:
         import keras
 
-        from allmasked.model import jit_compile
+        from allmasked.model import classifier, jit_compile
 
-        self.model = model
+        self.model = model = classifier(model)
         names = [layer.name for layer in model.layers]
-        if "backbone" not in names or model.layers[-1].name != "probabilities":
+        cut = "feature_map" if "feature_map" in names else "backbone"
+        if cut not in names or model.layers[-1].name != "probabilities":
             raise RunError(
                 "the model cannot be explained: it has no layer 'backbone', or does not end in 'probabilities'"
             )
-        backbone = model.get_layer("backbone")
-        self.after = model.layers[names.index("backbone") + 1 :]
+        backbone = model.get_layer(cut)
+        self.after = model.layers[names.index(cut) + 1 :]
         feature_map = next(
             tensor
             for layer in self.after
@@ -88,6 +92,21 @@ class Network:
 
         scores = ops.cast(self._head(features, training=False), "float32")
         return scores if self.has_logits else ops.log(scores + 1e-7)
+
+    @property
+    def has_evidence(self) -> bool:
+        """Whether the head makes maps of masked and bare faces."""
+        return any(layer.name == "evidence" for layer in self.after)
+
+    def evidence(self, pixels: NDArray[Any]) -> Floats:
+        """The head's maps (N, h, w, 2) 0-1, "masked here" and "bare here", of pixels (N, H, W, 3)."""
+        return _sigmoid(_in_batches(self._evidence, pixels))
+
+    @cached_property
+    def _evidence(self) -> keras.Model:
+        from allmasked.model import part
+
+        return part(self.model, "evidence")
 
     @cached_property
     def kernel(self) -> Floats | None:
@@ -224,20 +243,74 @@ def cam(network: Network, pixels: NDArray[Any], class_index: Classes) -> Floats:
     return np.einsum("nhwc,cn->nhw", network.features(pixels), network.kernel[:, class_index])
 
 
+def evidence(network: Network, pixels: NDArray[Any], class_index: Classes) -> Floats:
+    """The evidence head's own maps (:func:`evidence_of_class`); raw map (N, h, w).
+
+    Raises:
+        ConfigError: the head makes no such maps.
+    """
+    if not network.has_evidence:
+        raise ConfigError("evidence needs a head that makes such maps ('evidence'); use grad-cam")
+    return evidence_of_class(network.evidence(pixels), class_index)
+
+
+def evidence_of_class(heat: Floats, class_index: Classes) -> Floats:
+    """What speaks for a class in maps (N, h, w, 2) 0-1 of masked and bare faces: (N, h, w).
+
+    For "all" the masked map, for "none" the bare one, for "some", which takes both, the larger of the two everywhere.
+    """
+    masked, bare = heat[..., 0], heat[..., 1]
+    chosen = class_index[:, None, None]
+    return np.where(chosen == 0, masked, np.where(chosen == 1, bare, np.maximum(masked, bare)))
+
+
+def cam_of_class(maps: Floats, class_index: Classes) -> Floats:
+    """The activation maps (N, h, w, 3) of a linear head, for one class each: (N, h, w)."""
+    return np.take_along_axis(maps, class_index[:, None, None, None], -1)[..., 0]
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -50, 50))), np.float32)
+
+
 @dataclass(frozen=True)
 class Explainer:
-    """One row of :data:`EXPLAINERS`. ``raw`` gives maps (N, h, w) of any range; :meth:`heat` is what to use."""
+    """One row of :data:`EXPLAINERS`. ``raw`` gives maps (N, h, w) of any range; :meth:`heat` is what to use.
+
+    ``said`` makes the same of the heat in the network's answer (:class:`allmasked.types.Answers`, ``channels`` of them)
+    where no more than that is needed. ``absolute`` maps are 0-1 already.
+    """
 
     name: str
     help: str
     raw: Callable[[Network, NDArray[Any], Classes], Floats]
     linear_only: bool = False
+    evidence_only: bool = False
+    said: Callable[[Floats, Classes], Floats] | None = None
+    channels: int = 0
+    absolute: bool = False
+
+    def fits(self, answers: Answers) -> bool:
+        """Whether the answer itself says enough."""
+        return self.said is not None and answers.heat is not None and answers.heat.shape[-1] == self.channels
+
+    def heat_said(self, answers: Answers, class_index: Iterable[int]) -> Floats:
+        """:meth:`heat` from the answers of a network (see :meth:`fits`), without a further look at it."""
+        assert self.said is not None and answers.heat is not None
+        return self._scaled(self.said(answers.heat, np.asarray(class_index, np.int64)))
+
+    def _scaled(self, maps: Floats) -> Floats:
+        heat = np.maximum(np.nan_to_num(maps), 0)
+        if self.absolute:
+            return np.asarray(heat, np.float32)
+        top = heat.max((1, 2), keepdims=True)
+        return (heat / np.where(top > 1e-12, top, 1)).astype(np.float32)
 
     def heat(self, model: keras.Model | Network, pixels: NDArray[Any], class_index: Iterable[int]) -> Floats:
         """Heat maps (N, h, w) float32 at the feature map's resolution, covering the whole input.
 
-        Negative evidence is cut off, then each map is divided by its maximum: 0..1, all 0 where nothing speaks for
-        the class.
+        Negative evidence is cut off, then each map is divided by its maximum (not those of ``evidence``, which are
+        probabilities): 0..1, all 0 where nothing speaks for the class.
 
         Args:
             model: see :class:`Network`.
@@ -254,9 +327,7 @@ class Explainer:
             self.raw(cut, pixels[start : start + BATCH], classes[start : start + BATCH])
             for start in range(0, len(pixels), BATCH)
         ]
-        heat = np.maximum(np.nan_to_num(np.concatenate(maps)), 0)
-        top = heat.max((1, 2), keepdims=True)
-        return (heat / np.where(top > 1e-12, top, 1)).astype(np.float32)
+        return self._scaled(np.concatenate(maps))
 
 
 EXPLAINERS: dict[str, Explainer] = {
@@ -266,15 +337,34 @@ EXPLAINERS: dict[str, Explainer] = {
         Explainer("grad-cam++", "positive gradients, weighted place by place (Chattopadhyay 2018)", grad_cam_plus_plus),
         Explainer("hires-cam", "gradient times activation, place by place (Draelos & Carin 2020)", hires_cam),
         Explainer("score-cam", "channels weighted by what they uncover; slow (Wang 2020)", score_cam),
-        Explainer("cam", "closed form, for the head 'softmax' only (Zhou 2016)", cam, linear_only=True),
+        Explainer(
+            "cam", "closed form, for the head 'softmax' only (Zhou 2016)", cam, linear_only=True,
+            said=cam_of_class, channels=len(CLASSES),
+        ),
+        Explainer(
+            "evidence", "the maps of masked and bare faces, for the head 'evidence' only", evidence, evidence_only=True,
+            said=evidence_of_class, channels=2, absolute=True,
+        ),
     )
-}
+}  # fmt: skip
 
 
 def explainers_for(model: keras.Model | Network) -> list[str]:
     """The names of the explainers that fit the model's head."""
-    linear = network(model).kernel is not None
-    return [name for name, row in EXPLAINERS.items() if linear or not row.linear_only]
+    cut = network(model)
+    linear = cut.kernel is not None
+    return [
+        name
+        for name, row in EXPLAINERS.items()
+        if (linear or not row.linear_only) and (cut.has_evidence or not row.evidence_only)
+    ]
+
+
+def explainer_for(predictor: Predictor) -> str:
+    """The explainer to take where none is named: the network's own maps, its class activation maps, or Grad-CAM."""
+    if getattr(predictor, "pooling", None) is not None:
+        return "evidence"
+    return "grad-cam" if hasattr(predictor, "model") else "cam"
 
 
 @dataclass(frozen=True)
@@ -292,46 +382,60 @@ class Explanation:
 
 def explain_paths(
     predictor: Predictor,
-    model: keras.Model,
     photos: Iterable[tuple[str, str | Path]],
     *,
-    explainer: str = "grad-cam",
+    explainer: str = "",
     wanted: Label | None = None,
     batch_size: int = 16,
 ) -> Iterator[Explanation]:
     """Answer and explain any number of photos, in input order and constant memory.
 
     Args:
-        predictor: what answers; ``model`` is its network.
+        predictor: what answers. One without Keras (an exported file) can be explained by what it says itself.
         photos: (name, path) pairs.
-        explainer: a row of :data:`EXPLAINERS`.
-        wanted: the class to explain; each photo's predicted class when None.
+        explainer: a row of :data:`EXPLAINERS`; :func:`explainer_for` when empty.
+        wanted: the class to explain; each photo's likeliest when None.
+
+    Raises:
+        ConfigError: unknown explainer, or one that does not fit the network.
+        RunError: an explainer that looks into the network, for an exported file.
     """
-    row = explainer_named(explainer)
-    paths: deque[str] = deque()
+    row = explainer_named(explainer or explainer_for(predictor))
+    size, fit = predictor.size, predictor.fit
+    score: float = getattr(predictor, "face_score", SCORE)
 
-    def noted() -> Iterator[tuple[str, str | Path]]:
-        for name, path in photos:
-            paths.append(str(path))
-            yield name, path
+    def read(path: str | Path, name: str) -> tuple[str, Size, NDArray[np.uint8]]:
+        image = px.decode(path, name=name)
+        return str(path), image.size, px.fit_to(image, size, fit)
 
-    for batch in px.read_batches(noted(), predictor.size, predictor.fit, batch_size=batch_size):
-        good = [array for _, array in batch if not isinstance(array, PhotoError)]
-        answers, heats = iter(()), iter(())  # type: Iterator[Any], Iterator[Any]
+    for batch in px.decode_batches(photos, read, batch_size=batch_size):
+        good = [found for _, found in batch if not isinstance(found, PhotoError)]
         if good:
-            pixels = np.stack(good)
-            probabilities = predictor.predict(pixels)
-            indices = [CLASSES.index(wanted)] * len(good) if wanted else probabilities.argmax(1)
-            answers, heats = iter(zip(probabilities, indices)), iter(row.heat(model, pixels, indices))
-        for name, array in batch:
-            path = paths.popleft()
-            if isinstance(array, PhotoError):
-                yield Explanation(Prediction(name, None, None, array.reason), path, None, None)
-            else:
-                probability, index = next(answers)
-                p_all, p_none, p_some = (float(value) for value in probability)
-                prediction = Prediction(name, CLASSES[int(probability.argmax())], (p_all, p_none, p_some))
-                yield Explanation(prediction, path, CLASSES[int(index)], next(heats))
+            pixels = np.stack([array for _, _, array in good])
+            answers = predictor.answer(pixels)
+            indices = np.full(len(good), CLASSES.index(wanted)) if wanted else answers.probabilities.argmax(1)
+            heats = (
+                row.heat_said(answers, indices) if row.fits(answers) else _look_into(predictor, row, pixels, indices)
+            )
+        number = 0
+        for name, found in batch:
+            if isinstance(found, PhotoError):
+                yield Explanation(Prediction(name, None, None, found.reason), "", None, None)
+                continue
+            path, photo, _ = found
+            prediction = prediction_of(name, answers, number, photo, size, fit, score)
+            yield Explanation(prediction, path, CLASSES[int(indices[number])], heats[number])
+            number += 1
+
+
+def _look_into(predictor: Predictor, row: Explainer, pixels: NDArray[np.uint8], indices: Classes) -> Floats:
+    model = getattr(predictor, "model", None)
+    if model is None:
+        own = explainer_for(predictor)
+        raise RunError(
+            f"{predictor.name}: {row.name} looks into a Keras model; give a run folder, or take --explainer {own}"
+        )
+    return row.heat(model, pixels, indices)
 
 
 def explainer_named(name: str) -> Explainer:
@@ -426,7 +530,8 @@ def _pair(left: Image, right: Image) -> Image:
 def _caption(explanation: Explanation) -> tuple[str, str]:
     label, probabilities = explanation.prediction.label, explanation.prediction.probabilities
     assert label is not None and probabilities is not None
-    text = f"{label} {probabilities[CLASSES.index(label)]:.2f}"
+    sure = explanation.prediction.p_nobody if label == NOBODY else probabilities[CLASSES.index(label)]
+    text = f"{label} {sure:.2f}"
     if explanation.explained != label:
         text += f" (heat: {explanation.explained})"
     truth = true_label(explanation.path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,6 +42,10 @@ PRECISIONS: dict[str, tuple[float, float]] = {
 }
 """``float16`` stores the weights so and computes in float32; ``int8`` is static quantisation, its loss is shown."""
 CALIBRATION_PHOTOS, CHECKED_PHOTOS = 128, 48
+INT8_OPERATIONS = [
+    "Conv", "Gemm", "Add", "Mul", "Clip", "Relu", "Sigmoid", "Concat", "Resize",
+    "MaxPool", "AveragePool", "GlobalAveragePool",
+]  # fmt: skip
 
 
 class ExportError(AllmaskedError):
@@ -132,13 +137,16 @@ def _quantised(source: Source) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
         onnx.save(source.onnx, before)
-        quantize_static(
-            str(before), str(after), Reader(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
-            op_types_to_quantize=["Conv", "Add", "Clip", "Relu", "Mul", "Sigmoid", "Concat", "MaxPool", "AveragePool",
-                                  "GlobalAveragePool", "Resize", "Gemm"],
-            nodes_to_exclude=kept,
-        )  # fmt: skip
+        logging.disable(logging.WARNING)  # it advises to simplify the graph first, which is simple already
+        try:
+            quantize_static(
+                str(before), str(after), Reader(),
+                quant_format=QuantFormat.QDQ, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                per_channel=True, reduce_range=True, calibrate_method=CalibrationMethod.MinMax,
+                op_types_to_quantize=INT8_OPERATIONS, nodes_to_exclude=kept,
+            )  # fmt: skip
+        finally:
+            logging.disable(logging.NOTSET)
         return onnx.load(after)  # type: ignore[no-any-return]
 
 
@@ -147,7 +155,7 @@ def write_openvino(source: Source, target: Path) -> None:
     openvino = require("openvino", "export")
     with tempfile.TemporaryDirectory() as folder:
         between = Path(folder) / "model.onnx"
-        write_onnx(dataclasses.replace(source, metadata=source.metadata), between)
+        write_onnx(source, between)
         model = openvino.Core().read_model(str(between))
     openvino.save_model(model, str(target), compress_to_fp16=source.precision == "float16")
     write_text(target.with_suffix(".json"), json.dumps(source.metadata.strings(), indent=1) + "\n")
@@ -164,7 +172,9 @@ def _served(source: Source) -> Any:
     module = tensorflow.Module()
     module.model = source.model
 
-    @tensorflow.function(input_signature=[tensorflow.TensorSpec((None, height, width, 3), tensorflow.uint8, "pixels")])
+    pixels_in = tensorflow.TensorSpec((None, height, width, 3), tensorflow.uint8, "pixels")
+
+    @tensorflow.function(input_signature=[pixels_in], autograph=False)
     def answer(pixels: Any) -> dict[str, Any]:
         outputs = source.model(tensorflow.cast(pixels, tensorflow.float32), training=False)
         return outputs if isinstance(outputs, dict) else {"probabilities": outputs}

@@ -337,9 +337,7 @@ def choose(photos: Sequence[Photo], probabilities: np.ndarray[Any, Any], count: 
     return wrong + turns[: count - len(wrong)]
 
 
-def heat_maps(
-    run: Run, root: Path, examples: Sequence[Example], explainer: str = "grad-cam"
-) -> tuple[str, dict[str, str]]:
+def heat_maps(run: Run, root: Path, examples: Sequence[Example], explainer: str = "") -> tuple[str, dict[str, str]]:
     """The heat map overlay of each example for the class that was said: the explainer's name, path -> data address.
 
     Raises:
@@ -348,7 +346,7 @@ def heat_maps(
     if not examples:
         return "", {}
     from allmasked.ensemble_heat import explain_ensemble
-    from allmasked.explain import Explanation, explain_paths
+    from allmasked.explain import Explanation, explain_paths, explainer_for
     from allmasked.explain import picture as overlaid
     from allmasked.predictor import KerasPredictor, open_predictor
 
@@ -357,11 +355,13 @@ def heat_maps(
     found: dict[str, str] = {}
     fit = predictor.fit
     if isinstance(predictor, EnsemblePredictor):
+        explainer = explainer or "grad-cam"
         heats = explain_ensemble(predictor, photos, explainer=explainer)
         explained: Iterable[Explanation] = (heat.combined for heat in heats)
         fit = "squash"
     elif isinstance(predictor, KerasPredictor):
-        explained = explain_paths(predictor, predictor.model, photos, explainer=explainer)
+        explainer = explainer or explainer_for(predictor)
+        explained = explain_paths(predictor, photos, explainer=explainer)
     else:
         raise RunError(f"{run.folder}: only a run's own Keras model can be explained")
     for one in track(explained, "heat maps", total=len(photos)):

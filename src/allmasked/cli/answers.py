@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from allmasked.faithfulness import Faithfulness
     from allmasked.pixels import Fit
     from allmasked.predictor import KerasPredictor
-    from allmasked.types import Photo, Predictor
+    from allmasked.types import Photo
 
 COLUMNS = ("path", "label", "p_all", "p_none", "p_some", "p_nobody", "masked", "bare", "error")
 FORMATS = ("table", "csv", "json", "jsonl")
@@ -154,7 +154,7 @@ def predict_command(
     "--explainer",
     default=None,
     type=click.Choice([*EXPLAINERS, "all"]),
-    help="Which heat map. [default: grad-cam; with --score: all]",
+    help="Which heat map.  [default: evidence where the model makes it, else grad-cam; with --score: all]",
 )
 @click.option("--class", "wanted", type=click.Choice(CLASSES), help="Class to explain; default: the predicted one.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the pictures; with --score a JSON file.")
@@ -193,7 +193,7 @@ def predict_command(
 def explain_command(
     ctx: click.Context,
     paths: tuple[str, ...],
-    model: Path,
+    model: Path | None,
     explainer: str | None,
     wanted: Label | None,
     out: Path | None,
@@ -221,16 +221,16 @@ def explain_command(
             raise click.UsageError("PATH is missing: photos to explain (or --score DATA)")
         if out is None:
             raise click.UsageError("--out DIR is missing: the folder for the pictures")
-        failed = _explain(model, paths, explainer or "grad-cam", wanted, out, kind or _format_for(None), null)
+        failed = _explain(model, paths, explainer or "", wanted, out, kind or _format_for(None), null)
     ctx.exit(1 if failed else 0)
 
 
 def _explain(
-    model: Path, paths: tuple[str, ...], explainer: str, wanted: Label | None, out: Path, kind: str, null: bool
+    model: Path | None, paths: tuple[str, ...], explainer: str, wanted: Label | None, out: Path, kind: str, null: bool
 ) -> int:
     from allmasked.ensemble import EnsemblePredictor
     from allmasked.ensemble_heat import explain_ensemble, write_members
-    from allmasked.explain import explain_paths, write_pictures
+    from allmasked.explain import explain_paths, explainer_for, write_pictures
     from allmasked.predictor import open_predictor
 
     if explainer == "all":
@@ -239,12 +239,13 @@ def _explain(
         raise click.UsageError(f"--out {out}: is a file; give a folder for the pictures")
     photos = _photos(paths, null)
     predictor, fit = open_predictor(model), "squash"
+    ensemble = isinstance(predictor, EnsemblePredictor)
+    explainer = explainer or ("grad-cam" if ensemble else explainer_for(predictor))
     if isinstance(predictor, EnsemblePredictor):
         heats = explain_ensemble(predictor, photos, explainer=explainer, wanted=wanted)
         found = write_members(heats, out, tag=explainer)
     else:
-        keras = _keras(predictor, model)
-        found, fit = explain_paths(keras, keras.model, photos, explainer=explainer, wanted=wanted), keras.fit
+        found, fit = explain_paths(predictor, photos, explainer=explainer, wanted=wanted), predictor.fit
     tally: Counter[str] = Counter()
     started = time.perf_counter()
 
@@ -265,7 +266,7 @@ def _explain(
 
 
 def _score(
-    model: Path, data: Path, part: Any, count: int, explainer: str, seed: int, kind: str | None, out: Path | None
+    model: Path | None, data: Path, part: Any, count: int, explainer: str, seed: int, kind: str | None, out: Path | None
 ) -> int:
     from allmasked.explain import explainers_for, network
     from allmasked.faithfulness import measure, sample
@@ -313,17 +314,12 @@ def _labelled(data: Path, part: Any) -> tuple[Path, list[Photo], str]:
     return split.root, list(split.photos), "all parts"
 
 
-def _open_keras(model: Path) -> KerasPredictor:
-    from allmasked.predictor import open_predictor
+def _open_keras(model: Path | None) -> KerasPredictor:
+    from allmasked.predictor import KerasPredictor, open_predictor
 
-    return _keras(open_predictor(model), model)
-
-
-def _keras(predictor: Predictor, model: Path) -> KerasPredictor:
-    from allmasked.predictor import KerasPredictor
-
+    predictor = open_predictor(model)
     if not isinstance(predictor, KerasPredictor):
-        raise RunError(f"{model}: only a run's own Keras model can be explained")
+        raise RunError(f"{predictor.name}: only a run's own Keras model can be measured; give its folder (--model RUN)")
     return predictor
 
 

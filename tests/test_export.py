@@ -1,0 +1,442 @@
+"""Every export format answers as Keras does, or is not written; and an ONNX file answers without Keras."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import allmasked
+from allmasked import export as exports
+from allmasked.backbones import BACKBONES
+from allmasked.cli import cli
+from allmasked.config import Recipe, TrainConfig
+from allmasked.dataset import write_split
+from allmasked.errors import ConfigError, RunError
+from allmasked.export import EXPORTS, ExportError, export, recalibrate
+from allmasked.heads import HEADS
+from allmasked.onnx_model import Metadata, OnnxPredictor
+from allmasked.predictor import KerasPredictor, open_predictor, predict_paths
+from allmasked.runs import Run
+from conftest import make_split
+
+pytest.importorskip("keras")
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+NEEDS = {"onnx": "onnx", "openvino": "openvino", "litert": "ai_edge_litert", "savedmodel": "tensorflow"}
+SIZE = (96, 64)
+
+
+def lively(model: Any, seed: int = 0) -> Any:
+    """Statistics and biases as after a training, so that photos get different answers and folding can go wrong."""
+    import keras
+
+    rng = np.random.default_rng(seed)
+    inside = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    for layer in [*model.layers, *(layer for part in inside for layer in part.layers)]:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            count = layer.moving_mean.shape[0]
+            layer.moving_mean.assign(rng.normal(0, 0.1, count))
+            layer.moving_variance.assign(rng.uniform(0.5, 1.5, count))
+            layer.beta.assign(rng.normal(0, 0.1, count))
+        elif layer.name == "presence":
+            layer.log_sharpness.assign([0.9, 0.4])
+            layer.scale.assign([0.5, 0.6])
+            layer.bias.assign([-0.5, 0.2])
+        elif layer.name in ("evidence", "logits") and layer.trainable:
+            layer.bias.assign(rng.normal(-1, 0.3, layer.bias.shape[0]))
+    return model
+
+
+def make_run(folder: Path, head: str, seed: int = 0) -> Path:
+    from allmasked import model as models
+
+    config = TrainConfig(head=head, weights="random", seed=seed, recipe=Recipe(size=SIZE))
+    run = Run(folder)
+    folder.mkdir(parents=True)
+    config.write(run.config)
+    models.save(lively(models.build(config)), run.model)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of each head."""
+    folder = tmp_path_factory.mktemp("runs")
+    for head in HEADS:
+        make_run(folder / head, head)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def onnx_file(runs: Path) -> Path:
+    path = runs / "evidence.onnx"
+    export(runs / "evidence", path, calibration={"face_score": 0.2})
+    return path
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """split.json of drawn photos."""
+    folder = tmp_path_factory.mktemp("data")
+    write_split(make_split(folder / "photos", {"train": 4, "validation": 3}), folder / "split.json")
+    return folder / "split.json"
+
+
+def pictures(count: int = 5) -> np.ndarray:
+    return exports.drawn_pictures(SIZE, count, seed=7)
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_every_format_answers_as_keras(name: str, runs: Path, tmp_path: Path) -> None:
+    pytest.importorskip(NEEDS[name], reason=f"{name} needs {NEEDS[name]}")
+    out = tmp_path / f"model{EXPORTS[name].suffix}"
+    report = export(runs / "evidence", out, format=name)
+    assert report.round_trip.largest < 1e-4
+    assert report.round_trip.labels == 1
+    assert (report.drawn, report.size_bytes > 1e6) == (True, True)
+    keras, found = open_predictor(runs / "evidence"), open_predictor(out)
+    assert isinstance(keras, KerasPredictor)
+    assert (found.name, found.size, found.fit) == ("evidence", SIZE, "letterbox")
+    expected, answers = keras.answer(pictures()), found.answer(pictures())
+    assert np.ptp(expected.probabilities, axis=0).max() > 0.001  # not one answer for all
+    for field in dataclasses.fields(expected):
+        assert getattr(answers, field.name) == pytest.approx(getattr(expected, field.name), abs=1e-3), field.name
+    assert answers.probabilities == pytest.approx(expected.probabilities, abs=1e-4)
+    belonging = {out.name, *(f"model{suffix}" for suffix in EXPORTS[name].beside)}
+    assert {path.name for path in tmp_path.iterdir()} == belonging
+
+
+@pytest.mark.parametrize("head", ["softmax", "notebook"])
+def test_other_heads(head: str, runs: Path, tmp_path: Path) -> None:
+    export(runs / head, tmp_path / "x.onnx")
+    keras, found = open_predictor(runs / head), open_predictor(tmp_path / "x.onnx")
+    answers = found.answer(pictures())
+    assert answers.probabilities == pytest.approx(keras.predict(pictures()), abs=1e-5)
+    assert answers.nobody is None
+    if head != "softmax":
+        assert answers.heat is None
+        return
+    from allmasked.explain import EXPLAINERS
+
+    assert answers.heat is not None  # class activation maps, closed form
+    assert isinstance(keras, KerasPredictor)
+    for index in range(3):
+        classes = [index] * len(pictures())
+        expected = EXPLAINERS["cam"].heat(keras.model, pictures(), classes)
+        assert EXPLAINERS["cam"].heat_said(answers, classes) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_can_be_written(backbone: str, tmp_path: Path) -> None:
+    """With maps, at a size whose strides don't divide, so that every kind of padding and resizing is met."""
+    import onnx
+    import onnxruntime
+
+    from allmasked import model as models
+    from allmasked.onnx_graph import graph_of
+
+    recipe = Recipe(size=(112, 80) if BACKBONES[backbone].minimum_px <= 32 else (144, 112))
+    model = lively(models.build(TrainConfig(backbone, "evidence", weights="random", recipe=recipe)))
+    proto = graph_of(model)
+    onnx.save(proto, tmp_path / "x.onnx")
+    kinds = {node.op_type for node in proto.graph.node}
+    if backbone.startswith("EfficientNet"):
+        assert "BatchNormalization" not in kinds
+    session = onnxruntime.InferenceSession(str(tmp_path / "x.onnx"), providers=["CPUExecutionProvider"])
+    pixels = exports.drawn_pictures(recipe.size, 2, seed=3)
+    names = [output.name for output in session.get_outputs()]
+    found = dict(zip(names, session.run(names, {"pixels": pixels})))
+    expected = model(pixels.astype(np.float32), training=False)
+    assert set(names) == set(expected)
+    for name, values in expected.items():
+        values = np.asarray(values)
+        assert found[name] == pytest.approx(values, abs=1e-3 * max(1, np.abs(values).max())), name
+
+
+def test_another_size(runs: Path, tmp_path: Path) -> None:
+    report = export(runs / "evidence", tmp_path / "x.onnx", size=(128, 96))
+    assert report.metadata.size == open_predictor(tmp_path / "x.onnx").size == (128, 96)
+    answers = OnnxPredictor.open(tmp_path / "x.onnx").answer(exports.drawn_pictures((128, 96), 2))
+    assert answers.heat is not None
+    assert answers.heat.shape == (2, 12, 16, 2)
+    with pytest.raises(ConfigError, match="takes inputs of 96 x 64 px only"):
+        export(runs / "notebook", tmp_path / "y.onnx", size=(192, 128))
+
+
+def test_half_the_size(runs: Path, onnx_file: Path, tmp_path: Path) -> None:
+    report = export(runs / "evidence", tmp_path / "x.onnx", precision="float16")
+    assert report.size_bytes < 0.52 * onnx_file.stat().st_size
+    assert 0 < report.round_trip.largest < 0.01
+    assert report.round_trip.labels >= 0.98
+
+
+def test_int8(runs: Path, onnx_file: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="int8 needs photos"):
+        export(runs / "evidence", tmp_path / "x.onnx", precision="int8")
+    report = export(runs / "evidence", tmp_path / "x.onnx", precision="int8", validate=data)
+    assert report.size_bytes < 0.35 * onnx_file.stat().st_size
+    assert (report.round_trip.photos, report.drawn) == (9, False)
+    assert report.round_trip.largest < 0.2
+
+
+def test_a_file_that_answers_otherwise_is_not_left_behind(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(source: exports.Source, target: Path) -> None:
+        layer = source.model.get_layer("evidence")
+        layer.bias.assign(layer.bias + 0.01)
+        exports.write_onnx(source, target)
+
+    monkeypatch.setitem(EXPORTS, "onnx", dataclasses.replace(EXPORTS["onnx"], write=wrong))
+    (tmp_path / "x.onnx").write_text("before")
+    with pytest.raises(ExportError, match=r"not written.*differ from those of Keras by up to"):
+        export(runs / "evidence", tmp_path / "x.onnx")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("x.onnx", "before")]
+
+
+def test_what_cannot_be_exported(runs: Path, tmp_path: Path) -> None:
+    for folder, out, options, message in (
+        (runs / "gone", "x.onnx", {}, "not a run folder"),
+        (runs / "evidence", "x.onnx", {"format": "onx"}, "Did you mean 'onnx'"),
+        (runs / "evidence", "x.tflite", {}, "must end in .onnx"),
+        (runs / "evidence", "x.onnx", {"precision": "int4"}, "unknown precision"),
+        (runs / "evidence", "x", {"format": "savedmodel", "precision": "int8"}, "float32 only"),
+    ):
+        with pytest.raises((ConfigError, RunError), match=message):
+            export(folder, tmp_path / out, **options)  # type: ignore[arg-type]
+    (tmp_path / "ensemble").mkdir()
+    (tmp_path / "ensemble/ensemble.json").write_text("{}")
+    with pytest.raises(RunError, match="export its members"):
+        export(tmp_path / "ensemble", tmp_path / "x.onnx")
+
+
+def test_files_that_are_not_ours(onnx_file: Path, tmp_path: Path) -> None:
+    import onnx
+
+    for name, content, message in (
+        ("gone.onnx", None, "no such file"),
+        ("broken.onnx", onnx_file.read_bytes()[:1000], "not a model that ONNX Runtime can open"),
+        ("empty.onnx", b"", "not a model that ONNX Runtime can open|not made by"),
+    ):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(RunError, match=message) as caught:
+            open_predictor(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    foreign = onnx.load(onnx_file)
+    del foreign.metadata_props[:]
+    onnx.save(foreign, tmp_path / "foreign.onnx")
+    with pytest.raises(RunError, match="not made by 'allmasked export'"):
+        open_predictor(tmp_path / "foreign.onnx")
+    newer = tmp_path / "newer.onnx"
+    newer.write_bytes(onnx_file.read_bytes())
+    recalibrate(newer, format=99)
+    with pytest.raises(RunError, match="needs a newer allmasked"):
+        open_predictor(newer)
+
+
+def test_metadata_survive(onnx_file: Path) -> None:
+    metadata = OnnxPredictor.open(onnx_file).metadata
+    assert (metadata.name, metadata.created_from, metadata.backbone, metadata.head) == (
+        "evidence", "evidence", "EfficientNetLite0", "evidence",
+    )  # fmt: skip
+    assert (metadata.face_score, metadata.temperature, metadata.version) == (0.2, 1.0, allmasked_version())
+    assert Metadata.parse(metadata.strings(), "x") == metadata
+
+
+def allmasked_version() -> str:
+    from importlib.metadata import version
+
+    return version("allmasked")
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_photos_are_independent_and_threads_do_not_matter(onnx_file: Path, threads: int) -> None:
+    pixels = pictures(7)
+    expected = OnnxPredictor.open(onnx_file, threads=1).predict(pixels)
+    found = OnnxPredictor.open(onnx_file, threads=threads)
+    assert found.predict(pixels) == pytest.approx(expected, abs=1e-6)
+    assert found.predict(pixels[3:4]) == pytest.approx(expected[3:4], abs=1e-6)
+    assert found.predict(pixels[:0]).shape == (0, 3)
+
+
+def test_pooling_of_the_maps_is_what_the_network_does(onnx_file: Path) -> None:
+    model = OnnxPredictor.open(onnx_file)
+    outputs = model.run(pictures())
+    assert model.pooling is not None
+    assert model.pooling.presence(outputs["maps"][..., :2]) == pytest.approx(outputs["presence"], abs=1e-4)
+
+
+def test_calibration(onnx_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.onnx"
+    path.write_bytes(onnx_file.read_bytes())
+    outputs = OnnxPredictor.open(path).run(pictures())
+    recalibrate(path, temperature=2.0, presence_scale=(1.5, 0.5), presence_bias=(0.3, -0.4))
+    model = OnnxPredictor.open(path)
+    a, b = 1 / (1 + np.exp(-(outputs["presence"] * [1.5, 0.5] + [0.3, -0.4]) / 2)).T
+    odds = np.stack([a * (1 - b), (1 - a) * b, a * b], 1)
+    answers = model.answer(pictures())
+    assert answers.probabilities == pytest.approx(odds / odds.sum(1, keepdims=True), abs=1e-5)
+    assert answers.nobody == pytest.approx((1 - a) * (1 - b), abs=1e-5)
+    assert model.pooling is not None
+    calibrated = model.pooling.presence(outputs["maps"][..., :2])
+    assert 1 / (1 + np.exp(-calibrated)) == pytest.approx(np.stack([a, b], 1), abs=1e-5)
+
+
+def test_temperature_of_a_softmax_head(runs: Path, tmp_path: Path) -> None:
+    export(runs / "softmax", tmp_path / "x.onnx", calibration={"temperature": 2.0})
+    model = OnnxPredictor.open(tmp_path / "x.onnx")
+    logits = np.log(model.run(pictures())["probabilities"]) / 2
+    raised = np.exp(logits)
+    assert model.predict(pictures()) == pytest.approx(raised / raised.sum(1, keepdims=True), abs=1e-5)
+
+
+def test_explaining_a_file_needs_no_keras(onnx_file: Path, runs: Path, tmp_path: Path) -> None:
+    from allmasked.explain import EXPLAINERS, explain_paths
+
+    path = tmp_path / "all" / "x.png"
+    path.parent.mkdir()
+    Image.fromarray(pictures(1)[0]).save(path)
+    model = OnnxPredictor.open(onnx_file)
+    (found,) = explain_paths(model, [("x", path)], wanted="none")
+    expected = model.answer(pictures(1)).heat
+    assert expected is not None
+    assert found.heat == pytest.approx(expected[0, ..., 1], abs=1e-6)
+    keras = open_predictor(runs / "evidence")
+    assert isinstance(keras, KerasPredictor)
+    for index, reference in enumerate((expected[..., 0], expected[..., 1], expected.max(-1))):
+        heat = EXPLAINERS["evidence"].heat(keras.whole, pictures(1), [index])
+        assert heat == pytest.approx(reference, abs=1e-4)
+    with pytest.raises(RunError, match="give a run folder, or take --explainer evidence"):
+        list(explain_paths(model, [("x", path)], explainer="grad-cam"))
+
+
+def test_gradients_reach_the_maps_of_an_evidence_head(runs: Path) -> None:
+    from allmasked.explain import EXPLAINERS, explainers_for, network
+
+    keras = open_predictor(runs / "evidence")
+    assert isinstance(keras, KerasPredictor)
+    cut = network(keras.whole)
+    assert cut.features(pictures(1)).shape == (1, 8, 12, 96)
+    names = explainers_for(cut)
+    assert set(names) == {"grad-cam", "grad-cam++", "hires-cam", "score-cam", "evidence"}
+    for name in ("grad-cam", "hires-cam"):
+        heat = EXPLAINERS[name].heat(cut, pictures(2), [0, 1])
+        assert heat.shape == (2, 8, 12)
+        assert np.isfinite(heat).all()
+
+
+# --- from the command line -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    (tmp_path / "photos/more").mkdir(parents=True)
+    for number, picture in enumerate(exports.drawn_pictures((120, 90), 4, seed=5)):
+        Image.fromarray(picture).save(tmp_path / "photos" / ("more/0.png" if number == 3 else f"{number}.png"))
+    (tmp_path / "photos/broken.jpg").write_bytes(b"nothing")
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+
+
+def invoke(*arguments: Any) -> Any:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+@pytest.mark.usefixtures("photos")
+def test_export_command(runs: Path) -> None:
+    result = invoke("export", runs / "evidence", "--out", "x.onnx", "--presence-bias", 9, -9, "--name", "mine")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == ""
+    assert "100.0% of the labels alike" in result.stderr
+    result = invoke("predict", "photos/0.png", "--model", "x.onnx", "--format", "json")
+    (row,) = json.loads(result.stdout)
+    assert (row["label"], row["p_all"] > 0.9) == ("all", True)
+
+
+def test_predict_with_everything(photos: Path, onnx_file: Path) -> None:
+    arguments = ("predict", "photos", "--model", onnx_file, "--boxes", "--format", "json")
+    result = invoke(*arguments, "--annotated", "drawn", "--heat", "--sort", "photos/sorted")
+    assert result.exit_code == 1  # the broken one
+    rows = json.loads(result.stdout)
+    assert [row["path"] for row in rows] == [
+        f"photos/{n}" for n in ("0.png", "1.png", "2.png", "broken.jpg", "more/0.png")
+    ]
+    good = [row for row in rows if not row["error"]]
+    for row in good:
+        assert sum(row[f"p_{name}"] for name in ("all", "none", "some", "nobody")) == pytest.approx(1, abs=1e-5)
+        assert row["masked"] + row["bare"] == len(row["faces"])
+        for face in row["faces"]:
+            assert 0 <= face["left"] < face["right"] <= 120
+            assert 0 <= face["top"] < face["bottom"] <= 90
+    drawn = sorted(path.relative_to(photos / "drawn").as_posix() for path in (photos / "drawn").rglob("*.jpg"))
+    assert drawn == sorted(f"{row['path']}.answer.jpg" for row in good)
+    with Image.open(photos / "drawn/photos/0.png.answer.jpg") as image:
+        assert image.width == 120
+        assert image.height > 90
+    sorted_to = list((photos / "photos/sorted").rglob("*.png"))
+    assert len(sorted_to) == 4  # two of one name, none lost
+    assert {path.parent.name for path in sorted_to} == {row["label"] for row in good}
+    again = invoke(*arguments, "--annotated", "drawn", "--sort", "photos/sorted")
+    assert again.stdout == result.stdout  # what was written is not taken for input
+    assert len(list((photos / "photos/sorted").rglob("*.png"))) == 4
+
+
+@pytest.mark.usefixtures("photos")
+def test_fail_on_and_min_face(onnx_file: Path) -> None:
+    arguments = ("predict", "photos/0.png", "photos/1.png", "--model", onnx_file, "--format", "json")
+    labels = {row["label"] for row in json.loads(invoke(*arguments).stdout)}
+    others = {"all", "none", "some", "nobody"} - labels
+    assert invoke(*arguments, "--fail-on", ",".join(labels)).exit_code == 1
+    assert invoke(*arguments, "--fail-on", ",".join(others)).exit_code == 0
+    for row in json.loads(invoke(*arguments, "--min-face", 1000).stdout):
+        assert (row["masked"], row["bare"]) == (0, 0)
+
+
+WITHOUT_KERAS = """
+import sys
+for name in ("keras", "tensorflow", "jax", "torch", "matplotlib", "cv2", "sklearn", "scipy", "onnx", "faiss"):
+    sys.modules[name] = None
+from allmasked.cli import main
+main()
+"""
+
+
+def test_a_file_answers_with_the_base_installation_alone(photos: Path, onnx_file: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(allmasked.__file__).parents[1])}
+    for command in (
+        ["predict", "photos/0.png", "--model", str(onnx_file), "--annotated", "drawn"],
+        ["explain", "photos/0.png", "--model", str(onnx_file), "--out", "heat"],
+    ):
+        result = subprocess.run(
+            [sys.executable, "-c", WITHOUT_KERAS, *command], env=environment, capture_output=True, text=True, cwd=photos
+        )
+        assert result.returncode == 0, result.stderr
+        assert len(result.stdout.splitlines()) == 2
+    assert (photos / "heat/0.evidence.jpg").is_file()
+
+
+def test_predictions_of_a_run_and_its_file_agree(photos: Path, runs: Path, onnx_file: Path) -> None:
+    paths = [(f"{number}", photos / f"photos/{number}.png") for number in range(3)]
+    keras = open_predictor(runs / "evidence")
+    file = OnnxPredictor.open(onnx_file)
+    for one, other in zip(predict_paths(keras, paths), predict_paths(file, paths), strict=True):
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+        assert one.p_nobody == pytest.approx(other.p_nobody, abs=1e-5)
+    for one, other in zip(
+        predict_paths(keras, paths, min_face_px=12), predict_paths(file, paths, min_face_px=12), strict=True
+    ):
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
