@@ -21,6 +21,8 @@ NATURAL = 0.6
 """Share of the others in which faces are about as large as they will be when predicting."""
 FACE_PX = (9.0, 150.0)
 """Otherwise the height of the face that the frame is cut around."""
+UNMARKED_ZOOM_OUT = 0.35
+"""A photo whose faces are not marked fills at least this much of the frame: pictures of single faces, mostly."""
 MOST_ENLARGED = 2.0
 SEEN, CUT = 0.6, 0.15
 """A face counts when at least this share of its box is in the frame; when less is than the second, it is not there."""
@@ -60,7 +62,8 @@ def _choose(
         reach = np.maximum(np.array([right - left, bottom - top]) - np.array(frame) / scale, 0) / 2
         return scale, middle + rng.uniform(-1, 1, 2) * reach
     if boxes is None or rng.random() < WHOLE:
-        scale = whole * float(np.exp(rng.uniform(np.log(recipe.zoom_out), 0)))
+        smallest = recipe.zoom_out if boxes is not None else UNMARKED_ZOOM_OUT
+        scale = whole * float(np.exp(rng.uniform(np.log(smallest), 0)))
         room = np.maximum(np.array(frame) / scale - (right - left, bottom - top), 0) / 2
         return scale, middle + rng.uniform(-1, 1, 2) * room
     if rng.random() < recipe.empty_crops:
