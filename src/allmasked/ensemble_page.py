@@ -80,12 +80,12 @@ def drawn(ensemble: Ensemble, figures: Mapping[str, Any], name: str) -> dict[str
     apart = figures["diversity"]["disagreement"]
     top = max(0.05, *(value for row in apart for value in row))
     rows = figures["members"]
-    costs = [(row["name"], member.ms, row["accuracy"]) for row, member in zip(rows, ensemble.members)]
+    costs = [(str(no), m.ms, row["accuracy"]) for no, (row, m) in enumerate(zip(rows, ensemble.members), 1)]
     ratio = figures["cost_ratio"] if ensemble.early_stop else None
     whole = (name, sum(ensemble.milliseconds) * (ratio or 1.0), figures["accuracy"])
     pictures = {
         "disagreement": plots.pairwise(apart, names, low=0, high=top),
-        "q": plots.pairwise(figures["diversity"]["q"], names, low=-0.2, high=1),
+        "q": plots.pairwise(figures["diversity"]["q"], names, low=0, high=1),
         "adds": plots.contributions([100 * row["adds"] for row in rows], names),
         "cost": plots.accuracy_by_cost(costs, whole),
     }
