@@ -147,4 +147,4 @@ def _caption(one: Explanation, name: str) -> str:
     label, probabilities = one.prediction.label, one.prediction.probabilities
     assert label is not None and probabilities is not None and label in CLASSES
     share = probabilities[CLASSES.index(label)]
-    return f"{name or "together"}\n{label} {share:.2f}"
+    return f"{name or 'together'}\n{label} {share:.2f}"

@@ -109,7 +109,8 @@ def fit_stacker(probabilities: Floats, labels: Ints, groups: Ints) -> Fitted:
     features = _features(probabilities)
 
     def regression(rows: Ints, penalty: float) -> Floats:
-        model = linear.LogisticRegression(C=penalty, solver="newton-cholesky", max_iter=5000).fit(features[rows], labels[rows])
+        model = linear.LogisticRegression(C=penalty, solver="newton-cholesky", max_iter=500)
+        model.fit(features[rows], labels[rows])
         found = np.zeros((K, features.shape[1] + 1))
         found[:, -1] = -30.0  # a class that never occurred
         if len(model.classes_) == 2:  # scikit-learn then keeps the one difference
