@@ -27,7 +27,10 @@ VERDICTS = {
     "some": ("some wear a mask, some don't", (204, 121, 167)),
     "nobody": ("nobody there", (120, 120, 120)),
 }
-LONGEST_PX = 1280
+SHORTEST_PX, LONGEST_PX = 800, 1280
+"""Of a picture's longer side; smaller photos are enlarged, twice at most, so that lines and letters are fine."""
+LABELLED_FACES = 12
+"""In a crowd of more, colour alone says what each face wears."""
 Floats = NDArray[np.float32]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _WHITE, _DARK = (255, 255, 255), (25, 25, 25)
@@ -51,11 +54,11 @@ def annotate(
     pen = ImageDraw.Draw(picture, "RGBA")
     font = ImageFont.load_default(max(10, round(max(picture.size) / 60)))
     for face in reversed(prediction.faces or ()):  # the surest on top
-        _draw_face(pen, face, scale, line, font)
+        _draw_face(pen, face, scale, line, font if len(prediction.faces or ()) <= LABELLED_FACES else None)
     return _with_strip(picture, prediction)
 
 
-def _draw_face(pen: ImageDraw.ImageDraw, face: FoundFace, scale: float, line: int, font: Font) -> None:
+def _draw_face(pen: ImageDraw.ImageDraw, face: FoundFace, scale: float, line: int, font: Font | None) -> None:
     colour = COLOURS[face.wear]
     left, top, right, bottom = (edge * scale for edge in (face.left, face.top, face.right, face.bottom))
     right, bottom = max(right, left + 2), max(bottom, top + 2)
@@ -63,6 +66,8 @@ def _draw_face(pen: ImageDraw.ImageDraw, face: FoundFace, scale: float, line: in
     for grown, colours, width in ((line, (*_WHITE, 150), 1), (line - 1, colour, line)):
         around = (left - grown, top - grown, right + grown, bottom + grown)
         pen.rounded_rectangle(around, radius + grown, outline=colours, width=width)
+    if font is None:
+        return
     text = f"{face.wear} {face.score:.2f}"
     wide, high = pen.textlength(text, font), font.size * 1.25
     if wide > 1.6 * (right - left):  # no room: the colour says it
@@ -118,6 +123,8 @@ def write_annotated(answered: Answered, out: Path, size: Size, fit: px.Fit, *, h
         photo = px.thumbnail(px.decode(answered.path, fit_within=(LONGEST_PX, LONGEST_PX)), (LONGEST_PX, LONGEST_PX))
     except PhotoError as error:
         return replace(prediction, label=None, probabilities=None, error=error.reason)
+    if (enlarged := min(2, SHORTEST_PX / max(photo.size))) > 1:
+        photo = photo.resize((round(photo.width * enlarged), round(photo.height * enlarged)), Image.Resampling.BICUBIC)
     maps = None
     if heat and answered.heat is not None:
         maps = np.stack([on_photo(answered.heat[..., channel], photo.size, size, fit) for channel in (0, 1)], -1)

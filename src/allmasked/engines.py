@@ -30,10 +30,11 @@ class OpenvinoPredictor(ExportedPredictor):
     compiled: Any
 
     @classmethod
-    def open(cls, path: str | Path, *, threads: int | None = None) -> OpenvinoPredictor:
+    def open(cls, path: str | Path, *, threads: int | None = None, precision: str = "f32") -> OpenvinoPredictor:
+        """Open it; ``precision`` is that of the arithmetic where the file is in float32: ``f32`` or ``bf16``."""
         openvino = require("openvino", "export")
         metadata = _metadata(Path(path), Path(path).with_suffix(".json"))
-        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads or processors()}
+        settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads or processors()}
         return cls(metadata, openvino.Core().compile_model(str(path), "CPU", settings))
 
     def run(self, pixels: NDArray[np.uint8]) -> Outputs:
