@@ -255,8 +255,9 @@ def looks_masked(image: Image, geometry: FaceGeometry) -> bool:
     """
     import cv2
 
-    places = ([0.05, 0.15, 0.22], [0.58, 0.7, 0.82, 0.92])
-    upper, lower = (_sample(image, geometry.at(*np.meshgrid(np.linspace(-0.45, 0.45, 9), v))) for v in places)
+    between_the_eyes = np.meshgrid(np.linspace(-0.16, 0.16, 7), [-0.16, -0.1, -0.04, 0.03])
+    below_the_mouth = np.meshgrid(np.linspace(-0.45, 0.45, 9), [0.58, 0.7, 0.82, 0.92])
+    upper, lower = (_sample(image, geometry.at(*places)) for places in (between_the_eyes, below_the_mouth))
     colours = np.array([np.median(upper, axis=0), np.median(lower, axis=0)], np.float32)[None] / 255
     skin, below = cv2.cvtColor(colours, cv2.COLOR_RGB2LAB)[0]
     away = float(np.hypot(*(skin[1:] - below[1:])))

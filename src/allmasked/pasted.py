@@ -510,8 +510,8 @@ def paste_photo(out: Path, root: Path, seed: int, task: Record) -> Record:
 def _side_by_side(
     pictures: Sequence[Image.Image], marked: Sequence[Sequence[Record]]
 ) -> tuple[Image.Image, list[Record]]:
-    """Photos in one row, four and more in two rows of the same width; and their faces."""
-    if len(pictures) > 3:
+    """Photos in one row, in two of the same width where one would be very long; and their faces."""
+    if len(pictures) > 1 and sum(picture.width / picture.height for picture in pictures) > 2.8:
         half = len(pictures) // 2
         rows = [_side_by_side(pictures[part], marked[part]) for part in (slice(half), slice(half, None))]
         width = min(row.width for row, _ in rows)
