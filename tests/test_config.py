@@ -29,7 +29,7 @@ def test_the_notebook_recipe_is_theirs() -> None:
 
 def test_a_copied_and_edited_recipe_is_used(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text(recipe_text("default").replace("\nepochs = 5", "\nepochs = 3"))
+    path.write_text(recipe_text("default").replace("\nepochs = 12", "\nepochs = 3"))
     assert read_recipe(str(path)).epochs == 3
     assert read_recipe(str(path), {"epochs": 5}).epochs == 5
 

@@ -23,9 +23,9 @@ def _setting(default: Any, help_text: str, *choices: str) -> Any:
 class Recipe:
     """How to train. Defaults are those of the recipe ``default``; sizes in px, rates per optimiser step."""
 
-    size: Size = _setting((416, 320), "Model input, width x height in px.")
+    size: Size = _setting((512, 384), "Model input, width x height in px.")
     frame: Size = _setting(
-        (0, 0),
+        (256, 192),
         "Train on frames of this size, cut around faces at many scales, instead of on whole photos (head evidence; "
         "used where at least half of the photos have boxes); 0 = whole photos.",
     )
@@ -37,8 +37,8 @@ class Recipe:
     batch_size: int = _setting(16, "Photos a step.")
     head_epochs: int = _setting(1, "Epochs in which only the head learns, first of all.")
     head_learning_rate: float = _setting(2e-3, "Learning rate of those epochs.")
-    epochs: int = _setting(5, "Epochs in which the backbone learns too.")
-    learning_rate: float = _setting(1e-4, "Highest learning rate of those epochs.")
+    epochs: int = _setting(12, "Epochs in which the backbone learns too.")
+    learning_rate: float = _setting(2e-4, "Highest learning rate of those epochs.")
     warmup_epochs: float = _setting(0.5, "Epochs over which the rate rises from 0.")
     schedule: str = _setting(
         "cosine",
@@ -75,10 +75,10 @@ class Recipe:
         0.25, "Augment: share of photos cropped to some of their faces, label from those faces (needs boxes)."
     )
     empty_crops: float = _setting(
-        0.0, "Augment: share of photos cropped to where no face is marked (needs boxes and a head that can say nobody)."
+        0.05, "Augment: share of photos cropped to where no face is marked (needs boxes and a head that can say nobody)."
     )
     mosaic: float = _setting(
-        0.0,
+        0.15,
         "Augment: share of frames made of four photos, their label from all four (needs a head that can say nobody).",
     )
     shrink: float = _setting(0.25, "Augment: lose resolution, down to this factor, in half of the photos; 1 = off.")

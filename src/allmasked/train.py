@@ -294,7 +294,7 @@ def augments(recipe: Recipe) -> bool:
     """Whether the recipe changes photos at all."""
     return bool(
         recipe.flip or recipe.rotate_degrees or recipe.zoom_out < 1 or recipe.zoom_in > 1 or recipe.subset_crops
-        or recipe.shrink < 1 or recipe.colour or recipe.jpeg or recipe.empty_crops or recipe.mosaic
+        or recipe.shrink < 1 or recipe.colour or recipe.jpeg
     )  # fmt: skip
 
 
