@@ -67,7 +67,9 @@ PAD = 127
 """Grey value (0-255) of the letterbox's bars."""
 
 
-def decode(source: str | Path | bytes, *, name: str = "", fit_within: Size | None = None) -> Image.Image:
+def decode(
+    source: str | Path | bytes, *, name: str = "", fit_within: Size | None = None, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
     """Decode a photo to an upright 8-bit RGB image.
 
     Args:
@@ -75,9 +77,10 @@ def decode(source: str | Path | bytes, *, name: str = "", fit_within: Size | Non
         name: what errors call the photo; the path when empty.
         fit_within: (width, height) px that the caller will shrink to; JPEGs are then decoded at the smallest of
             1/1, 1/2, 1/4, 1/8 scale that is still at least twice that size.
+        max_pixels: photos with more are refused before decoding; :data:`MAX_PIXELS` holds, too.
 
     Raises:
-        PhotoError: missing, empty, truncated, not a photo, or larger than :data:`MAX_PIXELS`.
+        PhotoError: missing, empty, truncated, not a photo, or larger than ``max_pixels``.
     """
     name = name or (str(source) if not isinstance(source, bytes) else "photo")
     try:
@@ -95,8 +98,8 @@ def decode(source: str | Path | bytes, *, name: str = "", fit_within: Size | Non
             raise PhotoError(name, "the file is empty (0 bytes)")
         with Image.open(stream, formats=FORMATS) as image:
             width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise PhotoError(name, f"{width} x {height} px is over the limit of {MAX_PIXELS:,} pixels")
+            if width * height > max_pixels:
+                raise PhotoError(name, f"{width} x {height} px is over the limit of {max_pixels:,} pixels")
             if width * height == 0:
                 raise PhotoError(name, f"has no pixels ({width} x {height})")
             if image.format in ("JPEG", "MPO") and image.fp and _zero_tail(image.fp):

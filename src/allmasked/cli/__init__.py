@@ -30,6 +30,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ensemble": ("ensembling", "Let several runs answer together."),
     "distil": ("ensembling", "Train one small student from an ensemble's answers."),
     "export": ("exporting", "Write a run's model as one file for other engines."),
+    "serve": ("serving", "A page and a REST API that answer for photos."),
+    "watch": ("serving", "Answer for a camera, a video, a stream, or a folder that fills up."),
     "report": ("reporting", "Make one HTML page of a run."),
     "synth": ("painting", "Paint artificial data sets."),
     "demo": ("touring", "The whole job on painted photos, from inspect to report."),

@@ -1,0 +1,166 @@
+"""Photos out of HTTP requests: bounded in bytes, number and time, and only ever in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+FIELD = "files"
+DRAIN_SECONDS = 2.0
+SPARE_BODIES = 8
+"""The bodies held at a time may be as large as so many of the largest."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One photo as it came: what the sender calls it (no folders, no control characters), and its bytes."""
+
+    name: str
+    data: bytes
+
+
+class Refused(Exception):
+    """A request that is not served: HTTP status, one line for the sender, a word for the metrics, headers."""
+
+    def __init__(self, status: int, detail: str, reason: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.reason, self.headers = status, detail, reason, headers or {}
+
+
+def busy(seconds: float, detail: str = "too many requests at the moment, try again") -> Refused:
+    """The refusal of what can't be served now but in about ``seconds``."""
+    return Refused(503, detail, "busy", {"Retry-After": str(max(1, min(60, round(seconds))))})
+
+
+@dataclass
+class Intake:
+    """Takes the photos out of requests.
+
+    Attributes:
+        max_bytes: of a request's body.
+        max_files: photos a request.
+        max_seconds: that a body may take to arrive.
+        held_bytes: bodies held now.
+    """
+
+    max_bytes: int
+    max_files: int
+    max_seconds: float
+    held_bytes: int = field(default=0, init=False)
+
+    @contextlib.asynccontextmanager
+    async def photos(self, request: Request) -> AsyncGenerator[list[Upload], None]:
+        """The photos of a request, held until left.
+
+        Raises:
+            Refused: 400 damaged multipart, 408 too slow, 411 or 413 too large, 415 not photos, 422 no photo, 503 too
+                many bytes held for others.
+        """
+        with self._holding() as hold:
+            try:
+                async with asyncio.timeout(self.max_seconds):
+                    uploads = await self._uploads(request, hold)
+            except TimeoutError:
+                detail = f"the request took longer than {self.max_seconds:g} s to arrive"
+                raise Refused(408, detail, "slow", {"Connection": "close"}) from None
+            if not uploads:
+                raise Refused(422, f"no photo came: send the field {FIELD!r} of multipart/form-data, or bytes", "empty")
+            yield uploads
+
+    @contextlib.contextmanager
+    def _holding(self) -> Iterator[Any]:
+        """A function that counts bytes taken, which are given back at the end."""
+        mine = 0
+
+        def hold(count: int) -> None:
+            nonlocal mine
+            mine += count
+            self.held_bytes += count
+            if mine > self.max_bytes:
+                raise self._too_large()
+            if self.held_bytes > SPARE_BODIES * self.max_bytes:
+                raise busy(2)
+
+        try:
+            yield hold
+        finally:
+            self.held_bytes -= mine
+
+    def _too_large(self) -> Refused:
+        detail = f"the request is over the limit of {self.max_bytes:,} bytes"
+        return Refused(413, detail, "bytes", {"Connection": "close"})
+
+    async def _uploads(self, request: Request, hold: Any) -> list[Upload]:
+        kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+        multipart = kind == "multipart/form-data"
+        if not (multipart or kind in ("", "application/octet-stream") or kind.startswith("image/")):
+            raise Refused(
+                415, "send multipart/form-data, or a photo's bytes as image/* or application/octet-stream", "type"
+            )
+        try:
+            if int(request.headers.get("content-length", "0")) > self.max_bytes:
+                raise self._too_large()
+            if multipart:
+                return await self._form(request, hold)
+            parts = []
+            async for chunk in request.stream():
+                hold(len(chunk))
+                parts.append(chunk)
+            data = b"".join(parts)
+            return [Upload("photo", data)] if data else []
+        except Refused as refused:
+            if refused.status == 413 and "expect" not in request.headers:
+                await self._drain(request)
+            raise
+
+    async def _form(self, request: Request, hold: Any) -> list[Upload]:
+        async def held() -> AsyncGenerator[bytes, None]:
+            async for chunk in request.stream():
+                hold(len(chunk))
+                yield chunk
+
+        try:
+            parser = _InMemory(request.headers, held(), max_files=self.max_files, max_fields=16, max_part_size=1 << 16)
+            form = await parser.parse()
+        except MultiPartException as error:
+            if error.message.startswith("Too many files"):
+                detail = f"more than {self.max_files} photos in a request"
+                raise Refused(413, detail, "files", {"Connection": "close"}) from None
+            raise Refused(400, f"the form cannot be read: {error.message}", "form") from None
+        try:
+            found = []
+            for name, value in form.multi_items():
+                if name != FIELD or not isinstance(value, UploadFile):
+                    raise Refused(422, f"the form has a field other than files named {FIELD!r}", "form")
+                found.append(Upload(safe_name(value.filename), value.file.read()))
+            return found
+        finally:
+            await form.close()
+
+    async def _drain(self, request: Request) -> None:
+        """Read on for a while, so that a sender who only listens once all is sent gets the answer."""
+        left = self.max_bytes
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while left > 0:
+                    message = await request.receive()
+                    left -= max(1, len(message.get("body", b"")))
+                    if not message.get("more_body"):
+                        return
+
+
+class _InMemory(MultiPartParser):
+    spool_max_size = 1 << 62  # never to disk
+
+
+def safe_name(name: str | None) -> str:
+    """A file's name for the answer: the last part of a path, printable, at most 200 characters."""
+    last = (name or "").replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(c if c.isprintable() else "�" for c in last[:200]) or "photo"
