@@ -1,0 +1,139 @@
+"""Training the evidence head: on frames, with photos of nobody, calibrated, resumed; what starts from its weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from allmasked import model as models
+from allmasked import train as training
+from allmasked.cache import pixel_cache
+from allmasked.config import TrainConfig, read_recipe
+from allmasked.dataset import read_split, sha256_of, write_split
+from allmasked.errors import WeightsError
+from allmasked.extending import extend_split
+from allmasked.loaders import LOADERS
+from allmasked.runs import Run
+from allmasked.train import train
+from allmasked.types import CLASSES, Photo, Split
+from conftest import draw_photo, make_split
+
+RECIPE = read_recipe(
+    "default",
+    {"size": [96, 64], "frame": [64, 64], "epochs": 1, "head_epochs": 1, "batch_size": 5, "mosaic": 0.5},
+)
+CONFIG = TrainConfig(head="evidence", weights="random", recipe=RECIPE)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Split, Run]:
+    """A split with a photo of nobody, and a run trained on it in one go."""
+    folder = tmp_path_factory.mktemp("evidence")
+    split = make_split(folder / "data", {"train": 4, "validation": 3})
+    (folder / "data" / "nobody").mkdir()
+    Image.new("RGB", (80, 60), (90, 120, 90)).save(folder / "data" / "nobody" / "a.png")
+    digest = sha256_of(folder / "data" / "nobody" / "a.png")
+    nobody = Photo("nobody/a.png", "nobody", digest, 80, 60, faces=())  # type: ignore[arg-type]
+    split = dataclasses.replace(split, photos=(*split.photos, nobody))
+    return split, train(split, CONFIG, folder / "run", cache=folder / "cache")
+
+
+def weights_of(run: Run) -> list[np.ndarray]:
+    return [np.asarray(v) for v in models.load(run.model).get_weights()]
+
+
+def test_the_model_is_calibrated_as_its_best_epoch_was(trained: tuple[Split, Run]) -> None:
+    split, run = trained
+    best = min(run.history(), key=lambda line: line["val_loss"])
+    assert np.array(best["calibration"]).shape == (2, 2)
+    photos = split.part("validation")
+    pixels = np.array(pixel_cache(split, photos, RECIPE.size, "letterbox", run.folder.parent / "cache"), np.float32)
+    outputs = models.load(run.model).predict_on_batch(pixels)
+    assert {name: np.shape(value)[1:] for name, value in outputs.items()} == {
+        "probabilities": (3,), "presence": (2,), "maps": (8, 12, 6)
+    }  # fmt: skip
+    labels = [CLASSES.index(photo.label) for photo in photos]
+    loss = -np.log(np.asarray(outputs["probabilities"])[np.arange(len(labels)), labels]).mean()
+    assert loss == pytest.approx(best["val_loss"], abs=1e-4)
+
+
+def test_stopped_and_resumed_gives_the_same_weights(
+    trained: tuple[Split, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split, whole = trained
+    calls = []
+
+    def stops(*given: object, **named: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return validate(*given, **named)  # type: ignore[arg-type]
+
+    validate = training.validate
+    monkeypatch.setattr(training, "validate", stops)
+    with pytest.raises(KeyboardInterrupt):
+        train(split, CONFIG, tmp_path / "run", cache=whole.folder.parent / "cache")
+    monkeypatch.undo()
+    again = train(split, CONFIG, tmp_path / "run", resume=True, cache=whole.folder.parent / "cache")
+    for ours, theirs in zip(weights_of(again), weights_of(whole), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_run_is_a_beginning_for_another_size_but_not_for_another_head(trained: tuple[Split, Run]) -> None:
+    _, run = trained
+    larger = dataclasses.replace(RECIPE, size=(128, 96))
+    model = models.build(dataclasses.replace(CONFIG, weights=str(run.folder), recipe=larger))
+    for ours, theirs in zip(model.get_weights(), weights_of(run), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(WeightsError, match="head evidence, not"):
+        models.build(TrainConfig(head="softmax", weights=str(run.folder), recipe=larger))
+
+
+def test_photos_of_nobody_are_for_heads_that_can_say_so(trained: tuple[Split, Run], tmp_path: Path) -> None:
+    split, _ = trained
+    recipe = dataclasses.replace(RECIPE, epochs=0)
+    run = train(split, TrainConfig(weights="random", recipe=recipe), tmp_path / "run", cache=tmp_path / "cache")
+    assert not [photo for photo in read_split(run.split).photos if photo.label == "nobody"]
+
+
+def test_without_boxes_whole_photos_are_learnt_from(trained: tuple[Split, Run], tmp_path: Path) -> None:
+    split, _ = trained
+    bare = tuple(dataclasses.replace(photo, faces=None) for photo in split.photos if photo.label in CLASSES)
+    source = training.Source(dataclasses.replace(split, photos=bare), RECIPE.size, "letterbox", tmp_path)
+    assert training._frames(source, CONFIG, LOADERS["cached"]) is None
+    marked = training.Source(split, RECIPE.size, "letterbox", tmp_path)
+    frames = training._frames(marked, CONFIG, LOADERS["cached"])
+    assert frames is not None and frames.size == (120, 80)
+
+
+def test_a_split_is_extended_without_a_leak(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    split = make_split(tmp_path / "data", {"train": 2, "validation": 1, "test": 1}, size=(160, 120))
+    write_split(split, tmp_path / "split.json")
+    test = split.part("test")[0]
+    more = tmp_path / "more"
+    for label in ("all", "none"):
+        draw_photo(more / label / "new.png", label, rng, (160, 120))
+    Image.open(split.root / test.path).save(more / "all" / "leak.jpg", quality=90)
+    (more / "none" / "same.png").write_bytes((split.root / split.part("train")[0].path).read_bytes())
+    (more / "nobody").mkdir()
+    Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).resize((160, 120)).save(more / "nobody" / "empty.png")
+    (more / "all" / "broken.jpg").write_bytes(b"not a photo")
+    extended = extend_split(read_split(tmp_path / "split.json"), [more])
+    added = {Path(photo.path).name: photo for photo in extended.photos if "more/" in photo.path}
+    assert {name: photo.part for name, photo in added.items()} == {
+        "new.png": "train", "leak.jpg": "left_out", "same.png": "left_out", "empty.png": "train",
+        "broken.jpg": "left_out",
+    }  # fmt: skip
+    assert "shows the same as" in added["leak.jpg"].reason and "exact duplicate" in added["same.png"].reason
+    assert added["empty.png"].label == "nobody" and added["empty.png"].faces == ()
+    for part in ("validation", "test"):
+        assert [p.sha256 for p in extended.part(part)] == [p.sha256 for p in split.part(part)]  # type: ignore[arg-type]
+    write_split(extended, tmp_path / "extended.json")
+    assert read_split(tmp_path / "extended.json").photos == extended.photos
+    drawn = extend_split(read_split(tmp_path / "split.json"), [more], most=2)
+    assert len(drawn.photos) == len(split.photos) + 2
