@@ -298,7 +298,7 @@ def heat_of(answers: Answers, row: int, prediction: Prediction) -> NDArray[np.fl
     assert answers.heat is not None
     if answers.nobody is not None:
         return answers.heat[row]
-    cam = np.maximum(answers.heat[row][..., CLASSES.index(prediction.label)], 0)  # type: ignore[arg-type]
+    cam = np.maximum(answers.heat[row][..., CLASSES.index(prediction.label)], 0)
     return np.asarray(cam / max(float(cam.max()), 1e-6), np.float32)[..., None]
 
 
@@ -462,10 +462,6 @@ def _add_problems(app: FastAPI, service: Service) -> None:
     async def _(_request: Request, error: HTTPException) -> Response:
         return problem(error.status_code, str(error.detail), error.headers)
 
-    @app.exception_handler(Exception)
-    async def _(_request: Request, _error: Exception) -> Response:
-        return problem(500, "something went wrong on the server; its log says more")
-
 
 class Envelope:
     """Around every request: an id, security headers, one line of log, metrics."""
@@ -501,6 +497,11 @@ class Envelope:
 
         try:
             await self.app(scope, counted, sent)
+        except Exception:
+            log.exception("failed", extra={"fields": {"id": request_id}})
+            if not status:
+                detail = {"detail": "something went wrong on the server; its log says more"}
+                await JSONResponse(detail, 500)(scope, receive, sent)
         finally:
             seconds = time.perf_counter() - started
             path = getattr(scope.get("route"), "path", "") or ("/static" if "/static/" in scope["path"] else "other")

@@ -37,17 +37,13 @@ class Photo(BaseModel):
     p_none: float | None = Field(default=None, ge=0, le=1)
     p_some: float | None = Field(default=None, ge=0, le=1)
     p_nobody: float | None = Field(default=None, ge=0, le=1, description="null where the model can't tell.")
-    masked: int | None = Field(
-        default=None, ge=0, description="Faces with a mask; null where the model finds no faces."
-    )
+    masked: int | None = Field(default=None, ge=0, description="Faces with a mask; null where faces are not found.")
     bare: int | None = Field(default=None, ge=0, description="Faces without, or not as it should be worn.")
     width: int | None = Field(default=None, description="px of the upright photo.")
     height: int | None = None
     error: str | None = None
     faces: list[Face] | None = Field(default=None, description="With ?boxes=1.")
-    heatmap: str | None = Field(
-        default=None, description="With ?heatmap=1: PNG as data URI, to be stretched over the photo."
-    )
+    heatmap: str | None = Field(default=None, description="With ?heatmap=1: PNG, a data URI, to lay over the photo.")
 
     def plain(self) -> dict[str, Any]:
         """As JSON: without ``faces`` and ``heatmap`` where they were not set."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +91,94 @@ def _listen(host: str, port: int) -> socket.socket:
         reason = (error.strerror or str(error)).lower()
         raise ConfigError(f"cannot listen on {host}:{port} ({reason}); give another --host or --port") from None
     return listening
+
+
+@click.command("watch")
+@click.argument("source", metavar="SOURCE")
+@model_option
+@click.option("--every", "every_seconds", default=1.0, show_default=True, type=click.FloatRange(0), metavar="SECONDS",
+              help="Between two looks; 0 looks at all it can.")  # fmt: skip
+@click.option("--smooth", "smooth_seconds", type=click.FloatRange(0), metavar="SECONDS",
+              help="Time constant of the mean over time, 0 for none.  [default: 2; 0 for a folder]")  # fmt: skip
+@click.option("--margin", default=0.1, show_default=True, type=click.FloatRange(0, 1),
+              help="A new answer must be so much likelier than the one given so far.")  # fmt: skip
+@click.option(
+    "--all", "every_answer", is_flag=True, help="Tell every answer, not only changes; always so for a folder."
+)
+@click.option("--existing", is_flag=True, help="Of a folder: begin with the photos that are there already.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Append events here instead of to stdout.")
+@click.option("--webhook", metavar="URL", help="POST each event there, too, as JSON.")
+@click.option("--video", metavar="FILE.mp4", type=click.Path(path_type=Path, dir_okay=False),
+              help="Write the pictures looked at, with faces and answer, as a video.")  # fmt: skip
+@click.option(
+    "--for", "for_seconds", default=0.0, type=click.FloatRange(0), metavar="SECONDS", help="End after so long."
+)
+@click.option("--threads", type=click.IntRange(1), help="Processors to use.  [default: all]")
+def watch_command(
+    source: str,
+    model: Path | None,
+    smooth_seconds: float | None,
+    every_answer: bool,
+    out: Path | None,
+    webhook: str | None,
+    threads: int | None,
+    video: Path | None,
+    **plan: Any,
+) -> None:
+    """Answer for a camera, a video, a stream or a folder, over time: one JSON line an event, until it ends or Ctrl-C.
+
+    SOURCE is a camera's number (0 is the first), a video file, an address (rtsp://, http:// ...), or a folder whose
+    new photos are answered as they arrive. A live source that is lost is opened again; what it showed while the network
+    was busy is left out. Exit code 1 where photos of a folder could not be read.
+    """
+    from allmasked.predictor import open_predictor
+    from allmasked.sources import source_of
+    from allmasked.watching import Watch, Webhook, watch
+
+    found = source_of(source)
+    if video is not None and video.suffix.lower() != ".mp4":
+        raise click.UsageError("--video wants a name that ends in .mp4")
+    if found.kind != "folder" or video is not None:
+        require("av", "web")
+    folder = found.kind == "folder"
+    if smooth_seconds is None:
+        smooth_seconds = 0.0 if folder else 2.0
+    hook = Webhook(webhook, complain=_tell) if webhook else None
+    predictor = open_predictor(model, threads=threads)
+    unreadable = 0
+    with contextlib.ExitStack() as stack:
+        if hook is not None:
+            stack.callback(hook.close)
+        stream = stack.enter_context(out.open("a", encoding="utf-8")) if out is not None else sys.stdout
+
+        def emit(event: dict[str, Any]) -> None:
+            nonlocal unreadable
+            stream.write(json.dumps(event) + "\n")
+            stream.flush()
+            if hook is not None:
+                hook(event)
+            if event["event"] in ("lost", "back", "unreadable"):
+                unreadable += event["event"] == "unreadable"
+                _tell(f"{event['event']}: {event['why']}")
+
+        planned = Watch(found, smooth_seconds=smooth_seconds, every_answer=every_answer or folder, video=video, **plan)
+        watch(predictor, planned, emit, _until_signal(stack))
+    if unreadable:
+        click.get_current_context().exit(1)
+
+
+def _tell(line: str) -> None:
+    progress.stderr.print(line, markup=False, soft_wrap=True)
+
+
+def _until_signal(stack: contextlib.ExitStack) -> threading.Event:
+    """An event that SIGINT and SIGTERM set; the second one ends at once."""
+    stop = threading.Event()
+
+    def caught(number: int, _frame: Any) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    before = {number: signal.signal(number, caught) for number in (signal.SIGINT, signal.SIGTERM)}
+    stack.callback(lambda: [signal.signal(number, handler) for number, handler in before.items()])
+    return stop

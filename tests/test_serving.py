@@ -1,0 +1,515 @@
+"""The REST API: answers, limits, hostile senders, overload, shutdown."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import logging
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colour_model import ColourModel, encoded
+
+httpx = pytest.importorskip("httpx")
+uvicorn = pytest.importorskip("uvicorn")
+serving_module = pytest.importorskip("allmasked.serving", exc_type=ImportError)
+protocol = pytest.importorskip("allmasked.serving_http", exc_type=ImportError).protocol
+safe_name = pytest.importorskip("allmasked.uploads").safe_name
+JsonLines, Limits, create_app = serving_module.JsonLines, serving_module.Limits, serving_module.create_app
+
+LABELS = ("all", "none", "some", "nobody")
+
+
+@contextlib.contextmanager
+def serving(predictor: Any = None, limits: Any = None, **options: Any) -> Iterator[Any]:
+    """A server on a free port of this machine, and a client of it."""
+    app = create_app(predictor or ColourModel(), limits, **options)
+    limits = app.state.service.limits
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+        config = uvicorn.Config(
+            app, http=protocol(limits.max_seconds, limits.max_bytes), log_config=None, access_log=False, lifespan="on"
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+                client.service = app.state.service
+                client.port = port
+                while not server.started:
+                    assert thread.is_alive()
+                    time.sleep(0.02)
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with serving(limits=Limits(max_bytes=2_000_000, max_pixels=1_000_000, max_files=8, max_seconds=3)) as client:
+        yield client
+
+
+def form(*data: bytes, name: str = "photo.png") -> list[tuple[str, tuple[str, bytes]]]:
+    return [("files", (name, one)) for one in data]
+
+
+def test_answers_in_order_with_everything(client: Any) -> None:
+    files = [("files", (f"{label}.png", encoded(label, (128, 128)))) for label in LABELS]
+    response = client.post("/v1/predict?heatmap=1&boxes=1", files=files)
+    assert response.status_code == 200
+    answer = response.json()
+    assert answer["model"] == "colours"
+    assert [photo["label"] for photo in answer["photos"]] == list(LABELS)
+    assert [photo["name"] for photo in answer["photos"]] == [f"{label}.png" for label in LABELS]
+    for photo in answer["photos"]:
+        assert sum(photo[f"p_{label}"] for label in LABELS) == pytest.approx(1, abs=1e-4)
+        assert photo["masked"] + photo["bare"] == len(photo["faces"])
+        assert (photo["masked"] > 0, photo["bare"] > 0) == {
+            "all": (True, False), "none": (False, True), "some": (True, True), "nobody": (False, False)
+        }[photo["label"]]  # fmt: skip
+        assert all(0 <= face["left"] < face["right"] <= 128 for face in photo["faces"])
+        assert (photo["width"], photo["height"], photo["error"]) == (128, 128, None)
+    some = answer["photos"][2]
+    png = base64.b64decode(some["heatmap"].removeprefix("data:image/png;base64,"))
+    heat = np.asarray(Image.open(io.BytesIO(png)))
+    height, width, channels = heat.shape
+    assert channels == 4 and abs(width - height) <= 1, "cut to the photo, which is square"
+    left, right = heat[height // 3, width // 4], heat[height // 3, 3 * width // 4]
+    assert left[3] > 200 and right[3] > 200 and heat[-2, width // 2, 3] < 60
+    assert left[1] > left[0] and right[0] > right[1], "masked is green on the left, bare is orange on the right"
+
+
+def test_bytes_as_they_are_and_plain_answers(client: Any) -> None:
+    for kind in ("image/png", "application/octet-stream", ""):
+        response = client.post("/v1/predict", content=encoded("some"), headers={"content-type": kind} if kind else {})
+        (photo,) = response.json()["photos"]
+        assert photo["label"] == "some" and photo["name"] == "photo"
+        assert "faces" not in photo and "heatmap" not in photo
+
+
+def test_same_as_the_predictor_itself(client: Any, tmp_path: Path) -> None:
+    from allmasked.predictor import predict_paths
+
+    (tmp_path / "x.jpg").write_bytes(encoded("some", (300, 200), "JPEG"))
+    (expected,) = predict_paths(ColourModel(), [("x.jpg", tmp_path / "x.jpg")])
+    (photo,) = client.post("/v1/predict", files=form((tmp_path / "x.jpg").read_bytes())).json()["photos"]
+    assert expected.probabilities is not None
+    assert [photo[f"p_{label}"] for label in LABELS[:3]] == pytest.approx(expected.probabilities, abs=1e-5)
+    assert (photo["masked"], photo["bare"]) == (expected.masked, expected.bare)
+
+
+def test_turned_photos_get_faces_on_the_upright_photo(client: Any) -> None:
+    stream = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    upright = Image.open(io.BytesIO(encoded("all", (96, 128))))
+    upright.rotate(90, expand=True).save(stream, "JPEG", exif=exif)
+    (photo,) = client.post("/v1/predict?boxes=1", files=form(stream.getvalue())).json()["photos"]
+    assert (photo["width"], photo["height"], photo["label"]) == (96, 128, "all")
+
+
+def test_bad_photos_among_good_ones(client: Any) -> None:
+    good = encoded("all")
+    response = client.post("/v1/predict", files=form(good, good[: len(good) // 2], b"", b"text", good))
+    assert response.status_code == 200
+    photos = response.json()["photos"]
+    assert [photo["label"] for photo in photos] == ["all", None, None, None, "all"]
+    assert [bool(photo["error"]) for photo in photos] == [False, True, True, True, False]
+    alone = client.post("/v1/predict", files=form(b"text"))
+    assert alone.status_code == 422
+    assert alone.json()["photos"][0]["error"] in alone.json()["detail"]
+
+
+def test_what_the_model_is(client: Any) -> None:
+    model = client.get("/v1/model").json()
+    assert model["labels"] == ["all", "none", "some", "nobody"] and model["finds_faces"] and model["heatmaps"]
+    assert model["limits"]["max_bytes"] == 2_000_000
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").status_code == 200
+
+
+def test_metrics_and_logs_without_names(client: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "allmasked.serving"):
+        client.post(
+            "/v1/predict", files=form(encoded("all"), name="secret-name.png"), headers={"X-Request-ID": "abc-1"}
+        )
+        client.get("/secret-path")
+    lines = [json.loads(JsonLines().format(record)) for record in caplog.records]
+    line = next(line for line in lines if line.get("id") == "abc-1")
+    assert (line["event"], line["path"], line["status"], line["photos"]) == ("request", "/v1/predict", 200, 1)
+    assert "secret" not in json.dumps(lines)
+    text = client.get("/metrics").text
+    assert 'allmasked_photos_total{label="all"}' in text and "allmasked_batch_photos_bucket" in text
+    assert "secret" not in text
+
+
+def test_api_key() -> None:
+    with serving(api_key="s3cret") as client:
+        for path in ("/v1/model", "/metrics"):
+            assert client.get(path).status_code == 401
+            assert client.get(path, headers={"X-API-Key": "s3creT"}).status_code == 401
+            assert client.get(path, headers={"X-API-Key": "ünicode".encode()}).status_code == 401
+            assert client.get(path, headers={"X-API-Key": "s3cret"}).status_code == 200
+        assert client.post("/v1/predict", files=form(encoded("all"))).status_code == 401
+        assert client.get("/healthz").status_code == client.get("/").status_code == 200
+
+
+def test_nothing_from_other_hosts(client: Any) -> None:
+    for path in ("/", "/static/page.css", "/static/page.js", "/static/icon.svg"):
+        response = client.get(path)
+        assert response.status_code == 200
+        text = response.text.replace("http://www.w3.org/2000/svg", "")
+        assert "http://" not in text and "https://" not in text and "//cdn" not in text
+        assert "default-src 'none'" in response.headers["content-security-policy"]
+    assert client.get("/static/../serving.py").status_code == 404
+    assert client.get("/static/%2e%2e/serving.py").status_code == 404
+
+
+# --- hostile senders -------------------------------------------------------------------------------------------------
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG that says it is so large, and holds a few zeros."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(bytes(100_000)))
+        + chunk(b"IEND", b"")
+    )
+
+
+def many_scans() -> bytes:
+    """A progressive JPEG whose last scan comes a thousand times."""
+    stream = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(stream, "JPEG", progressive=True)
+    data = stream.getvalue()
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + 1000 * scan + b"\xff\xd9"
+
+
+HOSTILE: dict[str, tuple[bytes, int]] = {
+    "pixel bomb": (png_of(50_000, 50_000), 422),
+    "over the pixel limit": (png_of(1001, 1000), 422),
+    "short of what it says": (png_of(900, 900), 422),
+    "truncated": (encoded("all", (200, 200), "JPEG")[:-300], 422),
+    "empty": (b"", 422),
+    "text": (b"<html>" * 100, 422),
+    "archive": (b"PK\x03\x04" + bytes(1000), 422),
+    "vector": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 422),
+    "many scans": (many_scans(), 422),
+    "too many bytes": (bytes(2_500_000), 413),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_photos(name: str, client: Any) -> None:
+    data, status = HOSTILE[name]
+    assert client.post("/v1/predict", files=form(data)).status_code == status
+    raw = client.post("/v1/predict", content=data, headers={"content-type": "image/png"})
+    assert raw.status_code == status and raw.json()["detail"]
+    assert client.post("/v1/predict", files=form(encoded("all"))).status_code == 200, "and it goes on"
+
+
+def test_hostile_forms(client: Any) -> None:
+    good = encoded("all")
+
+    def status(content: bytes, kind: str = "multipart/form-data; boundary=x") -> int:
+        return client.post("/v1/predict", content=content, headers={"content-type": kind}).status_code
+
+    def part(head: bytes, body: bytes = b"x") -> bytes:
+        return b"--x\r\n" + head + b"\r\n\r\n" + body + b"\r\n--x--\r\n"
+
+    assert client.post("/v1/predict", files=form(*[good] * 9)).status_code == 413
+    assert client.post("/v1/predict", files=form(*[b""] * 10_000)).status_code == 413
+    assert client.post("/v1/predict", files=[("photos", ("x.png", good))]).status_code == 422
+    assert client.post("/v1/predict", data={"files": "x"}, files=[]).status_code == 415
+    assert status(part(b'Content-Disposition: form-data; name="files"')) == 422
+    assert status(part(b"Nothing: at all")) == 400
+    assert status(part(b"A" * 100_000)) == 400
+    assert status(b"--x\r\nbroken") == 422  # nothing in it
+    assert status(b"--y\r\n") == 400
+    assert status(b"", "multipart/form-data") == 400
+    assert status(b"{}", "application/json") == 415
+    response = client.post("/v1/predict", files=form(good, name="../../etc/passwd\x00.png"))
+    assert response.json()["photos"][0]["name"] in ("passwd�.png", "passwd%00.png")
+    assert client.get("/v1/predict").status_code == 405
+    assert client.post("/v1/predict?boxes=perhaps", files=form(good)).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [("a/b\\c.jpg", "c.jpg"), ("", "photo"), (None, "photo"), ("a\nb\x1b[1m", "a�b�[1m"), ("x" * 999, "x" * 200)],
+)
+def test_safe_names(name: str | None, safe: str) -> None:
+    assert safe_name(name) == safe
+
+
+def raw(client: Any, data: bytes, *, then: bytes = b"", pause: float = 0, times: int = 0) -> bytes:
+    """What comes back for bytes sent as they are, until the server closes or has answered."""
+    with socket.create_connection(("127.0.0.1", client.port), timeout=20) as connection:
+        connection.sendall(data)
+        with contextlib.suppress(OSError):
+            for _ in range(times):
+                time.sleep(pause)
+                connection.sendall(then)
+        with contextlib.suppress(OSError):
+            return connection.recv(65536)
+    return b""
+
+
+def test_slow_senders(client: Any) -> None:
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\n"
+    with ThreadPoolExecutor(4) as pool:
+        body = pool.submit(raw, client, head, then=b"x", pause=0.2, times=25)
+        heads = pool.submit(raw, client, b"POST /v1/pre", then=b"x", pause=0.2, times=25)
+        silent = pool.submit(raw, client, b"")
+        assert client.post("/v1/predict", files=form(encoded("all"))).status_code == 200, "others are not held up"
+        assert body.result().startswith(b"HTTP/1.1 408")
+        assert heads.result().startswith(b"HTTP/1.1 408")
+        assert silent.result().startswith(b"HTTP/1.1 408")
+
+
+def test_endless_senders(client: Any) -> None:
+    assert raw(client, b"GET / HTTP/1.1\r\n" + b"A: " + b"b" * 300_000).startswith(b"HTTP/1.1 4")
+    chunked = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
+    endless = (b"10000\r\n" + bytes(65536) + b"\r\n") * 40
+    assert raw(client, chunked + endless).startswith(b"HTTP/1.1 413")
+    lying = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 99999999999\r\n\r\n"
+    assert raw(client, lying).startswith(b"HTTP/1.1 413")
+    assert raw(client, b"\x16\x03\x01 not http\r\n\r\n").startswith(b"HTTP/1.1 400")
+    assert client.service.intake.held_bytes == 0 and client.service.active == 0
+
+
+def test_memory_stays_steady(client: Any) -> None:
+    psutil = pytest.importorskip("psutil")
+    process = psutil.Process()
+    bodies = [data for data, _ in HOSTILE.values()]
+
+    def barrage(count: int) -> None:
+        for number in range(count):
+            client.post("/v1/predict", files=form(bodies[number % len(bodies)]))
+
+    barrage(40)
+    before = process.memory_info().rss
+    barrage(160)
+    assert process.memory_info().rss - before < 30e6
+
+
+def test_no_photo_touches_the_disk(monkeypatch: pytest.MonkeyPatch, client: Any) -> None:
+    import tempfile
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a temporary file")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", refuse)
+    noise = np.random.default_rng(0).integers(0, 256, (700, 700, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).save(stream, "PNG")
+    assert len(stream.getvalue()) > 1 << 20
+    assert client.post("/v1/predict", files=form(stream.getvalue())).status_code == 200
+
+
+# --- many at a time --------------------------------------------------------------------------------------------------
+
+
+def test_requests_are_answered_together() -> None:
+    model = ColourModel(seconds_a_photo=0.02)
+    with serving(model, Limits(batch_size=8)) as client, ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda n: client.post("/v1/predict", files=form(encoded(LABELS[n % 4]))), range(64)))
+    assert [a.json()["photos"][0]["label"] for a in answers] == [LABELS[n % 4] for n in range(64)], "none mixed up"
+    assert max(model.batches) <= 8 and sum(model.batches) == 65  # with the first, empty picture
+    assert len(model.batches) < 40
+
+
+def test_overload_is_refused_and_over_soon() -> None:
+    model = ColourModel(seconds_a_photo=0.05)
+    limits = Limits(max_requests=4, max_photos=4)
+    with serving(model, limits) as client:
+        with ThreadPoolExecutor(24) as pool:
+            answers = list(pool.map(lambda _: client.post("/v1/predict", files=form(encoded("all"))), range(120)))
+        statuses = {answer.status_code for answer in answers}
+        assert statuses == {200, 503}
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers if answer.status_code == 503)
+        assert all(answer.json()["photos"][0]["label"] == "all" for answer in answers if answer.status_code == 200)
+        assert client.post("/v1/predict", files=form(*[encoded("all")] * 5)).status_code == 413
+        assert client.post("/v1/predict", files=form(encoded("all"))).status_code == 200
+        assert client.service.active == client.service.batcher.held == 0
+
+
+def test_a_network_that_hangs() -> None:
+    model = ColourModel(go=threading.Event())
+    with serving(model, Limits(max_seconds=0.5)) as client:
+        answer = client.post("/v1/predict", files=form(encoded("all")))
+        assert answer.status_code == 503 and "retry-after" in answer.headers
+        assert client.get("/readyz").status_code == 503 and client.get("/healthz").status_code == 200
+        assert model.go is not None
+        model.go.set()
+        assert client.post("/v1/predict", files=form(encoded("all"))).status_code == 200
+        assert client.get("/readyz").status_code == 200
+
+
+def test_clients_that_go_away() -> None:
+    model = ColourModel(seconds_a_photo=0.3)
+    with serving(model) as client:
+        body = encoded("all")
+        head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(body)}\r\n\r\n"
+        for _ in range(10):
+            with socket.create_connection(("127.0.0.1", client.port)) as connection:
+                connection.sendall(head.encode() + body)
+        assert client.post("/v1/predict", files=form(body)).status_code == 200
+        assert sum(model.batches) < 8, "what nobody waits for is not answered"
+        assert client.service.active == 0
+
+
+def test_a_network_that_fails() -> None:
+    class Broken(ColourModel):
+        def answer(self, pixels: np.ndarray) -> Any:
+            if self.batches and pixels.mean() > 200:
+                raise RuntimeError("no")
+            return super().answer(pixels)
+
+    with serving(Broken()) as client:
+        white = io.BytesIO()
+        Image.new("RGB", (64, 48), "white").save(white, "PNG")
+        assert client.post("/v1/predict", files=form(white.getvalue())).status_code == 500
+        assert client.post("/v1/predict", files=form(encoded("all"))).status_code == 200
+
+
+SERVER = """
+import socket, sys
+sys.path[:0] = {paths!r}
+from colour_model import ColourModel
+from allmasked.serving import create_app
+from allmasked.serving_http import run
+listening = socket.socket()
+listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listening.bind(("127.0.0.1", {port}))
+print(listening.getsockname()[1], flush=True)
+run(create_app(ColourModel(seconds_a_photo=0.5)), listening)
+"""
+
+
+def start(port: int = 0) -> tuple[subprocess.Popen[str], int]:
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "src")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER.format(paths=paths, port=port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    port = int(process.stdout.readline())
+    for _ in range(600):
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
+                return process, port
+        time.sleep(0.05)
+    raise AssertionError("never ready")
+
+
+def test_a_clean_end_under_load_and_a_new_start() -> None:
+    process, port = start()
+    url = f"http://127.0.0.1:{port}/v1/predict"
+    with ThreadPoolExecutor(6) as pool:
+        taken = [pool.submit(httpx.post, url, files=form(encoded("some")), timeout=30) for _ in range(6)]
+        time.sleep(0.4)
+        process.send_signal(signal.SIGTERM)
+        assert [one.result().json()["photos"][0]["label"] for one in taken] == ["some"] * 6, "what it took it finishes"
+    _, logs = process.communicate(timeout=20)
+    assert process.returncode in (0, -signal.SIGTERM)
+    assert all(json.loads(line) for line in logs.splitlines()) and '"stopped"' in logs
+    again, port = start(port)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            lost = [pool.submit(httpx.post, url, files=form(encoded("all")), timeout=30) for _ in range(4)]
+            time.sleep(0.3)
+            again.kill()
+            for one in lost:
+                with contextlib.suppress(httpx.TransportError):
+                    one.result()
+        third, _ = start(port)
+        assert httpx.post(url, files=form(encoded("all"))).status_code == 200
+        third.kill()
+    finally:
+        again.kill()
+
+
+# --- command line and the contract -----------------------------------------------------------------------------------
+
+
+def test_command_line_says_what_is_wrong() -> None:
+    from click.testing import CliRunner
+
+    from allmasked.cli import cli
+    from allmasked.errors import ConfigError, RunError
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        result = CliRunner().invoke(cli, ["serve", "--port", str(taken.getsockname()[1])])
+        assert isinstance(result.exception, ConfigError) and "--port" in str(result.exception)
+    result = CliRunner().invoke(cli, ["serve", "--port", "0", "--model", "nowhere"])
+    assert isinstance(result.exception, RunError)
+
+
+def test_no_framework_is_needed() -> None:
+    code = "import sys; sys.modules.update(dict.fromkeys(('keras', 'tensorflow', 'cv2', 'matplotlib', 'sklearn')))\n"
+    code += "import allmasked.serving_http, allmasked.watching, allmasked.sources"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+@pytest.mark.slow
+def test_openapi_contract(client: Any) -> None:
+    schemathesis = pytest.importorskip("schemathesis")
+    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis import strategies as st
+
+    images = st.sampled_from([encoded(label) for label in LABELS])
+    for kind in ("image/*", "application/octet-stream", "image/png"):
+        schemathesis.openapi.media_type(kind, images)
+    schema = schemathesis.openapi.from_url(str(client.base_url.join("/openapi.json")))
+    seen = set()
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        seen.add(operation.label)
+
+        @settings(
+            max_examples=25, deadline=None, database=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )  # fmt: skip
+        @given(case=operation.as_strategy())
+        def call(case: Any) -> None:
+            case.call_and_validate(excluded_checks=[])
+
+        call()
+    assert "POST /v1/predict" in seen and len(seen) == 5
