@@ -370,6 +370,7 @@ def test_a_network_that_hangs() -> None:
     with serving(model, Limits(max_seconds=0.5)) as client:
         answer = client.post("/v1/predict", files=form(encoded("all")))
         assert answer.status_code == 503 and "retry-after" in answer.headers
+        time.sleep(0.3)
         assert client.get("/readyz").status_code == 503 and client.get("/healthz").status_code == 200
         assert model.go is not None
         model.go.set()
@@ -489,7 +490,13 @@ def test_no_framework_is_needed() -> None:
 
 
 @pytest.mark.slow
-def test_openapi_contract(client: Any) -> None:
+@pytest.mark.parametrize("api_key", ["", "s3cret"])
+def test_openapi_contract(api_key: str) -> None:
+    with serving(api_key=api_key) as client:
+        check_contract(client, {"X-API-Key": api_key} if api_key else {})
+
+
+def check_contract(client: Any, headers: dict[str, str]) -> None:
     schemathesis = pytest.importorskip("schemathesis")
     from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis import strategies as st
@@ -509,7 +516,7 @@ def test_openapi_contract(client: Any) -> None:
         )  # fmt: skip
         @given(case=operation.as_strategy())
         def call(case: Any) -> None:
-            case.call_and_validate(excluded_checks=[])
+            case.call_and_validate(headers=headers)
 
         call()
     assert "POST /v1/predict" in seen and len(seen) == 5

@@ -356,7 +356,7 @@ def create_app(predictor: Predictor, limits: Limits | None = None, *, api_key: s
         if api_key and not hmac.compare_digest((given or "").encode(), api_key.encode()):
             raise Refused(401, "the header X-API-Key is missing or wrong", "key", {"WWW-Authenticate": "ApiKey"})
 
-    secured: dict[str, Any] = {"dependencies": [Depends(allowed)]}
+    secured: dict[str, Any] = {"dependencies": [Depends(allowed)] if api_key else []}
     denied: dict[int | str, dict[str, Any]] = {401: {"model": Problem, "description": "An API key is asked for."}}
     refused: dict[int | str, dict[str, Any]] = {
         400: {"model": Problem, "description": "Damaged multipart/form-data."},
