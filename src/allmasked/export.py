@@ -196,7 +196,10 @@ def write_litert(source: Source, target: Path) -> None:
     tensorflow = require("tensorflow", "train")
     with tempfile.TemporaryDirectory() as folder:
         write_savedmodel(source, Path(folder) / "saved")
-        converter = tensorflow.lite.TFLiteConverter.from_saved_model(str(Path(folder) / "saved"))
+        # By its signature, so that weights become constants: from_saved_model leaves them out, and all answers are NaN.
+        saved = tensorflow.saved_model.load(str(Path(folder) / "saved"))
+        signature = saved.signatures["serving_default"]
+        converter = tensorflow.lite.TFLiteConverter.from_concrete_functions([signature], saved)
         if source.precision == "float16":
             converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tensorflow.float16]
