@@ -14,7 +14,7 @@ from allmasked import train as training
 from allmasked.cache import pixel_cache
 from allmasked.config import TrainConfig, read_recipe
 from allmasked.dataset import read_split, sha256_of, write_split
-from allmasked.errors import WeightsError
+from allmasked.errors import ConfigError, WeightsError
 from allmasked.extending import extend_split
 from allmasked.loaders import LOADERS
 from allmasked.runs import Run
@@ -137,3 +137,15 @@ def test_a_split_is_extended_without_a_leak(tmp_path: Path) -> None:
     assert read_split(tmp_path / "extended.json").photos == extended.photos
     drawn = extend_split(read_split(tmp_path / "split.json"), [more], most=2)
     assert len(drawn.photos) == len(split.photos) + 2
+
+
+def test_without_epochs_a_run_is_calibrated_at_another_size(trained: tuple[Split, Run], tmp_path: Path) -> None:
+    split, run = trained
+    recipe = dataclasses.replace(RECIPE, size=(128, 96), epochs=0, head_epochs=0)
+    config = dataclasses.replace(CONFIG, weights=str(run.folder), recipe=recipe)
+    other = train(split, config, tmp_path / "run", cache=tmp_path / "cache")
+    assert models.load(other.model).input_shape[1:] == (96, 128, 3)
+    differ = [not np.array_equal(a, b) for a, b in zip(weights_of(other), weights_of(run), strict=True)]
+    assert 1 <= sum(differ) <= 2, "only the pooling's scale and bias change"
+    with pytest.raises(ConfigError, match="nothing would be learned"):
+        train(split, dataclasses.replace(config, weights="random"), tmp_path / "other", cache=tmp_path / "cache")

@@ -37,7 +37,7 @@ class Recipe:
     batch_size: int = _setting(16, "Photos a step.")
     head_epochs: int = _setting(1, "Epochs in which only the head learns, first of all.")
     head_learning_rate: float = _setting(2e-3, "Learning rate of those epochs.")
-    epochs: int = _setting(12, "Epochs in which the backbone learns too.")
+    epochs: int = _setting(12, "Epochs in which the backbone learns too; 0 of both with a run's weights: only calibrate.")
     learning_rate: float = _setting(2e-4, "Highest learning rate of those epochs.")
     warmup_epochs: float = _setting(0.5, "Epochs over which the rate rises from 0.")
     schedule: str = _setting(
@@ -105,8 +105,6 @@ class Recipe:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ConfigError(f"recipe: {name} = {value}; must be from {low} to {high}")
-        if self.epochs + self.head_epochs < 1:
-            raise ConfigError("recipe: epochs and head_epochs are both 0, so nothing would be learned")
         if max(self.frame) and (min(self.frame) < 64 or max(side % 32 for side in self.frame)):
             raise ConfigError(
                 f"recipe: frame = {self.frame[0]} x {self.frame[1]}; sides must be multiples of 32 from 64 on, or 0"

@@ -30,7 +30,7 @@ from allmasked.augment import Sample, augment, mosaic
 from allmasked.backbones import notebook_frozen
 from allmasked.config import Recipe, TrainConfig
 from allmasked.dataset import write_split
-from allmasked.errors import DataError, RunError, require, unknown
+from allmasked.errors import ConfigError, DataError, RunError, require, unknown
 from allmasked.evidence import PRESENCE, calibration, map_targets, probabilities_of
 from allmasked.frames import cut_frame
 from allmasked.heads import HEADS
@@ -68,6 +68,10 @@ def train(
     require("keras", "train")
     if config.loader not in LOADERS:
         raise unknown("import option", config.loader, LOADERS)
+    if config.recipe.epochs + config.recipe.head_epochs < 1 and not Path(config.weights or "-").is_dir():
+        raise ConfigError(
+            "epochs and head_epochs are both 0, so nothing would be learned; with --weights RUN it would be calibrated"
+        )
     if not (HEADS[config.head].maps and config.loader == "cached") if config.head in HEADS else False:
         split = _without_nobody(split)
     run = Run(out)
@@ -321,7 +325,8 @@ class _Training:
         self.run, self.config, self.recipe = run, config, config.recipe
         self.source, self.loader = source, loader
         self.model = models.build(config)
-        self.frames = _frames(source, config, loader)
+        learns = self.recipe.epochs + self.recipe.head_epochs > 0
+        self.frames = _frames(source, config, loader) if learns else None
         self.trained = self.model
         if self.frames:  # a second model of the same weights, for photos of another size
             recipe = dataclasses.replace(config.recipe, size=config.recipe.frame)
@@ -348,6 +353,9 @@ class _Training:
                 line = self._epoch(plan, progress)
                 self.history.append(line)
                 self._keep(line)
+            if not self.history:  # no epochs: a run's weights at another size
+                self.history.append(self._unchanged())
+                self._keep(self.history[0])
         self._finish()
 
     def _enter(self, phase: str) -> None:
@@ -415,6 +423,13 @@ class _Training:
             f"macro-F1 {line['val_macro_f1']:.3f}; {line['photos_per_second']:.1f} photos/s"
         )
         return line
+
+    def _unchanged(self) -> dict[str, Any]:
+        """What the weights as given score, and with a head with maps their calibration at this size."""
+        self._enter("head")
+        self._share_weights()
+        scores = validate(self.view, self.source, self.loader, self.recipe.batch_size, presence=bool(self.grid))
+        return {"epoch": 1, "phase": "none", **scores, "seconds": 0.0}
 
     def _share_weights(self) -> None:
         """Give the model what the one that learns from frames has learnt."""
