@@ -7,6 +7,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,6 @@ SHORTEST_PX, LONGEST_PX = 800, 1280
 LABELLED_FACES = 12
 """In a crowd of more, colour alone says what each face wears."""
 Floats = NDArray[np.float32]
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _WHITE, _DARK = (255, 255, 255), (25, 25, 25)
 
 
@@ -58,7 +58,7 @@ def annotate(
     return _with_strip(picture, prediction)
 
 
-def _draw_face(pen: ImageDraw.ImageDraw, face: FoundFace, scale: float, line: int, font: Font | None) -> None:
+def _draw_face(pen: ImageDraw.ImageDraw, face: FoundFace, scale: float, line: int, font: Any) -> None:
     colour = COLOURS[face.wear]
     left, top, right, bottom = (edge * scale for edge in (face.left, face.top, face.right, face.bottom))
     right, bottom = max(right, left + 2), max(bottom, top + 2)

@@ -147,7 +147,7 @@ def _quantised(source: Source) -> onnx.ModelProto:
             )  # fmt: skip
         finally:
             logging.disable(logging.NOTSET)
-        return onnx.load(after)  # type: ignore[no-any-return]
+        return onnx.load(after)
 
 
 def write_openvino(source: Source, target: Path) -> None:
@@ -423,7 +423,7 @@ def drawn_pictures(size: Size, count: int = 16, seed: int = 0) -> Pixels:
         image = Image.fromarray(corners).resize(size, Image.Resampling.BICUBIC)
         pen = ImageDraw.Draw(image)
         for _ in range(rng.integers(0, 7)):
-            x, y = rng.integers(0, width), rng.integers(0, height)
+            x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
             radius = int(rng.integers(3, max(4, height // 4)))
             skin, cloth = (tuple(int(v) for v in rng.integers(0, 256, 3)) for _ in range(2))
             pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=skin)

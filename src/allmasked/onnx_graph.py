@@ -131,7 +131,7 @@ def graph_of(model: keras.Model, *, linear: bool = False) -> onnx.ModelProto:
     )
     proto = onnx.shape_inference.infer_shapes(proto, strict_mode=True)
     onnx.checker.check_model(proto)
-    return proto  # type: ignore[no-any-return]
+    return proto
 
 
 def halve(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -151,7 +151,7 @@ def halve(proto: onnx.ModelProto) -> onnx.ModelProto:
     del halved.graph.node[:]
     halved.graph.node.extend(nodes)
     onnx.checker.check_model(halved)
-    return halved  # type: ignore[no-any-return]
+    return halved
 
 
 # --- layers ----------------------------------------------------------------------------------------------------------
@@ -305,13 +305,13 @@ def _global_average(graph: Graph, layer: Any, inputs: list[str]) -> str:
 
 def _max_pool(graph: Graph, layer: Any, inputs: list[str]) -> str:
     pads = _window(layer, layer.pool_size, layer.strides)
-    shape = {"kernel_shape": list(layer.pool_size), "strides": list(layer.strides), "pads": pads}
+    shape: dict[str, Any] = {"kernel_shape": list(layer.pool_size), "strides": list(layer.strides), "pads": pads}
     return graph.add("MaxPool", inputs, layer.name, **shape)
 
 
 def _average_pool(graph: Graph, layer: Any, inputs: list[str]) -> str:
     pads = _window(layer, layer.pool_size, layer.strides)
-    shape = {"kernel_shape": list(layer.pool_size), "strides": list(layer.strides), "pads": pads}
+    shape: dict[str, Any] = {"kernel_shape": list(layer.pool_size), "strides": list(layer.strides), "pads": pads}
     return graph.add("AveragePool", inputs, layer.name, count_include_pad=0, **shape)
 
 

@@ -99,9 +99,8 @@ class Metadata:
                 raised = np.maximum(probabilities, 1e-30) ** (1 / self.temperature)
                 probabilities = raised / raised.sum(1, keepdims=True)
             return Answers(np.asarray(probabilities, np.float32), heat=outputs.get("cam"))
-        presence = (
-            outputs["presence"] * np.float32(self.presence_scale) + np.float32(self.presence_bias)
-        ) / np.float32(self.temperature)
+        scale, bias = (np.array(values, np.float32) for values in (self.presence_scale, self.presence_bias))
+        presence = (outputs["presence"] * scale + bias) / np.float32(self.temperature)
         maps = outputs["maps"]
         heat = 1 / (1 + np.exp(-np.clip(maps[..., :2], -50, 50)))
         return Answers(probabilities_of(presence), nobody_of(presence), heat, boxes_of(maps[..., 2:6], self.size))
@@ -117,18 +116,12 @@ class ExportedPredictor:
     """An exported file that answers (:class:`allmasked.types.Predictor`); the engine is in :meth:`run`."""
 
     metadata: Metadata
+    name: str = field(init=False)
+    size: Size = field(init=False)
+    fit: Literal["letterbox", "squash"] = field(init=False)
 
-    @property
-    def name(self) -> str:
-        return self.metadata.name
-
-    @property
-    def size(self) -> Size:
-        return self.metadata.size
-
-    @property
-    def fit(self) -> Literal["letterbox", "squash"]:
-        return self.metadata.fit
+    def __post_init__(self) -> None:
+        self.name, self.size, self.fit = self.metadata.name, self.metadata.size, self.metadata.fit
 
     @property
     def face_score(self) -> float:

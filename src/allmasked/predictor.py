@@ -114,7 +114,7 @@ def answers_of(
 ) -> Answers:
     """The outputs of a head with maps (see :class:`allmasked.heads.Head`) as Answers."""
     heat = 1 / (1 + np.exp(-np.clip(maps[..., :2], -50, 50)))
-    return Answers(probabilities, nobody_of(presence), heat, boxes_of(maps[..., 2:6], size))
+    return Answers(probabilities, nobody_of(presence), heat.astype(np.float32), boxes_of(maps[..., 2:6], size))
 
 
 def _open_run(run: Run) -> KerasPredictor:
