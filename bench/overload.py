@@ -82,9 +82,8 @@ async def overload(port: int, bodies: list[bytes], rate: float, seconds: float, 
         if values:
             p50, p99 = np.quantile(values, [0.5, 0.99]) * 1e3
             print(f"{name}: p50 {p50:.0f} ms, p99 {p99:.0f} ms")
-    print(
-        f"memory: {first / 1e6:.0f} MB in the first third, {last / 1e6:.0f} MB in the last, {max(memory) / 1e6:.0f} MB at most"
-    )
+    top = max(memory) / 1e6
+    print(f"memory: {first / 1e6:.0f} MB in the first third, {last / 1e6:.0f} in the last, {top:.0f} at most")
     return set(statuses) <= {"200", "503"} and not +wrong and last - first < 0.1 * first + 16e6
 
 

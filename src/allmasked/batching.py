@@ -36,6 +36,7 @@ class Batcher:
         batch_size: photos a step at most.
         wait_seconds: see above.
         most: photos that have room at a time.
+        most_seconds: no room either where those that have some will take longer than this.
         on_batch: called with the photos of each step and its seconds.
     """
 
@@ -46,10 +47,12 @@ class Batcher:
         batch_size: int = 8,
         wait_seconds: float = 0.01,
         most: int = 64,
+        most_seconds: float = 15.0,
         on_batch: Callable[[int, float], None] | None = None,
     ) -> None:
         self._predictor = predictor
         self._batch_size, self._wait_seconds, self._most = batch_size, wait_seconds, most
+        self._most_seconds = most_seconds
         self._on_batch = on_batch
         self._waiting: deque[tuple[NDArray[np.uint8], asyncio.Future[tuple[Answers, int]]]] = deque()
         self._more = asyncio.Event()
@@ -57,7 +60,6 @@ class Batcher:
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._seconds_a_photo = 0.1
-        self._running = 0
         self._began: float | None = None
         self.held = 0
 
@@ -93,8 +95,9 @@ class Batcher:
     @contextlib.contextmanager
     def room(self, photos: int) -> Iterator[None]:
         """Room for so many photos, until left. Raises :class:`Full`."""
-        if not self.alive or self.held + photos > self._most:
-            raise Full(self.held * self._seconds_a_photo)
+        seconds = self.held * self._seconds_a_photo
+        if not self.alive or self.held + photos > self._most or seconds > self._most_seconds:
+            raise Full(seconds)
         self.held += photos
         try:
             yield
@@ -116,7 +119,7 @@ class Batcher:
             batch = self._take()
             if not batch:
                 continue
-            self._began, self._running = time.monotonic(), len(batch)
+            self._began = time.monotonic()
             try:
                 stacked = np.stack([pixels for pixels, _ in batch])
                 answers = await loop.run_in_executor(self._thread, self._predictor.answer, stacked)
@@ -124,7 +127,7 @@ class Batcher:
                 _settle(batch, lambda future, _row, error=error: future.set_exception(error))  # type: ignore[misc]
                 continue
             finally:
-                seconds, self._began, self._running = time.monotonic() - self._began, None, 0
+                seconds, self._began = time.monotonic() - self._began, None
             _settle(batch, lambda future, row, answers=answers: future.set_result((answers, row)))  # type: ignore[misc]
             self._seconds_a_photo += 0.2 * (seconds / len(batch) - self._seconds_a_photo)
             if self._on_batch is not None:

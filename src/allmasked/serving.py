@@ -47,6 +47,7 @@ from allmasked.serving_types import PREDICT_BODY, Face, Model, Photo, Photos, Pr
 from allmasked.types import CLASSES, LABELS, Answers, Prediction, Predictor, Size
 from allmasked.uploads import Intake, Refused, Upload, busy
 
+DRAIN_SECONDS = 2.0
 WEB = Path(__file__).parent / "web"
 JPEG_SCANS = 300
 """Progressive JPEGs have about ten scans, each of which costs a pass over all pixels; a file with more than this is
@@ -129,6 +130,7 @@ class Service:
             batch_size=limits.batch_size,
             wait_seconds=limits.batch_wait_seconds,
             most=limits.max_photos,
+            most_seconds=limits.max_seconds / 2,
             on_batch=self._count_batch,
         )
         self.active = 0
@@ -474,19 +476,34 @@ class Envelope:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-        request_id = given if re.fullmatch(r"[\w.-]{1,64}", given, re.ASCII) else secrets.token_hex(8)
+        request_id = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        if not re.fullmatch(r"[\w.-]{1,64}", request_id, re.ASCII):
+            request_id = secrets.token_hex(8)
+        given = dict(scope["headers"])
+        coming = b"expect" not in given and (
+            b"transfer-encoding" in given or given.get(b"content-length", b"0") != b"0"
+        )
         status, received = 0, 0
 
         async def counted() -> Any:
-            nonlocal received
+            nonlocal received, coming
             message = await receive()
             received += len(message.get("body", b""))
+            coming = coming and bool(message.get("more_body"))
             return message
+
+        async def drain() -> None:
+            """Take the rest of a refused body: who listens only once all is sent would else see a reset connection."""
+            most = received + self.service.limits.max_bytes
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DRAIN_SECONDS):
+                    while coming and received < most:
+                        await counted()
 
         async def sent(message: MutableMapping[str, Any]) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
+                await drain()
                 status = message["status"]
                 headers = message.setdefault("headers", [])
                 extra = {"X-Request-ID": request_id, **HEADERS}

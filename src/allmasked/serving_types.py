@@ -102,7 +102,7 @@ PREDICT_BODY: dict[str, Any] = {
                     "files": {
                         "type": "array",
                         "minItems": 1,
-                        "items": {"type": "string", "format": "binary"},
+                        "items": {"type": "string", "format": "binary", "minLength": 1},
                         "description": "Photos: JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF.",
                     }
                 },

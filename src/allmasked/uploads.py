@@ -13,7 +13,6 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 FIELD = "files"
-DRAIN_SECONDS = 2.0
 SPARE_BODIES = 8
 """The bodies held at a time may be as large as so many of the largest."""
 
@@ -104,21 +103,17 @@ class Intake:
             raise Refused(
                 415, "send multipart/form-data, or a photo's bytes as image/* or application/octet-stream", "type"
             )
-        try:
-            if int(request.headers.get("content-length", "0")) > self.max_bytes:
-                raise self._too_large()
-            if multipart:
-                return await self._form(request, hold)
-            parts = []
-            async for chunk in request.stream():
-                hold(len(chunk))
-                parts.append(chunk)
-            data = b"".join(parts)
-            return [Upload("photo", data)] if data else []
-        except Refused as refused:
-            if refused.status == 413 and "expect" not in request.headers:
-                await self._drain(request)
-            raise
+        declared = request.headers.get("content-length", "0")
+        if not declared.isdecimal() or int(declared) > self.max_bytes:
+            raise self._too_large()
+        if multipart:
+            return await self._form(request, hold)
+        parts = []
+        async for chunk in request.stream():
+            hold(len(chunk))
+            parts.append(chunk)
+        data = b"".join(parts)
+        return [Upload("photo", data)] if data else []
 
     async def _form(self, request: Request, hold: Any) -> list[Upload]:
         async def held() -> AsyncGenerator[bytes, None]:
@@ -143,17 +138,6 @@ class Intake:
             return found
         finally:
             await form.close()
-
-    async def _drain(self, request: Request) -> None:
-        """Read on for a while, so that a sender who only listens once all is sent gets the answer."""
-        left = self.max_bytes
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(DRAIN_SECONDS):
-                while left > 0:
-                    message = await request.receive()
-                    left -= max(1, len(message.get("body", b"")))
-                    if not message.get("more_body"):
-                        return
 
 
 class _InMemory(MultiPartParser):
