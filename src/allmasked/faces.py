@@ -69,7 +69,16 @@ def without_small_faces(answers: Answers, pooling: Pooling, lowest_px: NDArray[A
     return Answers(probabilities_of(presence), nobody_of(presence), 1 / (1 + np.exp(-logits)), answers.boxes)
 
 
-def prediction_of(name: str, answers: Answers, row: int, photo: Size, size: Size, fit: Fit, score: float) -> Prediction:
+def prediction_of(
+    name: str,
+    answers: Answers,
+    row: int,
+    photo: Size,
+    size: Size,
+    fit: Fit,
+    score: float,
+    lowest_px: float = 0,
+) -> Prediction:
     """The answer for one photo of a batch.
 
     Args:
@@ -78,6 +87,7 @@ def prediction_of(name: str, answers: Answers, row: int, photo: Size, size: Size
         photo: its upright width and height in px.
         size, fit: the network's input.
         score: the lowest score of a face.
+        lowest_px: faces lower than this, in px of the input, are left out.
     """
     given = answers.probabilities[row].astype(float)
     if answers.nobody is None:
@@ -90,7 +100,7 @@ def prediction_of(name: str, answers: Answers, row: int, photo: Size, size: Size
     faces = None
     if answers.boxes is not None and answers.heat is not None:
         found = find_faces(answers.heat[row], answers.boxes[row], score=score)
-        faces = tuple(on_photo(face, photo, size, fit) for face in found)
+        faces = tuple(on_photo(face, photo, size, fit) for face in found if face.height_px >= lowest_px)
         faces = tuple(face for face in faces if face.right > face.left and face.bottom > face.top)
     return Prediction(name, label, (p_all, p_none, p_some), p_nobody=nobody, faces=faces)  # type: ignore[arg-type]
 

@@ -195,8 +195,8 @@ def answer_paths(
         answers = Answers(np.zeros((0, len(CLASSES)), np.float32))
         if good:
             answers = predictor.answer(np.stack([array for _, _, array in good]))
+        lowest = [min_face_px * px.placement(photo, size, fit).scale_y for _, photo, _ in good]
         if good and min_face_px and pooling is not None and answers.boxes is not None:
-            lowest = [min_face_px * px.placement(photo, size, fit).scale_y for _, photo, _ in good]
             answers = without_small_faces(answers, pooling, np.array(lowest))
         row = 0
         for name, one in batch:
@@ -204,7 +204,7 @@ def answer_paths(
                 yield Answered(Prediction(name, None, None, one.reason), "")
                 continue
             path, photo, _ = one
-            prediction = prediction_of(name, answers, row, photo, size, fit, score)
+            prediction = prediction_of(name, answers, row, photo, size, fit, score, lowest[row])
             heat = answers.heat[row] if answers.heat is not None and answers.nobody is not None else None
             yield Answered(prediction, path, heat)
             row += 1

@@ -97,6 +97,10 @@ class FoundFace:
     right: float
     bottom: float
 
+    @property
+    def height_px(self) -> float:
+        return self.bottom - self.top
+
 
 @dataclass(frozen=True)
 class Prediction:
