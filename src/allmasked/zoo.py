@@ -75,7 +75,7 @@ def _read_members(path: Path, base: TrainConfig, overrides: Mapping[str, Any]) -
         if not name or "/" in name or name.startswith(".") or name == "split.json":
             raise ConfigError(f"{path}: {name!r} can't be a folder's name")
         values = dict(values)
-        backbone = str(values.pop("backbone", base.backbone))
+        backbone = str(values.pop("backbone", base.backbone or TrainConfig().backbone))
         head, loader = str(values.pop("head", base.head)), str(values.pop("loader", base.loader))
         for kind, value, known in (
             ("backbone", backbone, BACKBONES),
