@@ -373,8 +373,10 @@ if (navigator.mediaDevices?.getUserMedia) {
     }
     alertUser("");
     $("video").srcObject = stream;
+    $("shoot").disabled = true;
     $("viewfinder").hidden = false;
-    await $("video").play();
+    await $("video").play().catch(() => null); // closed meanwhile
+    $("shoot").disabled = false;
     $("shoot").focus();
   });
 }
