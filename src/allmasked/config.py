@@ -37,7 +37,9 @@ class Recipe:
     batch_size: int = _setting(16, "Photos a step.")
     head_epochs: int = _setting(1, "Epochs in which only the head learns, first of all.")
     head_learning_rate: float = _setting(2e-3, "Learning rate of those epochs.")
-    epochs: int = _setting(12, "Epochs in which the backbone learns too; 0 of both with a run's weights: only calibrate.")
+    epochs: int = _setting(
+        12, "Epochs in which the backbone learns too; both 0 with a run's weights: only calibrate."
+    )
     learning_rate: float = _setting(2e-4, "Highest learning rate of those epochs.")
     warmup_epochs: float = _setting(0.5, "Epochs over which the rate rises from 0.")
     schedule: str = _setting(
@@ -75,7 +77,7 @@ class Recipe:
         0.25, "Augment: share of photos cropped to some of their faces, label from those faces (needs boxes)."
     )
     empty_crops: float = _setting(
-        0.05, "Augment: share of photos cropped to where no face is marked (needs boxes and a head that can say nobody)."
+        0.05, "Augment: share of photos cropped to where no face is marked (needs boxes; head evidence)."
     )
     mosaic: float = _setting(
         0.15,

@@ -124,7 +124,7 @@ def _quantised(source: Source) -> onnx.ModelProto:
         raise ConfigError("int8 needs photos to take its ranges from; give a data set or split.json (--validate)")
     pixels = source.calibration
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(CalibrationDataReader):
         def __init__(self) -> None:
             self.rest: Iterator[Pixels] = iter(pixels)
 

@@ -138,7 +138,7 @@ def print_split(split: Split, out: Path) -> None:
     table = Table("class", *(part.replace("_", " ") for part in PARTS), "all parts")
     for column in table.columns[1:]:
         column.justify = "right"
-    count = Counter((photo.label, photo.part) for photo in split.photos)
+    count: Counter[tuple[str, str]] = Counter((photo.label, photo.part) for photo in split.photos)
     for label in LABELS:
         row = [count[label, part] for part in PARTS]
         if label == NOBODY and not any(row):
