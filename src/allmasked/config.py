@@ -37,9 +37,7 @@ class Recipe:
     batch_size: int = _setting(16, "Photos a step.")
     head_epochs: int = _setting(1, "Epochs in which only the head learns, first of all.")
     head_learning_rate: float = _setting(2e-3, "Learning rate of those epochs.")
-    epochs: int = _setting(
-        12, "Epochs in which the backbone learns too; both 0 with a run's weights: only calibrate."
-    )
+    epochs: int = _setting(12, "Epochs in which the backbone learns too; both 0 with a run's weights: only calibrate.")
     learning_rate: float = _setting(2e-4, "Highest learning rate of those epochs.")
     warmup_epochs: float = _setting(0.5, "Epochs over which the rate rises from 0.")
     schedule: str = _setting(
