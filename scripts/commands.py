@@ -14,7 +14,9 @@ TARGET = Path(__file__).parent.parent / "docs" / "commands.md"
 def commands_page() -> str:
     """The page's text; the same on every machine."""
     parts = ["# Commands", "", "Made by `python scripts/commands.py` from `allmasked COMMAND --help`.", ""]
-    context = click.Context(cli, info_name="allmasked", terminal_width=110, max_content_width=110)
+    context = click.Context(
+        cli, info_name="allmasked", terminal_width=110, max_content_width=110, **cli.context_settings
+    )
     for name, (_, line) in COMMANDS.items():
         command = cli.get_command(context, name)
         assert command is not None

@@ -53,7 +53,9 @@ class Network:
 
         from allmasked.model import classifier, jit_compile
 
-        self.model = model = classifier(model)
+        if any(layer.name == "maps" for layer in model.layers):
+            model = classifier(model)
+        self.model = model
         names = [layer.name for layer in model.layers]
         cut = "feature_map" if "feature_map" in names else "backbone"
         if cut not in names or model.layers[-1].name != "probabilities":

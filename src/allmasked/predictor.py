@@ -172,12 +172,22 @@ def answer_paths(
     threads: int | None = None,
     min_face_px: float = 0,
 ) -> Iterator[Answered]:
-    """As :func:`predict_paths`, with the evidence maps."""
+    """As :func:`predict_paths`, with the evidence maps. What cannot be is told at once, before the first photo."""
+    if min_face_px and getattr(predictor, "pooling", None) is None:
+        raise ConfigError(f"{predictor.name}: finds no faces, so none can be left out by their size (--min-face)")
+    return _answer(predictor, photos, batch_size, threads, min_face_px)
+
+
+def _answer(
+    predictor: Predictor,
+    photos: Iterable[tuple[str, str | Path]],
+    batch_size: int,
+    threads: int | None,
+    min_face_px: float,
+) -> Iterator[Answered]:
     size, fit = predictor.size, predictor.fit
     pooling: Pooling | None = getattr(predictor, "pooling", None)
     score: float = getattr(predictor, "face_score", SCORE)
-    if min_face_px and pooling is None:
-        raise ConfigError(f"{predictor.name}: finds no faces, so none can be left out by their size (--min-face)")
     if isinstance(predictor, ensembles.EnsemblePredictor):
         for found in ensembles.predict_paths(predictor, photos, batch_size=batch_size, threads=threads):
             yield Answered(found, found.path)

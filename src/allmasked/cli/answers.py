@@ -125,8 +125,9 @@ def predict_command(
     tally: Counter[str] = Counter()
     started = time.perf_counter()
 
+    found = answer_paths(predictor, photos, batch_size=batch_size, threads=threads, min_face_px=min_face_px)
+
     def rows() -> Iterator[Row]:
-        found = answer_paths(predictor, photos, batch_size=batch_size, threads=threads, min_face_px=min_face_px)
         for answered in found:
             prediction = answered.prediction
             if prediction.label is not None and annotated is not None:
