@@ -46,7 +46,11 @@ def serving(predictor: Any = None, limits: Any = None, **options: Any) -> Iterat
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
         config = uvicorn.Config(
-            app, http=protocol(limits.max_seconds, limits.max_bytes), log_config=None, access_log=False, lifespan="on"
+            app,
+            http=protocol(limits.max_seconds, serving_module.DRAINED_BODIES * limits.max_bytes),
+            log_config=None,
+            access_log=False,
+            lifespan="on",
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -48,6 +48,8 @@ from allmasked.types import CLASSES, LABELS, Answers, Prediction, Predictor, Siz
 from allmasked.uploads import Intake, Refused, Upload, busy
 
 DRAIN_SECONDS = 2.0
+DRAINED_BODIES = 4
+"""Of a refused request so many times the bytes that one may have are still taken, so that its sender sees why."""
 WEB = Path(__file__).parent / "web"
 JPEG_SCANS = 300
 """Progressive JPEGs have about ten scans, each of which costs a pass over all pixels; a file with more than this is
@@ -494,7 +496,7 @@ class Envelope:
 
         async def drain() -> None:
             """Take the rest of a refused body: who listens only once all is sent would else see a reset connection."""
-            most = received + self.service.limits.max_bytes
+            most = received + DRAINED_BODIES * self.service.limits.max_bytes
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_SECONDS):
                     while coming and received < most:

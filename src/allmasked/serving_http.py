@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from allmasked.serving import JsonLines
+from allmasked.serving import DRAINED_BODIES, JsonLines
 
 CONNECTIONS = 512
 HEAD_BYTES = 1 << 16
@@ -93,7 +93,7 @@ def run(app: FastAPI, listening: socket.socket, *, level: int = logging.INFO) ->
         logger.setLevel(level if name == "allmasked" else logging.WARNING)
     config = uvicorn.Config(
         app,
-        http=protocol(limits.max_seconds, limits.max_bytes),
+        http=protocol(limits.max_seconds, DRAINED_BODIES * limits.max_bytes),
         ws="none",
         log_config=None,
         access_log=False,
