@@ -130,14 +130,15 @@ def plot(table: list[dict[str, Any]], target: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
-    for number, row in enumerate(table):
-        axes.scatter(row["one"], row["accuracy"], s=row["mb"] * 20, alpha=0.7)
-        up = 12 if number % 2 else -18
-        axes.annotate(row["name"], (row["one"], row["accuracy"]), (0, up), textcoords="offset points", ha="center")
-    axes.set(xlabel="ms a photo, one thread", ylabel="accuracy", xlim=(0, None), title="Engines (area: file size)")
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    markers = "osD^vP*X"
+    for row, marker in zip(table, markers):
+        label = f"{row['name']}: {row['one']:.0f} ms, {row['mb']:.1f} MB"
+        axes.scatter(row["one"], row["accuracy"], s=row["mb"] * 14 + 20, alpha=0.6, marker=marker, label=label)
+    axes.set(xlabel="ms a photo, one thread", ylabel="accuracy", xlim=(0, max(row["one"] for row in table) * 1.1))
     axes.margins(y=0.3)
     axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", frameon=False, fontsize="small", title="area: file size")
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, dpi=150)
 
