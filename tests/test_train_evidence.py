@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,21 @@ def test_a_split_is_extended_without_a_leak(tmp_path: Path) -> None:
     assert read_split(tmp_path / "extended.json").photos == extended.photos
     drawn = extend_split(read_split(tmp_path / "split.json"), [more], most=2)
     assert len(drawn.photos) == len(split.photos) + 2
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5])
+def test_a_share_of_the_training_photos_is_kept_by_groups(tmp_path: Path, share: float) -> None:
+    split = make_split(tmp_path / "data", {"train": 20, "validation": 1, "test": 1})
+    halves = tuple(dataclasses.replace(photo, group=index // 2) for index, photo in enumerate(split.photos))
+    split = dataclasses.replace(split, photos=halves)
+    kept = extend_split(split, [], keep=share)
+    count = Counter(photo.label for photo in kept.part("train"))
+    assert count == {label: round(20 * share) for label in CLASSES if share}
+    groups = {photo.group for photo in kept.part("train")}
+    assert not groups & {photo.group for photo in kept.part("left_out")}
+    assert all(photo.reason for photo in kept.part("left_out"))
+    for part in ("validation", "test"):
+        assert kept.part(part) == split.part(part)  # type: ignore[arg-type]
 
 
 def test_without_epochs_a_run_is_calibrated_at_another_size(trained: tuple[Split, Run], tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
-"""More photos for training beside those of a split, without a leak into its validation and test parts."""
+"""More photos for training beside those of a split, or fewer, without a leak into its validation and test parts."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,11 +15,16 @@ from allmasked.dataset import sha256_of
 from allmasked.duplicates import describe, groups, near_duplicates
 from allmasked.errors import ConfigError, PhotoError
 from allmasked.readers import read_dataset
-from allmasked.types import NOBODY, Photo, Split
+from allmasked.types import LABELS, NOBODY, Photo, Split
 
 
 def extend_split(
-    split: Split, sources: Sequence[str | Path], options: Options | None = None, *, most: int | None = None
+    split: Split,
+    sources: Sequence[str | Path],
+    options: Options | None = None,
+    *,
+    most: int | None = None,
+    keep: float = 1.0,
 ) -> Split:
     """The split with the photos of further data sets in its training part.
 
@@ -29,11 +35,16 @@ def extend_split(
     Args:
         sources: data sets in any layout of :data:`allmasked.readers.READERS`.
         most: so many photos of each source at most, drawn at random by the split's seed.
+        keep: share (0-1) of the split's own training photos that stay there, of each class, drawn by groups; the rest
+            is left out.
 
     Raises:
         DataError: a source is no data set.
         ConfigError: the data sets have no folder in common.
     """
+    split = keep_share(split, keep)
+    if not sources:
+        return split
     options = options or Options()
     options = dataclasses.replace(options, classes={NOBODY: NOBODY, **(options.classes or {})})
     read = [read_dataset(source, options=options) for source in sources]
@@ -81,6 +92,29 @@ def extend_split(
         added.append(photo)
     photos = tuple(sorted([*known, *added], key=lambda photo: photo.path))
     return Split(root=root, photos=photos, seed=split.seed, settings=split.settings)
+
+
+def keep_share(split: Split, share: float) -> Split:
+    """The split with a share (0-1) of each class's training photos, whole groups of them, drawn by its seed."""
+    if share >= 1.0:
+        return split
+    rng = np.random.default_rng(split.seed)
+    kept: set[int] = set()
+    for label in LABELS:
+        sizes = Counter(photo.group for photo in split.part("train") if photo.label == label)
+        wanted = round(share * sum(sizes.values()))
+        for group in rng.permutation(sorted(sizes)).tolist():
+            if sizes[group] <= wanted:
+                wanted -= sizes[group]
+                kept.add(group)
+    left_out = f"not among the share of {share:g} that was kept"
+    photos = tuple(
+        photo
+        if photo.part != "train" or photo.group in kept
+        else dataclasses.replace(photo, part="left_out", reason=left_out)
+        for photo in split.photos
+    )
+    return dataclasses.replace(split, photos=photos)
 
 
 def _drawn(photos: list[Photo], most: int, rng: np.random.Generator) -> list[Photo]:

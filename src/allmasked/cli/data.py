@@ -102,15 +102,23 @@ def split_command(
 
 @click.command("extend")
 @click.argument("split_file", metavar="SPLIT", type=click.Path(path_type=Path))
-@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("data", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The split.json to write.")
 @click.option("--photos", "most", type=click.IntRange(1), help="So many photos of each DATA at most, drawn at random.")
+@click.option(
+    "--keep",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="Share of SPLIT's own training photos that stay, drawn at random: for learning curves.",
+)
 @reading_options
 def extend_command(
     split_file: Path,
     data: tuple[Path, ...],
     out: Path,
     most: int | None,
+    keep: float,
     layout: str | None,
     classes: str | None,
     wear: str | None,
@@ -120,11 +128,18 @@ def extend_command(
 
     Validation and test stay as they are, and nothing that shows the same as one of their photos is added. Besides all,
     none and some, DATA may have a folder nobody: photos without people, which the head evidence learns from.
+
+    With --keep 0.2 only a fifth of SPLIT's own training photos stays, with --keep 0 only what DATA adds.
     """
     from allmasked.dataset import read_split, write_split
     from allmasked.extending import extend_split
 
-    split = extend_split(read_split(split_file), data, read_options(layout, classes, wear, incorrect_is), most=most)
+    if not data and keep == 1:
+        raise click.UsageError("nothing to do: give further DATA, or --keep with a share below 1")
+    if not data and keep == 0:
+        raise click.UsageError("nothing to train on would remain: give further DATA beside --keep 0")
+    options = read_options(layout, classes, wear, incorrect_is)
+    split = extend_split(read_split(split_file), data, options, most=most, keep=keep)
     write_split(split, out)
     print_split(split, out)
     return 1 if any(photo.part == "left_out" and photo.group < 0 for photo in split.photos) else 0
@@ -151,7 +166,7 @@ def print_split(split: Split, out: Path) -> None:
     table.add_row("groups", *(f"{number:,}" for number in groups), f"{len({p.group for p in split.photos}):,}")
     stderr.print(table)
     reasons: dict[str, list[str]] = {}
-    kinds = ("labels disagree", "exact duplicate", "shows the same")
+    kinds = ("labels disagree", "exact duplicate", "shows the same", "not among")
     for photo in split.part("left_out"):
         kind = next((kind for kind in kinds if photo.reason.startswith(kind)), "")
         reasons.setdefault(kind, []).append(photo.path)
