@@ -1,9 +1,11 @@
 """Training photos/s, side by side in one run: the notebooks' pipeline, ours, and arrays already in memory.
 
     python bench/training.py DATA [--backbone EfficientNetLite0] [--size 256] [--batch 32] [--photos 320] [--epochs 4]
+                             [--photo-px 4032]
 
 DATA is any labelled data set or split.json (painted photos do: ``allmasked synth drawn photos --photos 320``). The
-same network, weights, size and batch on all sides, each epoch of one side followed by the same epoch of the next:
+same network, weights, size and batch on all sides, each epoch of one side followed by the same epoch of the next; with
+``--photo-px`` the photos are enlarged to that long side first (4032: as a phone of 12 megapixels takes them):
 
 * ``notebooks``: ``ImageDataGenerator.flow_from_directory`` on the photo files, ``model.fit``, as published.
 * ``ours``: ``allmasked.train`` with the import option ``cached`` and the recipe ``notebook``.
@@ -37,6 +39,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--photos", type=int, default=320)
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--photo-px", type=int, default=0, help="long side of the photo files; 0 = as they are")
     options = parser.parse_args()
 
     import keras
@@ -44,8 +47,9 @@ def main() -> None:
     import tensorflow as tf
 
     from allmasked import model as models
+    from allmasked import pixels
     from allmasked.config import TrainConfig, read_recipe
-    from allmasked.dataset import load_split
+    from allmasked.dataset import load_split, sha256_of
     from allmasked.loaders import LOADERS, Source, ahead
     from allmasked.losses import label_loss
     from allmasked.train import make_optimizer, set_trainable, training_batches
@@ -53,7 +57,6 @@ def main() -> None:
 
     split = load_split(options.data, seed=0)
     photos = split.part("train")[: options.photos]
-    split = dataclasses.replace(split, photos=photos)
     recipe = read_recipe("notebook", {"size": (options.size, options.size), "batch_size": options.batch})
     config = TrainConfig(backbone=options.backbone, head="notebook", weights="random", recipe=recipe)
 
@@ -64,11 +67,20 @@ def main() -> None:
         return model
 
     with tempfile.TemporaryDirectory() as folder_name, ThreadPoolExecutor() as pool:
-        folder = Path(folder_name)
+        folder, copies = Path(folder_name), []
         for index, photo in enumerate(photos):
             target = folder / "photos" / photo.label / f"{index:05d}{Path(photo.path).suffix}"
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(split.root / photo.path, target)
+            if options.photo_px:
+                target = target.with_suffix(".jpg")
+                upright = pixels.decode(split.root / photo.path)
+                factor = options.photo_px / max(upright.size)
+                upright.resize([round(side * factor) for side in upright.size]).save(target, quality=90)
+            else:
+                shutil.copyfile(split.root / photo.path, target)
+            path = target.relative_to(folder).as_posix()
+            copies.append(dataclasses.replace(photo, path=path, sha256=sha256_of(target), faces=None))
+        split = dataclasses.replace(split, root=folder, photos=tuple(copies))
         source = Source(split, recipe.size, "squash", folder / "cache")
         with contextlib.redirect_stdout(io.StringIO()):
             generator = tf.keras.preprocessing.image.ImageDataGenerator().flow_from_directory(
