@@ -15,7 +15,6 @@ from allmasked.dataset import read_split, write_split
 from allmasked.ensemble import Ensemble
 from allmasked.errors import ConfigError, RunError
 from allmasked.evaluate import Ask, ask_model, part_answers, table
-from allmasked.heads import HEADS
 from allmasked.heldout import key
 from allmasked.runs import Run
 from allmasked.teacher import Teacher
@@ -54,8 +53,6 @@ def distil(
     """
     if config.loader != "cached":
         raise ConfigError(f"--loader {config.loader}: doesn't say which photo is which; distil with --loader cached")
-    if config.head in HEADS and HEADS[config.head].maps:
-        raise ConfigError(f"--head {config.head}: learns from faces, not from answers; distil into another head")
     Teacher("", alpha, temperature, {})
     source, run = Run(teacher).require_finished(), Run(out)
     if run.folder.is_dir() and any(run.folder.iterdir()):

@@ -38,7 +38,7 @@ from allmasked.loaders import LOADERS, Batch, Loader, Source, ahead
 from allmasked.losses import label_loss, map_loss, presence_accuracy, presence_loss
 from allmasked.progress import bar, stderr
 from allmasked.runs import Run, replacing, write_text
-from allmasked.teacher import Teacher
+from allmasked.teacher import Teacher, label_presence_accuracy
 from allmasked.teacher import accuracy as teacher_accuracy
 from allmasked.types import CLASSES, NOBODY, Photo, Size, Split
 
@@ -241,7 +241,8 @@ def training_batches(
     With ``grid``, the width and height of the head's maps in cells, labels and weights are those of the outputs
     ``presence`` and ``maps``, by name. With ``frames``, the photos at a larger size, frames are cut from them. With
     ``soft``, a teacher's answers (photos, 3), labels are (B, 6): the label, and the teacher's answer; where the label
-    is another after augmentation, the teacher has not seen that photo, and the label stands for it.
+    is another after augmentation, the teacher has not seen that photo, and the label stands for it. With both, ``soft``
+    is (photos, 2) and the labels of ``presence`` are (B, 4).
     """
     natural = source.size[0] / frames.size[0] if frames else 1.0
     size = recipe.frame if frames else source.size
@@ -270,7 +271,11 @@ def training_batches(
             if grid:
                 maps = np.stack([map_targets(sample.boxes, size, grid) for sample in samples])
                 weight = {"presence": weights[whole], "maps": np.full(len(whole), recipe.map_weight, np.float32)}
-                yield pixels.astype(np.float32), {"presence": PRESENCE[whole], "maps": maps}, weight
+                presence = PRESENCE[whole]
+                if soft is not None and batch.indices is not None:
+                    same = whole == source.labels("train")[batch.indices]
+                    presence = np.hstack([presence, np.where(same[:, None], soft[batch.indices], presence)])
+                yield pixels.astype(np.float32), {"presence": presence, "maps": maps}, weight
                 continue
             labels = (
                 whole.astype(np.int32) if loader.labels == "integer" else np.eye(len(CLASSES), dtype=np.float32)[whole]
@@ -338,7 +343,10 @@ class _Training:
             rows, columns = self.learner.output["maps"].shape[1:3]
             self.grid = (columns, rows)
         self.teacher = Teacher.read(run) if run.teacher.is_file() else None
-        self.soft = self.teacher.targets(source.photos("train")) if self.teacher else None
+        self.soft: NDArray[np.float32] | None = None
+        if self.teacher:
+            targets = self.teacher.presence_targets if self.grid else self.teacher.targets
+            self.soft = targets(source.photos("train"))
         self.history: History = []
         self.phase = ""
         self.began = time.monotonic()
@@ -367,8 +375,9 @@ class _Training:
         loss: Any = label_loss(self.loader.labels, self.recipe.label_smoothing)
         metrics: Any = ["accuracy"]
         if self.grid:
-            loss = {"presence": presence_loss(self.recipe.label_smoothing), "maps": map_loss()}
-            metrics = {"presence": presence_accuracy}
+            presence: Any = self.teacher.presence_loss if self.teacher else presence_loss
+            loss = {"presence": presence(self.recipe.label_smoothing), "maps": map_loss()}
+            metrics = {"presence": label_presence_accuracy if self.teacher else presence_accuracy}
         elif self.teacher:
             loss, metrics = self.teacher.loss(self.recipe.label_smoothing), [teacher_accuracy]
         self.learner.compile(
@@ -395,7 +404,7 @@ class _Training:
             for step, (pixels, labels, weights) in enumerate(batches):
                 self.learner.optimizer.learning_rate = learning_rate(recipe, plan, step, steps)
                 logs = self.learner.train_on_batch(pixels, labels, sample_weight=weights, return_dict=True)
-                logs.setdefault("accuracy", logs.get("presence_presence_accuracy", 0.0))
+                logs.setdefault("accuracy", next((v for k, v in logs.items() if k.endswith("presence_accuracy")), 0.0))
                 seen += len(pixels)
                 for name in mean:  # train_on_batch gives each batch's own figures
                     mean[name] += (float(logs[name]) - mean[name]) * len(pixels) / seen
