@@ -217,10 +217,6 @@ def test_what_cannot_be_exported(runs: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises((ConfigError, RunError), match=message):
             export(folder, tmp_path / out, **options)  # type: ignore[arg-type]
-    (tmp_path / "ensemble").mkdir()
-    (tmp_path / "ensemble/ensemble.json").write_text("{}")
-    with pytest.raises(RunError, match="export its members"):
-        export(tmp_path / "ensemble", tmp_path / "x.onnx")
 
 
 def test_files_that_are_not_ours(onnx_file: Path, tmp_path: Path) -> None:
@@ -440,3 +436,167 @@ def test_predictions_of_a_run_and_its_file_agree(photos: Path, runs: Path, onnx_
         predict_paths(keras, paths, min_face_px=12), predict_paths(file, paths, min_face_px=12), strict=True
     ):
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+
+
+# --- ensembles -------------------------------------------------------------------------------------------------------
+
+TALL = (64, 96)
+
+
+def tiny_run(folder: Path, head: str, size: tuple[int, int], fit: Any, seed: int) -> Path:
+    """A run with three convolutions for a backbone, so that many can be made."""
+    import keras
+
+    from allmasked import model as models
+
+    keras.utils.set_random_seed(seed)
+    pixels = keras.Input((size[1], size[0], 3), name="pixels")
+    x = keras.layers.Rescaling(1 / 64, -2.0)(pixels)
+    levels = []
+    for filters, strides in ((6, 8), (8, 2), (10, 2)):
+        x = keras.layers.Conv2D(filters, strides, strides, padding="same", activation="relu")(x)
+        levels.append(x)
+    outputs = HEADS[head].build(levels if HEADS[head].maps else x, 0.1)
+    model = keras.Model(pixels, outputs if HEADS[head].maps else outputs["probabilities"])
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if layer.name in ("evidence", "logits") and layer.trainable:
+            layer.kernel.assign(rng.normal(0, 1, layer.kernel.shape))
+            layer.bias.assign(rng.normal(-2 if layer.name == "evidence" else 0, 0.3, layer.bias.shape[0]))
+    folder.mkdir(parents=True)
+    TrainConfig(head=head, seed=seed, recipe=Recipe(size=size, fit=fit)).write(Run(folder).config)
+    models.save(model, Run(folder).model)
+    return folder
+
+
+def make_ensemble(folder: Path, vote: str, members: list[Any], early: bool = False) -> Path:
+    """An ensemble of new runs (head, size, fit), with temperatures and something fitted."""
+    from allmasked.dataset import sha256_of
+    from allmasked.ensemble import Ensemble, Member
+    from allmasked.votes import Fitted
+
+    rng = np.random.default_rng(5)
+    rows = []
+    for number, (head, size, fit) in enumerate(members):
+        run = Run(tiny_run(folder.parent / f"{folder.name}-{number}", head, size, fit, number))
+        name, heat = run.folder.name, (1.0, 0.4, 2.0)[number % 3]
+        facts: Any = ("EfficientNetLite0", head, "", number, size, fit, 0, 0.0, 1.0, 1.0, 0.9, heat)
+        rows.append(Member(name, f"../{name}", sha256_of(run.model), *facts))
+    weights = rng.dirichlet(np.ones(len(rows))) if vote == "weighted" else np.full(len(rows), 1 / len(rows))
+    coefficients = rng.normal(size=(3, 3 * len(rows) + 1)) if vote == "stacked" else ()
+    fitted = Fitted(tuple(map(float, weights)), tuple(tuple(map(float, row)) for row in coefficients))
+    folder.mkdir()
+    Ensemble(vote, tuple(rows), fitted, tuple(range(len(rows)))[::-1], early).write(Run(folder))
+    return folder
+
+
+SAME = [("evidence", SIZE, "letterbox"), ("softmax", SIZE, "letterbox"), ("notebook", SIZE, "letterbox")]
+MIXED = [("evidence", SIZE, "letterbox"), ("softmax", TALL, "letterbox"), ("softmax", SIZE, "squash")]
+
+
+def written(folder: Path, count: int = 6) -> list[tuple[str, Path]]:
+    folder.mkdir()
+    paths = []
+    for number, picture in enumerate(exports.drawn_pictures((150, 110), count, seed=11)):
+        paths.append((f"{number}", folder / f"{number}.png"))
+        Image.fromarray(picture).save(paths[-1][1])
+    return paths
+
+
+@pytest.mark.parametrize("members", [SAME, MIXED], ids=["one input", "three inputs"])
+@pytest.mark.parametrize("vote", ["majority", "soft", "weighted", "stacked"])
+def test_an_ensemble_is_one_file(vote: str, members: Any, tmp_path: Path) -> None:
+    folder = make_ensemble(tmp_path / "many", vote, members, early=vote == "majority")
+    report = export(folder, tmp_path / "x.onnx")
+    assert report.round_trip.largest < 1e-4
+    assert report.round_trip.labels == 1
+    assert report.round_trip.photos > 0
+    file, python = open_predictor(tmp_path / "x.onnx"), open_predictor(folder)
+    assert isinstance(file, OnnxPredictor)
+    assert len(file.session.get_inputs()) == (1 if members is SAME else 3)
+    assert file.metadata.members == ("many-0", "many-1", "many-2")
+    photos = written(tmp_path / "photos")
+    found, expected = list(predict_paths(file, photos)), list(predict_paths(python, photos))
+    assert [one.label for one in found] == [one.label for one in expected]
+    if vote != "majority":  # where the ensemble may stop early, its probabilities are of those that it asked
+        for one, other in zip(found, expected, strict=True):
+            assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+        assert np.ptp([one.probabilities for one in found], axis=0).max() > 1e-3
+    assert file.predict(pictures(2)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", [name for name in EXPORTS if name != "onnx"])
+def test_an_ensemble_in_every_format(name: str, tmp_path: Path) -> None:
+    pytest.importorskip(NEEDS[name], reason=f"{name} needs {NEEDS[name]}")
+    folder = make_ensemble(tmp_path / "many", "majority" if name == "openvino" else "stacked", MIXED)
+    out = tmp_path / f"model{EXPORTS[name].suffix}"
+    assert export(folder, out, format=name).round_trip.largest < 1e-4
+    photos = written(tmp_path / "photos", 2)
+    found, expected = (list(predict_paths(open_predictor(path), photos)) for path in (out, folder))
+    for one, other in zip(found, expected, strict=True):
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+
+
+def test_an_ensembles_file_that_votes_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from allmasked import ensemble_model
+
+    folder = make_ensemble(tmp_path / "many", "weighted", SAME)
+    vote = ensemble_model.Vote.__init__
+
+    def wrong(self: Any, ensemble: Any, **options: Any) -> None:
+        vote(self, ensemble, **options)
+        self.shares = self.shares[::-1]
+
+    monkeypatch.setattr(ensemble_model.Vote, "__init__", wrong)
+    with pytest.raises(ExportError, match="differ from those of"):
+        export(folder, tmp_path / "x.onnx")
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_an_ensemble_of_evidence_shows_where(tmp_path: Path) -> None:
+    from allmasked.explain import explain_paths, explainer_for
+
+    folder = make_ensemble(tmp_path / "many", "weighted", [("evidence", SIZE, "letterbox")] * 2)
+    export(folder, tmp_path / "x.onnx", precision="float16")
+    file, python = open_predictor(tmp_path / "x.onnx"), open_predictor(folder)
+    photos = written(tmp_path / "photos", 2)
+    assert explainer_for(file) == "evidence"
+    weights = python.ensemble.fitted.weights  # type: ignore[attr-defined]
+    for explained, (_, path) in zip(explain_paths(file, photos, wanted="all"), photos, strict=True):
+        (pixels,) = python.read(path)  # type: ignore[attr-defined]
+        each = [member.answer(pixels[None]).heat[0, ..., 0] for member in python.members]  # type: ignore[attr-defined]
+        assert explained.heat == pytest.approx(weights[0] * each[0] + weights[1] * each[1], abs=0.02)
+    export(make_ensemble(tmp_path / "other", "soft", MIXED), tmp_path / "y.onnx")
+    with pytest.raises(RunError, match="does not say where"):
+        list(explain_paths(open_predictor(tmp_path / "y.onnx"), photos))
+
+
+def test_what_cannot_be_exported_of_an_ensemble(tmp_path: Path) -> None:
+    folder = make_ensemble(tmp_path / "many", "soft", SAME[1:])
+    for options, message in (
+        ({"size": (128, 96)}, "members keep their sizes; leave out --size"),
+        ({"calibration": {"face_score": 0.2}}, "has no --face-score"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            export(folder, tmp_path / "x.onnx", **options)  # type: ignore[arg-type]
+    Run(tmp_path / "many-1").model.unlink()
+    with pytest.raises(RunError, match="its member many-1 is not in"):
+        export(folder, tmp_path / "x.onnx")
+
+
+def test_an_ensembles_file_in_int8(data: Path, tmp_path: Path) -> None:
+    folder = make_ensemble(tmp_path / "many", "soft", MIXED[:2])
+    report = export(folder, tmp_path / "x.onnx", precision="int8", validate=data)
+    assert report.round_trip.photos == 9
+    assert open_predictor(tmp_path / "x.onnx").predict(pictures(2)).sum(1) == pytest.approx([1, 1])
+
+
+def test_an_ensembles_file_answers_with_the_base_installation_alone(tmp_path: Path) -> None:
+    folder = make_ensemble(tmp_path / "many", "majority", MIXED)
+    export(folder, tmp_path / "x.onnx")
+    ((_, path),) = written(tmp_path / "photos", 1)
+    environment = {**os.environ, "PYTHONPATH": str(Path(allmasked.__file__).parents[1])}
+    command = [sys.executable, "-c", WITHOUT_KERAS, "predict", str(path), "--model", str(tmp_path / "x.onnx")]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allmasked.errors import RunError, require
-from allmasked.onnx_model import ExportedPredictor, Metadata, processors
+from allmasked.onnx_model import ExportedPredictor, Metadata, input_names, processors
 from allmasked.runs import read_json
 
 Outputs = dict[str, NDArray[np.float32]]
@@ -21,6 +22,13 @@ def _metadata(path: Path, beside: Path) -> Metadata:
     if not path.exists():
         raise RunError(f"{path}: no such file; make one with 'allmasked export'")
     return Metadata.parse(read_json(beside), beside)
+
+
+def _photo_by_photo(views: Sequence[NDArray[np.uint8]]) -> Iterator[dict[str, NDArray[np.uint8]]]:
+    """What goes in for each photo, by name."""
+    names = input_names(len(views))
+    for photos in zip(*views):
+        yield {name: photo[None] for name, photo in zip(names, photos)}
 
 
 @dataclass
@@ -37,9 +45,9 @@ class OpenvinoPredictor(ExportedPredictor):
         settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads or processors()}
         return cls(metadata, openvino.Core().compile_model(str(path), "CPU", settings))
 
-    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
+    def run(self, *views: NDArray[np.uint8]) -> Outputs:
         names = [output.get_any_name() for output in self.compiled.outputs]
-        found = [self.compiled([photo[None]]) for photo in pixels]
+        found = [self.compiled(given) for given in _photo_by_photo(views)]
         return {name: np.concatenate([result[index] for result in found]) for index, name in enumerate(names)}
 
 
@@ -56,8 +64,10 @@ class LitertPredictor(ExportedPredictor):
         interpreter = litert.Interpreter(model_path=str(path), num_threads=threads or processors())
         return cls(metadata, interpreter.get_signature_runner())
 
-    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
-        found = [{name: values.copy() for name, values in self.runner(pixels=photo[None]).items()} for photo in pixels]
+    def run(self, *views: NDArray[np.uint8]) -> Outputs:
+        found = [
+            {name: values.copy() for name, values in self.runner(**given).items()} for given in _photo_by_photo(views)
+        ]
         return {name: np.concatenate([result[name] for result in found]) for name in found[0]}
 
 
@@ -77,7 +87,10 @@ class SavedModelPredictor(ExportedPredictor):
             return cls(metadata, loaded.signatures["serving_default"], loaded)
         raise RunError(f"{path}: is not a SavedModel")
 
-    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
+    def run(self, *views: NDArray[np.uint8]) -> Outputs:
         tensorflow = require("tensorflow", "train")
-        found = [self.signature(pixels=tensorflow.constant(photo[None])) for photo in pixels]
+        found = [
+            self.signature(**{name: tensorflow.constant(photo) for name, photo in given.items()})
+            for given in _photo_by_photo(views)
+        ]
         return {name: np.concatenate([result[name].numpy() for result in found]) for name in found[0]}

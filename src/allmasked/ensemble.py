@@ -149,12 +149,72 @@ class Ensemble:
         return [Path(os.path.normpath(run.folder / member.run)) for member in self.members]
 
 
+def read_views(views: Sequence[View], source: str | Path, name: str = "") -> tuple[NDArray[np.uint8], ...]:
+    """Decode a photo once and fit it to each view: (height, width, 3) uint8 each. Raises PhotoError."""
+    widths, heights = zip(*(size for size, _ in views))
+    image = px.decode(source, name=name, fit_within=(max(widths), max(heights)))
+    return tuple(px.fit_to(image, size, fit) for size, fit in views)
+
+
+class Viewer:
+    """What answers about photos fitted in more than one way: a photo is decoded once and fitted to each of its views.
+
+    Photos come best through :func:`predict_paths`.
+    """
+
+    size: Size
+    fit: px.Fit
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The different inputs, one of them :attr:`size` and :attr:`fit`."""
+        raise NotImplementedError
+
+    @property
+    def apart(self) -> bool:
+        """Whether its photos must come fitted to each view."""
+        return len(self.views) > 1
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether fewer and fewer photos are left to ask about, so that batches should be large."""
+        return False
+
+    def predict_fitted(self, views: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> NDArray[Any]:
+        """Probabilities (N, 3) for photos fitted to each of :attr:`views`, an array (N, H, W, 3) uint8 a view."""
+        raise NotImplementedError
+
+    def read(self, source: str | Path, name: str = "") -> tuple[NDArray[np.uint8], ...]:
+        """Decode a photo once and fit it to each of :attr:`views`: (height, width, 3) uint8 each. Raises PhotoError."""
+        return read_views(self.views, source, name)
+
+    @property
+    def around(self) -> Size:
+        """Width and height px that hold every view."""
+        sizes = [size for size, _ in self.views]
+        return max(width for width, _ in sizes), max(height for _, height in sizes)
+
+    def fitted(self, image: Image.Image) -> tuple[NDArray[np.uint8], ...]:
+        """A photo fitted to each of :attr:`views`."""
+        return tuple(px.fit_to(image, size, fit) for size, fit in self.views)
+
+    def resized(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        """Photos (N, H, W, 3) that are fitted to :attr:`size` already, for each view; the others get them resized,
+        which is not quite what they would see of the photo itself."""
+        return [
+            pixels
+            if view == (self.size, self.fit)
+            else np.stack([px.fit_to(Image.fromarray(p), *view) for p in pixels])
+            for view in self.views
+        ]
+
+
 @dataclass
-class EnsemblePredictor:
+class EnsemblePredictor(Viewer):
     """An ensemble that answers (:class:`allmasked.types.Predictor`).
 
     ``members`` are its members' predictors in the order of ``ensemble.members``; :meth:`Ensemble.combine` is what makes
-    one answer of theirs. Photos come best through :func:`predict_paths`, which fits each to every member's own input.
+    one answer of theirs.
     """
 
     name: str
@@ -171,19 +231,18 @@ class EnsemblePredictor:
         """The different inputs that the members want."""
         return tuple(dict.fromkeys((member.size, member.fit) for member in self.members))
 
-    def read(self, source: str | Path, name: str = "") -> tuple[NDArray[np.uint8], ...]:
-        """Decode a photo once and fit it to each of :attr:`views`: (height, width, 3) uint8 each. Raises PhotoError."""
-        return self.fitted(px.decode(source, name=name, fit_within=self.around))
+    @property
+    def apart(self) -> bool:
+        """Always: members may be asked in turn."""
+        return True
 
     @property
-    def around(self) -> Size:
-        """Width and height px that hold every member's input."""
-        sizes = [size for size, _ in self.views]
-        return max(width for width, _ in sizes), max(height for _, height in sizes)
+    def in_turn(self) -> bool:
+        return self.ensemble.early_stop
 
-    def fitted(self, image: Image.Image) -> tuple[NDArray[np.uint8], ...]:
-        """A photo fitted to each of :attr:`views`."""
-        return tuple(px.fit_to(image, size, fit) for size, fit in self.views)
+    def predict_fitted(self, views: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> Floats:
+        """Answers (N, 3) for photos fitted to each of :attr:`views`."""
+        return self.predict_views(views, batch_size=batch_size)[0]
 
     def predict_views(
         self, views: Sequence[NDArray[np.uint8]], *, early: bool | None = None, batch_size: int = 32
@@ -208,13 +267,7 @@ class EnsemblePredictor:
         """
         if not len(pixels):
             return np.zeros((0, len(CLASSES)), np.float32)
-        arrays = [
-            pixels
-            if view == (self.size, self.fit)
-            else np.stack([px.fit_to(Image.fromarray(p), *view) for p in pixels])
-            for view in self.views
-        ]
-        return self.predict_views(arrays)[0].astype(np.float32)
+        return self.predict_views(self.resized(pixels))[0].astype(np.float32)
 
     def answer(self, pixels: NDArray[np.uint8]) -> Answers:
         """As :meth:`predict`; whether somebody is there, and where, only its members can tell."""
@@ -239,21 +292,21 @@ def open_ensemble(run: Run, open_member: Callable[[Path], Predictor]) -> Ensembl
 
 
 def predict_paths(
-    predictor: EnsemblePredictor,
+    predictor: Viewer,
     photos: Iterable[tuple[str, str | Path]],
     *,
     batch_size: int = 32,
     threads: int | None = None,
 ) -> Iterator[Prediction]:
-    """:func:`allmasked.predictor.predict_paths` for an ensemble: each photo is decoded once and fitted per member.
+    """:func:`allmasked.predictor.predict_paths` where photos are fitted more than once: each is decoded once.
 
     Two batches are taken at a time, so that the photos that are left when others are settled still fill a batch.
     """
-    taken = 2 * batch_size if predictor.ensemble.early_stop else batch_size
+    taken = 2 * batch_size if predictor.in_turn else batch_size
     for batch in px.decode_batches(photos, predictor.read, batch_size=taken, threads=threads):
         good = [arrays for _, arrays in batch if not isinstance(arrays, Exception)]
         views = [np.stack(view) for view in zip(*good)]
-        found = predictor.predict_views(views, batch_size=batch_size)[0] if good else np.zeros((0, len(CLASSES)))
+        found = predictor.predict_fitted(views, batch_size=batch_size) if good else np.zeros((0, len(CLASSES)))
         rows = iter(found)
         for name, arrays in batch:
             if isinstance(arrays, Exception):

@@ -157,7 +157,7 @@ def gradients(network: Network, features: Floats, class_index: Classes) -> Float
     import keras
     from keras import ops
 
-    chosen = np.eye(len(CLASSES), dtype=np.float32)[class_index]
+    chosen = ops.convert_to_tensor(np.eye(len(CLASSES), dtype=np.float32)[class_index])
 
     def total(values: Any) -> Any:  # photos are independent, so the gradient of the sum holds each photo's own
         return ops.sum(network.scores(values) * chosen)
@@ -364,9 +364,14 @@ def explainers_for(model: keras.Model | Network) -> list[str]:
 
 def explainer_for(predictor: Predictor) -> str:
     """The explainer to take where none is named: the network's own maps, its class activation maps, or Grad-CAM."""
-    if getattr(predictor, "pooling", None) is not None:
+    if getattr(predictor, "pooling", None) is not None or _head(predictor) == "evidence":
         return "evidence"
     return "grad-cam" if hasattr(predictor, "model") else "cam"
+
+
+def _head(predictor: Predictor) -> str:
+    """Of an exported file, "" of anything else."""
+    return str(getattr(getattr(predictor, "metadata", None), "head", ""))
 
 
 @dataclass(frozen=True)
@@ -434,6 +439,8 @@ def _look_into(predictor: Predictor, row: Explainer, pixels: NDArray[np.uint8], 
     model = getattr(predictor, "model", None)
     if model is None:
         own = explainer_for(predictor)
+        if own == row.name:
+            raise RunError(f"{predictor.name}: this file does not say where its answer comes from; give the folder")
         raise RunError(
             f"{predictor.name}: {row.name} looks into a Keras model; give a run folder, or take --explainer {own}"
         )

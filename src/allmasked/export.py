@@ -1,4 +1,7 @@
-"""A run's model as one file for other engines: the table :data:`EXPORTS`, and the check that each file must pass."""
+"""A run's or an ensemble's model as one file for other engines: the table :data:`EXPORTS`, and the check of each file.
+
+An ensemble becomes one network, votes and temperatures included, with an input for each size that its members want.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,11 +23,13 @@ from numpy.typing import NDArray
 from allmasked import model as models
 from allmasked import pixels as px
 from allmasked.config import TrainConfig
-from allmasked.errors import AllmaskedError, ConfigError, PhotoError, RunError, require, unknown
+from allmasked.ensemble import EnsemblePredictor, View, open_ensemble, read_views
+from allmasked.errors import AllmaskedError, ConfigError, PhotoError, require, unknown
 from allmasked.evidence import SCORE
 from allmasked.faces import pooling_of
 from allmasked.heads import HEADS
-from allmasked.onnx_model import ExportedPredictor, Metadata, OnnxPredictor
+from allmasked.onnx_model import ExportedPredictor, Metadata, OnnxPredictor, input_names
+from allmasked.predictor import KerasPredictor
 from allmasked.runs import Run, replacing, write_text
 from allmasked.types import Answers, Size
 
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
     import onnx
 
 Pixels = NDArray[np.uint8]
+Views = Sequence[Pixels]
 
 PRECISIONS: dict[str, tuple[float, float]] = {
     # what differs at most from Keras: probabilities, and the share of other labels
@@ -54,37 +60,69 @@ class ExportError(AllmaskedError):
 
 @dataclass
 class Source:
-    """What is exported: a float32 model at the size wanted, and what the file is to say about itself.
+    """What is exported: a float32 model, and what the file is to say about itself.
 
-    ``calibration`` holds photos (N, H, W, 3) uint8 that int8 takes its ranges from.
+    ``calibration`` has the photos that int8 takes its ranges from, ``ensemble`` the Python ensemble that the file must
+    answer as. Photos come fitted to each of :attr:`views`, an array (N, H, W, 3) uint8 a view.
     """
 
     model: keras.Model
     metadata: Metadata
-    calibration: Pixels | None = None
+    ensemble: EnsemblePredictor | None = None
+    calibration: Views | None = None
 
     @property
     def precision(self) -> str:
         return self.metadata.precision
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """Size and fit of each input."""
+        return self.metadata.views or ((self.metadata.size, self.metadata.fit),)
+
+    @property
+    def inputs(self) -> list[str]:
+        """What the file's inputs are called."""
+        return input_names(len(self.views))
 
     @cached_property
     def onnx(self) -> onnx.ModelProto:
         """As ONNX, in float32."""
         from allmasked.onnx_graph import graph_of
 
-        return graph_of(self.model, linear=HEADS[self.metadata.head].linear)
+        return graph_of(self.model, self.inputs, linear=not self.ensemble and HEADS[self.metadata.head].linear)
 
-    def outputs(self, pixels: Pixels) -> dict[str, NDArray[np.float32]]:
-        """What Keras gives, by name, for pixels (N, H, W, 3) uint8."""
+    def outputs(self, views: Views) -> dict[str, NDArray[np.float32]]:
+        """What Keras gives, by name."""
         found: list[Any] = []
-        for start in range(0, len(pixels), 8):
-            part = np.zeros((8, *pixels.shape[1:]), np.float32)
-            count = len(pixels[start : start + 8])
-            part[:count] = pixels[start : start + 8]
-            outputs = self.model.predict_on_batch(part)
+        for start in range(0, len(views[0]), 8):
+            count = len(views[0][start : start + 8])
+            parts = [np.zeros((8, *pixels.shape[1:]), np.float32) for pixels in views]
+            for part, pixels in zip(parts, views):
+                part[:count] = pixels[start : start + 8]
+            outputs = self.model.predict_on_batch(parts if len(parts) > 1 else parts[0])
             outputs = outputs if isinstance(outputs, dict) else {"probabilities": outputs}
             found.append({name: np.asarray(values, np.float32)[:count] for name, values in outputs.items()})
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+
+    def expected(self, views: Views, tolerance: float) -> tuple[Answers, NDArray[np.bool_]]:
+        """What the file must answer, and of which photos that can be asked (N,).
+
+        Not of those where a whole vote hangs on a member whose two likeliest classes differ by less than twice the
+        tolerance.
+        """
+        outputs = self.outputs(views)
+        steady = np.ones(len(views[0]), bool)
+        if self.ensemble is not None:
+            rows = self.ensemble.ensemble
+            by_view = dict(zip(self.views, views))
+            own = [member.predict(by_view[member.size, member.fit]) for member in self.ensemble.members]
+            together, _ = rows.ask(len(steady), lambda k, some: own[k][some], early=False)
+            outputs["probabilities"] = np.asarray(together, np.float32)
+            if rows.vote == "majority" and tolerance < 1:
+                ranked = np.sort([rows.calibrated(k, said) for k, said in enumerate(own)])
+                steady = (ranked[..., -1] - ranked[..., -2]).min(0) > 2 * tolerance
+        return self.metadata.answers(outputs), steady
 
 
 # --- writers ---------------------------------------------------------------------------------------------------------
@@ -120,20 +158,20 @@ def _quantised(source: Source) -> onnx.ModelProto:
         quantize_static,
     )
 
-    if source.calibration is None or not len(source.calibration):
+    if source.calibration is None or not len(source.calibration[0]):
         raise ConfigError("int8 needs photos to take its ranges from; give a data set or split.json (--validate)")
-    pixels = source.calibration
+    views, names = source.calibration, source.inputs
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
-            self.rest: Iterator[Pixels] = iter(pixels)
+            self.rest: Iterator[tuple[Pixels, ...]] = zip(*views)
 
         def get_next(self) -> dict[str, Pixels] | None:
             photo = next(self.rest, None)
-            return None if photo is None else {"pixels": photo[None]}
+            return None if photo is None else {name: pixels[None] for name, pixels in zip(names, photo)}
 
-    float32 = ("scaling", "evidence", "boxes", "maps", "presence", "logits", "cam_conv")
-    kept = [node.name for node in source.onnx.graph.node if node.name.split("/")[0].rstrip("_23456789") in float32]
+    float32 = ("scaling", "evidence", "boxes", "maps", "presence", "logits", "cam_conv", "vote", "heat")
+    kept = [node.name for node in source.onnx.graph.node if node.name.split("/")[0].rstrip("_0123456789") in float32]
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
         onnx.save(source.onnx, before)
@@ -162,21 +200,24 @@ def write_openvino(source: Source, target: Path) -> None:
 
 
 def _served(source: Source) -> Any:
-    """A TensorFlow module with one signature: pixels uint8 -> outputs by name."""
+    """A TensorFlow module with one signature: pixels uint8, for each input -> outputs by name."""
     import keras
 
     if keras.backend.backend() != "tensorflow":
         raise ConfigError("this format is written by TensorFlow; set KERAS_BACKEND=tensorflow")
     tensorflow = require("tensorflow", "train")
-    width, height = source.metadata.size
     module = tensorflow.Module()
     module.model = source.model
 
-    pixels_in = tensorflow.TensorSpec((None, height, width, 3), tensorflow.uint8, "pixels")
+    given = [
+        tensorflow.TensorSpec((None, height, width, 3), tensorflow.uint8, name)
+        for name, ((width, height), _) in zip(source.inputs, source.views)
+    ]
 
-    @tensorflow.function(input_signature=[pixels_in], autograph=False)
-    def answer(pixels: Any) -> dict[str, Any]:
-        outputs = source.model(tensorflow.cast(pixels, tensorflow.float32), training=False)
+    @tensorflow.function(input_signature=given, autograph=False)
+    def answer(*pixels: Any) -> dict[str, Any]:
+        views = [tensorflow.cast(view, tensorflow.float32) for view in pixels]
+        outputs = source.model(views if len(views) > 1 else views[0], training=False)
         return outputs if isinstance(outputs, dict) else {"probabilities": outputs}
 
     module.answer = answer
@@ -267,7 +308,7 @@ EXPORTS: dict[str, Export] = {
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """How the file's answers differ from those of Keras over ``photos`` photos.
+    """How the file's answers differ from those of Keras (the Python ensemble) over ``photos`` photos.
 
     ``largest`` and ``mean`` are differences of probabilities, ``labels`` the share of photos with the same label (of
     photos whose two likeliest classes differ by more than twice the tolerance), ``heat`` the largest difference of the
@@ -303,15 +344,17 @@ def export(
     calibration: dict[str, Any] | None = None,
     seed: int = 0,
 ) -> Report:
-    """Write a run's model to ``out`` and check it; no file is left behind that answers otherwise.
+    """Write a run's or an ensemble's model to ``out`` and check it; no file is left behind that answers otherwise.
+
+    An ensemble's file asks every member, also where the ensemble stops early: the labels are the same.
 
     Args:
-        folder: a finished run.
+        folder: a finished run, or an ensemble of them.
         out: the file (a folder for ``savedmodel``).
         format: a row of :data:`EXPORTS`.
         precision: of :data:`PRECISIONS`.
         size: (width, height) px of the exported input; the run's own when None. Heads that average or pool the whole
-            map take any size.
+            map take any size, an ensemble only its members'.
         validate: photos for the round trip, and the ranges of int8: a labelled data set or split.json; by default the
             run's own validation and training photos where they are still there, else drawn pictures.
         calibration: fields of :class:`allmasked.onnx_model.Metadata` to set: ``temperature``, ``presence_scale``, ...
@@ -319,7 +362,7 @@ def export(
 
     Raises:
         ConfigError: unknown format or precision, a size that the head can't take, int8 without photos.
-        RunError: no finished run, or an ensemble.
+        RunError: no finished run; an ensemble with a member that is missing or was trained anew.
         ExportError: the file answers otherwise than Keras.
         MissingExtraError: what the format needs is not installed.
     """
@@ -331,26 +374,59 @@ def export(
     if precision not in row.precisions:
         raise ConfigError(f"{format} is written in {', '.join(row.precisions)} only, not in {precision}")
     run = Run(folder).require_finished()
-    if run.is_ensemble:
-        raise RunError(f"{run.folder}: is an ensemble; export its members, or a student of it (allmasked distil)")
     out = Path(out)
     if row.suffix and out.suffix != row.suffix:
         raise ConfigError(f"--out {out}: a file for {format} must end in {row.suffix}")
-    source = open_source(run, size)
+    source = open_ensemble_source(run, size, calibration or {}) if run.is_ensemble else open_source(run, size)
     source.metadata = dataclasses.replace(source.metadata, precision=precision, **(calibration or {}))
     checked = photos(run, validate, source, "validation", CHECKED_PHOTOS, seed)
     if precision == "int8":
         source.calibration = photos(run, validate, source, "train", CALIBRATION_PHOTOS, seed)
-    drawn = not len(checked)
-    pixels = drawn_pictures(source.metadata.size, seed=seed) if drawn else checked
-    expected = source.metadata.answers(source.outputs(pixels))
+    drawn = not len(checked[0])
+    views = drawn_views(source.views, seed) if drawn else checked
+    tolerance = PRECISIONS[precision][0]
+    expected, steady = source.expected(views, tolerance)
 
     written: list[Path] = []
     with _whole(out, row, written) as temporary:
         row.write(source, temporary)
-        found = compare(expected, row.open(temporary).answer(pixels), PRECISIONS[precision][0])
+        found = compare(expected, row.open(temporary).answer_fitted(views), tolerance, steady)
         _refuse(found, precision, out)
     return Report(out, sum(map(_bytes, written)), source.metadata, found, drawn)
+
+
+def open_ensemble_source(run: Run, size: Size | None, calibration: Mapping[str, Any]) -> Source:
+    """An ensemble's members as one model in float32."""
+    from allmasked.ensemble_model import one_model
+
+    if size is not None:
+        raise ConfigError(f"{run.folder}: is an ensemble, whose members keep their sizes; leave out --size")
+    if wrong := sorted({"presence_scale", "presence_bias", "face_score"} & set(calibration)):
+        raise ConfigError(f"{run.folder}: is an ensemble, which has no --{wrong[0].replace('_', '-')}; leave it out")
+    members: list[Source] = []
+
+    def open_member(folder: Path) -> KerasPredictor:
+        source = open_source(Run(folder))
+        members.append(source)
+        metadata, model = source.metadata, source.model
+        return KerasPredictor(metadata.name, metadata.size, metadata.fit, models.classifier(model), model)
+
+    predictor = open_ensemble(run, open_member)
+    model = one_model(predictor.ensemble, [member.model for member in members])
+    model.jit_compile = models.jit_compile()
+    heads, backbones = ({getattr(m.metadata, name) for m in members} for name in ("head", "backbone"))
+    metadata = Metadata(
+        name=run.name,
+        size=predictor.size,
+        fit=predictor.fit,
+        backbone=backbones.pop() if len(backbones) == 1 else "",
+        head=heads.pop() if len(heads) == 1 else "",
+        version=importlib.metadata.version("allmasked"),
+        created_from=run.name,
+        views=predictor.views if len(predictor.views) > 1 else (),
+        members=tuple(member.name for member in predictor.ensemble.members),
+    )
+    return Source(model, metadata, predictor)
 
 
 def open_source(run: Run, size: Size | None = None) -> Source:
@@ -385,13 +461,14 @@ def open_source(run: Run, size: Size | None = None) -> Source:
     return Source(model, metadata)
 
 
-def photos(run: Run, data: str | Path | None, source: Source, part: str, count: int, seed: int) -> Pixels:
-    """Up to ``count`` photos (N, H, W, 3) uint8 of a part, drawn at random; of ``data``, or of the run's own split.
+def photos(run: Run, data: str | Path | None, source: Source, part: str, count: int, seed: int) -> Views:
+    """Up to ``count`` photos of a part, drawn at random; of ``data``, or of the run's own split.
 
     Photos that can't be read are left out; of the run's own split none where it has moved away.
     """
     from allmasked.dataset import load_photos, read_split
 
+    none = [np.zeros((0, height, width, 3), np.uint8) for (width, height), _ in source.views]
     if data is not None:
         split = load_photos(Path(data))
         chosen = split.part(part) or split.photos  # type: ignore[arg-type]
@@ -400,15 +477,25 @@ def photos(run: Run, data: str | Path | None, source: Source, part: str, count: 
             split = read_split(run.split)
             chosen = split.part(part)  # type: ignore[arg-type]
         except AllmaskedError:
-            return np.zeros((0, *source.metadata.size[::-1], 3), np.uint8)
+            return none
     order = np.random.default_rng(seed).permutation(len(chosen))[:count]
     paths = [(chosen[i].path, split.root / chosen[i].path) for i in order]
-    read = _readable(px.read_batches(paths, source.metadata.size, source.metadata.fit))
-    return np.stack(read) if read else np.zeros((0, *source.metadata.size[::-1], 3), np.uint8)
+    read = [
+        found
+        for batch in px.decode_batches(paths, lambda path, name: read_views(source.views, path, name))
+        for _, found in batch
+        if not isinstance(found, PhotoError)
+    ]
+    return [np.stack(view) for view in zip(*read)] if read else none
 
 
-def _readable(batches: Iterable[Sequence[tuple[str, Pixels | PhotoError]]]) -> list[Pixels]:
-    return [array for batch in batches for _, array in batch if not isinstance(array, PhotoError)]
+def drawn_views(views: Sequence[View], seed: int = 0) -> Views:
+    """:func:`drawn_pictures` fitted to each view."""
+    largest = max((size for size, _ in views), key=lambda size: size[0] * size[1])
+    pictures = drawn_pictures(largest, seed=seed)
+    return [
+        np.stack([px.fit_to(px.Image.fromarray(picture), size, fit) for picture in pictures]) for size, fit in views
+    ]
 
 
 def drawn_pictures(size: Size, count: int = 16, seed: int = 0) -> Pixels:
@@ -434,8 +521,16 @@ def drawn_pictures(size: Size, count: int = 16, seed: int = 0) -> Pixels:
     return np.stack(pictures)
 
 
-def compare(expected: Answers, found: Answers, tolerance: float) -> RoundTrip:
-    """How two answers for the same photos differ; labels count where the expected one is not a near tie."""
+def compare(expected: Answers, found: Answers, tolerance: float, steady: NDArray[np.bool_] | None = None) -> RoundTrip:
+    """How two answers for the same photos differ, over those that are ``steady`` (see :meth:`Source.expected`); labels
+    count where the expected one is not a near tie. Raises :class:`ExportError` where no photo is steady."""
+    if steady is not None and not steady.all():
+        if not steady.any():
+            raise ExportError(
+                "not written: for every picture the majority hangs on a member that is undecided; give photos of people"
+                " (--validate)"
+            )
+        expected, found = expected.rows(steady), found.rows(steady)
     difference = np.abs(expected.probabilities - found.probabilities)
     ranked = np.sort(expected.probabilities, 1)
     clear = ranked[:, -1] - ranked[:, -2] > 2 * min(tolerance, 1e-3)

@@ -8,7 +8,7 @@ the one that runs fastest: channels first, batch normalisation folded into the c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,13 +84,13 @@ class Graph:
             known.update(zip(map(id, call.output_tensors), outputs))
 
 
-def graph_of(model: keras.Model, *, linear: bool = False) -> onnx.ModelProto:
+def graph_of(model: keras.Model, inputs: Sequence[str] = (INPUT,), *, linear: bool = False) -> onnx.ModelProto:
     """The ONNX model of one of our Keras models.
 
-    Input ``pixels`` (N, H, W, 3) uint8 RGB, any N. Outputs, float32: those of the Keras model by name
-    (``probabilities`` (N, 3); ``presence`` (N, 2) and ``maps`` (N, h, w, 6) of a head with maps), and where ``linear``
-    says that the head averages the features for one dense layer, ``cam`` (N, h, w, 3): each class's activation map in
-    closed form.
+    Its ``inputs``, by name in the model's order: (N, H, W, 3) uint8 RGB, any N. Outputs, float32: those of the Keras
+    model by name (``probabilities`` (N, 3); ``presence`` (N, 2) and ``maps`` (N, h, w, 6) of a head with maps), and
+    where ``linear`` says that the head averages the features for one dense layer, ``cam`` (N, h, w, 3): each class's
+    activation map in closed form.
 
     Raises:
         ConfigError: a layer that :data:`LAYERS` doesn't know.
@@ -100,12 +100,13 @@ def graph_of(model: keras.Model, *, linear: bool = False) -> onnx.ModelProto:
     helper = onnx.helper
     graph = Graph()
     outputs = model.output if isinstance(model.output, dict) else {"probabilities": model.output}
-    for name in (INPUT, "cam", *outputs):
+    for name in (*inputs, "cam", *outputs):
         graph.name(name)  # taken
-    height, width = model.input_shape[1:3]
-    first = graph.add("Transpose", [INPUT], "channels_first", perm=[0, 3, 1, 2])
-    first = graph.add("Cast", [first], "float", to=onnx.TensorProto.FLOAT)
-    known = {id(model.input): first}
+    known, starts = {}, []
+    for name, tensor in zip(inputs, model.inputs):
+        first = graph.add("Transpose", [name], "channels_first", perm=[0, 3, 1, 2])
+        known[id(tensor)] = graph.add("Cast", [first], "float", to=onnx.TensorProto.FLOAT)
+        starts.append(helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, ["N", *tensor.shape[1:]]))
     graph.walk(model, known)
     values = {name: (known[id(tensor)], tensor.shape) for name, tensor in outputs.items()}
     if linear:
@@ -121,10 +122,9 @@ def graph_of(model: keras.Model, *, linear: bool = False) -> onnx.ModelProto:
         else:
             graph.add("Identity", [value], f"{name}_end", output=name)
         ends.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", *shape[1:]]))
-    start = helper.make_tensor_value_info(INPUT, onnx.TensorProto.UINT8, ["N", height, width, 3])
     initializers = [onnx.numpy_helper.from_array(array, name) for name, array in graph.constants.items()]
     proto = helper.make_model(
-        helper.make_graph(graph.nodes, "allmasked", [start], ends, initializers),
+        helper.make_graph(graph.nodes, "allmasked", starts, ends, initializers),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="allmasked",
@@ -381,6 +381,51 @@ def _log_sum_exp(graph: Graph, layer: Any, inputs: list[str]) -> str:
     return graph.add("Add", [value, graph.constant(_array(layer.bias), f"{name}/bias")], f"{name}/add")
 
 
+def _vote(graph: Graph, layer: Any, inputs: list[str]) -> str:
+    """Of :class:`allmasked.ensemble_model.Vote`; formulas in :mod:`allmasked.votes`."""
+
+    def weighed(values: list[str], factors: Sequence[float]) -> str:
+        scaled = [
+            graph.add("Mul", [value, graph.constant(np.float32(factor), "vote/weight")], "vote/weighed")
+            for value, factor in zip(values, factors)
+        ]
+        return graph.add("Sum", scaled, "vote/sum")
+
+    def logs(value: str, smallest: float) -> str:
+        lowest = graph.constant(np.float32(smallest), "vote/smallest")
+        return graph.add("Log", [graph.add("Max", [value, lowest], "vote/max")], "vote/log")
+
+    calibrated = []
+    for value, temperature in zip(inputs, layer.temperatures):
+        if temperature != 1:
+            divisor = graph.constant(np.float32(temperature), "vote/temperature")
+            value = graph.add("Div", [logs(value, layer.LOWEST), divisor], "vote/cooled")
+            value = graph.add("Softmax", [value], "vote/calibrated", axis=1)
+        calibrated.append(value)
+    if layer.coefficients:
+        rows = np.asarray(layer.coefficients, np.float32)
+        features = graph.add("Concat", [logs(value, layer.SMALLEST) for value in calibrated], "vote/logs", axis=1)
+        kernel, bias = graph.constant(rows[:, :-1].T, "vote/kernel"), graph.constant(rows[:, -1], "vote/bias")
+        return graph.add("Softmax", [graph.add("Gemm", [features, kernel, bias], "vote/gemm")], "vote/softmax", axis=1)
+    if layer.vote != "majority":
+        return weighed(calibrated, layer.shares)
+    depth, values = graph.constant(np.array([3]), "vote/depth"), graph.constant(np.array([0.0, 1.0]), "vote/values")
+    chosen = [graph.add("ArgMax", [value], "vote/chosen", axis=1, keepdims=0) for value in calibrated]
+    cast = [graph.add("OneHot", [value, depth, values], "vote/cast", axis=1) for value in chosen]
+    count, mean = graph.add("Sum", cast, "vote/count"), graph.add("Mean", calibrated, "vote/mean")
+    return weighed([count, mean], [1 / (len(inputs) + 1)] * 2)
+
+
+def _mean_heat(graph: Graph, layer: Any, inputs: list[str]) -> str:
+    """Of :class:`allmasked.ensemble_model.MeanHeat`."""
+    start, end, axis = (graph.constant(np.array([number]), "heat/slice") for number in (0, 2, 1))
+    scaled = []
+    for value, weight in zip(inputs, layer.shares):
+        value = graph.add("Sigmoid", [graph.add("Slice", [value, start, end, axis], "heat/evidence")], "heat/sigmoid")
+        scaled.append(graph.add("Mul", [value, graph.constant(np.float32(weight), "heat/weight")], "heat/weighed"))
+    return graph.add("Sum", scaled, "heat/sum")
+
+
 LAYERS: dict[str, Callable[[Graph, Any, list[str]], str]] = {
     "Activation": _activation,
     "Add": _element_wise("Add"),
@@ -395,6 +440,7 @@ LAYERS: dict[str, Callable[[Graph, Any, list[str]], str]] = {
     "GlobalAveragePooling2D": _global_average,
     "LogSumExp": _log_sum_exp,
     "MaxPooling2D": _max_pool,
+    "MeanHeat": _mean_heat,
     "Multiply": _element_wise("Mul"),
     "ReLU": _relu,
     "Rescaling": _rescaling,
@@ -402,6 +448,7 @@ LAYERS: dict[str, Callable[[Graph, Any, list[str]], str]] = {
     "Resizing": _resizing,
     "SeparableConv2D": _separable,
     "UpSampling2D": _upsampling,
+    "Vote": _vote,
     "ZeroPadding2D": _zero_padding,
 }
 """How each kind of layer is written: ``(graph, layer, names of its inputs) -> name of its output``."""

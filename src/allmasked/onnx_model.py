@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from allmasked.ensemble import View, Viewer
 from allmasked.errors import RunError, require
 from allmasked.evidence import SCORE, boxes_of, probabilities_of
 from allmasked.faces import Pooling, nobody_of
@@ -42,6 +43,9 @@ class Metadata:
         pooling: ``sharpness``, ``scale`` and ``bias`` of the layer that pools the maps; empty without maps.
         created_from: name of the run.
         precision: of the weights.
+        views: size and fit of each input of an ensemble whose members see photos at different sizes, one of them
+            ``size`` and ``fit``; empty where there is one input.
+        members: names of an ensemble's members.
     """
 
     name: str
@@ -58,6 +62,8 @@ class Metadata:
     precision: str = "float32"
     version: str = ""
     created_from: str = ""
+    views: tuple[View, ...] = ()
+    members: tuple[str, ...] = ()
     format: int = FORMAT
 
     def strings(self) -> dict[str, str]:
@@ -69,9 +75,10 @@ class Metadata:
         """From :meth:`strings`; raises :class:`RunError` naming ``origin``."""
         try:
             values = {name: json.loads(strings[name]) for name in cls.__dataclass_fields__ if name in strings}
-            for name in ("size", "classes", "presence_scale", "presence_bias"):
+            for name in ("size", "classes", "presence_scale", "presence_bias", "members"):
                 if name in values:
                     values[name] = tuple(values[name])
+            values["views"] = tuple((tuple(size), fit) for size, fit in values.get("views", ()))
             metadata = cls(**values)
         except (TypeError, ValueError):
             raise RunError(f"{origin}: was not made by 'allmasked export' (it doesn't say what goes in)") from None
@@ -98,7 +105,7 @@ class Metadata:
             if self.temperature != 1:
                 raised = np.maximum(probabilities, 1e-30) ** (1 / self.temperature)
                 probabilities = raised / raised.sum(1, keepdims=True)
-            return Answers(np.asarray(probabilities, np.float32), heat=outputs.get("cam"))
+            return Answers(np.asarray(probabilities, np.float32), heat=outputs.get("heat", outputs.get("cam")))
         scale, bias = (np.array(values, np.float32) for values in (self.presence_scale, self.presence_bias))
         presence = (outputs["presence"] * scale + bias) / np.float32(self.temperature)
         maps = outputs["maps"]
@@ -111,8 +118,13 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def input_names(count: int) -> list[str]:
+    """What the inputs of an exported file are called."""
+    return ["pixels", *(f"pixels_{number}" for number in range(2, count + 1))]
+
+
 @dataclass
-class ExportedPredictor:
+class ExportedPredictor(Viewer):
     """An exported file that answers (:class:`allmasked.types.Predictor`); the engine is in :meth:`run`."""
 
     metadata: Metadata
@@ -131,15 +143,28 @@ class ExportedPredictor:
     def pooling(self) -> Pooling | None:
         return self.metadata.calibrated_pooling
 
-    def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """The network's outputs by name, uncalibrated, for pixels (N, H, W, 3) uint8 RGB, N > 0."""
+    @property
+    def views(self) -> tuple[View, ...]:
+        """Size and fit of each input."""
+        return self.metadata.views or ((self.size, self.fit),)
+
+    def run(self, *views: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """The network's outputs by name, uncalibrated, for pixels (N, H, W, 3) uint8 RGB, N > 0, for each input."""
         raise NotImplementedError
 
-    def answer(self, pixels: NDArray[np.uint8]) -> Answers:
-        """All that the model can tell of pixels (N, H, W, 3) uint8 RGB."""
-        if not len(pixels):
+    def answer_fitted(self, views: Sequence[NDArray[np.uint8]]) -> Answers:
+        """All that the model can tell of photos fitted to each of :attr:`views`."""
+        if not len(views[0]):
             return Answers(np.zeros((0, len(CLASSES)), np.float32))
-        return self.metadata.answers(self.run(pixels))
+        return self.metadata.answers(self.run(*views))
+
+    def predict_fitted(self, views: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> NDArray[np.float32]:  # noqa: ARG002
+        """Probabilities (N, 3) float32 for photos fitted to each of :attr:`views`."""
+        return self.answer_fitted(views).probabilities
+
+    def answer(self, pixels: NDArray[np.uint8]) -> Answers:
+        """All that the model can tell of pixels (N, H, W, 3) uint8 RGB in :attr:`size` and :attr:`fit`."""
+        return self.answer_fitted(self.resized(pixels) if len(pixels) else [pixels])
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (N, 3) float32 for pixels (N, H, W, 3) uint8 RGB."""
@@ -205,13 +230,15 @@ class OnnxPredictor(ExportedPredictor):
         """Names of what the network gives."""
         return [output.name for output in self.session.get_outputs()]
 
-    def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """The network's outputs by name, uncalibrated, for pixels (N, H, W, 3) uint8 RGB, N > 0."""
+    def run(self, *views: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """The network's outputs by name, uncalibrated, for pixels (N, H, W, 3) uint8 RGB, N > 0, for each input."""
+        names = input_names(len(views))
 
         def one(row: int) -> list[NDArray[np.float32]]:
-            found: list[NDArray[np.float32]] = self.session.run(self.outputs, {"pixels": pixels[row : row + 1]})
+            given = {name: pixels[row : row + 1] for name, pixels in zip(names, views)}
+            found: list[NDArray[np.float32]] = self.session.run(self.outputs, given)
             return found
 
-        rows = range(len(pixels))
-        found = list(map(one, rows) if self.at_a_time == 1 or len(pixels) == 1 else self._pool.map(one, rows))
+        rows = range(len(views[0]))
+        found = list(map(one, rows) if self.at_a_time == 1 or len(rows) == 1 else self._pool.map(one, rows))
         return {name: np.concatenate(values) for name, values in zip(self.outputs, zip(*found))}

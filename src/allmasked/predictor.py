@@ -188,7 +188,7 @@ def _answer(
     size, fit = predictor.size, predictor.fit
     pooling: Pooling | None = getattr(predictor, "pooling", None)
     score: float = getattr(predictor, "face_score", SCORE)
-    if isinstance(predictor, ensembles.EnsemblePredictor):
+    if isinstance(predictor, ensembles.Viewer) and predictor.apart:
         for found in ensembles.predict_paths(predictor, photos, batch_size=batch_size, threads=threads):
             yield Answered(found, found.path)
         return

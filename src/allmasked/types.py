@@ -157,6 +157,11 @@ class Answers:
     heat: NDArray[np.float32] | None = None
     boxes: NDArray[np.float32] | None = None
 
+    def rows(self, chosen: NDArray[np.bool_]) -> Answers:
+        """The answers about some of the photos."""
+        others = (None if values is None else values[chosen] for values in (self.nobody, self.heat, self.boxes))
+        return Answers(self.probabilities[chosen], *others)
+
 
 class Predictor(Protocol):
     """What answers: a Keras run, an exported file or an ensemble. Interfaces always carry RGB 0-255."""

@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "suspects": ("scoring", "Photos whose label is probably wrong, and the worst errors."),
     "ensemble": ("ensembling", "Let several runs answer together."),
     "distil": ("ensembling", "Train one small student from an ensemble's answers."),
-    "export": ("exporting", "Write a run's model as one file for other engines."),
+    "export": ("exporting", "Write a run's or an ensemble's model as one file for other engines."),
     "serve": ("serving", "A page and a REST API that answer for photos."),
     "watch": ("serving", "Answer for a camera, a video, a stream, or a folder that fills up."),
     "report": ("reporting", "Make one HTML page of a run."),
@@ -102,3 +102,8 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:  # a file or folder named by the user, or a full disk
+        where = f"{error.filename}: " if error.filename is not None else ""
+        reason = (error.strerror or str(error)).lower()
+        print(f"error: {where}cannot be read or written ({reason}); check the path", file=sys.stderr)
+        sys.exit(2)

@@ -13,13 +13,17 @@ from allmasked.export import EXPORTS, PRECISIONS
 
 
 @click.command("export")
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN|ENSEMBLE", type=click.Path(path_type=Path))
 @click.option("--format", "kind", default="onnx", show_default=True, type=click.Choice(list(EXPORTS)),
               help="; ".join(f"{row.name}: {row.help}" for row in EXPORTS.values()) + ".")  # fmt: skip
 @click.option("--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help="The file to write.")
 @click.option("--precision", default="float32", show_default=True, type=click.Choice(list(PRECISIONS)),
               help="float16: weights stored so, half the size; int8: quantised, its loss is shown.")  # fmt: skip
-@click.option("--size", metavar="WxH", help="Input of the exported file; by default what the run was trained for.")
+@click.option(
+    "--size",
+    metavar="WxH",
+    help="Input of the exported file; default: what the run was trained for; not for ensembles.",
+)
 @click.option("--validate", metavar="DATA|split.json", type=click.Path(path_type=Path),
               help="Photos for the check against Keras (and the ranges of int8); default: the run's own.")  # fmt: skip
 @click.option("--name", help="What the model is called; default: the run's name.")
@@ -39,9 +43,10 @@ def export_command(
     seed: int,
     **calibration: Any,
 ) -> None:
-    """Write a run's model as one file for other engines, checked against Keras before it is left behind.
+    """Write a run's or an ensemble's model as one file for other engines, checked before it is left behind.
 
-    An .onnx file answers without Keras: give it to 'allmasked predict --model FILE'.
+    An .onnx file answers without Keras: give it to 'allmasked predict --model FILE'. An ensemble becomes one network,
+    vote and temperatures included; it has an input for each size that its members want, and asks all of them.
     """
     from allmasked.export import export
 
@@ -50,11 +55,13 @@ def export_command(
         calibration={name: value for name, value in calibration.items() if value is not None}, seed=seed,
     )  # fmt: skip
     found = report.round_trip
-    width, height = report.metadata.size
+    sizes = [size for size, _ in report.metadata.views] or [report.metadata.size]
+    inputs = " and ".join(f"{width} x {height}" for width, height in sizes)
+    python = "the Python ensemble" if report.metadata.members else "Keras"
     pictures = "drawn pictures" if report.drawn else "photos"
     for line in (
-        f"{report.path}: {report.size_bytes / 1e6:.1f} MB, {kind}, {precision}, {width} x {height} px",
-        f"against Keras on {found.photos} {pictures}: {found.labels:.1%} of the labels alike; probabilities differ by"
-        f" {found.largest:.2g} at most, {found.mean:.2g} on average",
+        f"{report.path}: {report.size_bytes / 1e6:.1f} MB, {kind}, {precision}, {inputs} px",
+        f"against {python} on {found.photos} {pictures}: {found.labels:.1%} of the labels alike; "
+        f"probabilities differ by {found.largest:.2g} at most, {found.mean:.2g} on average",
     ):
         progress.stderr.print(line, markup=False, soft_wrap=True)

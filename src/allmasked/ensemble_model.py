@@ -1,0 +1,97 @@
+"""An ensemble as one Keras model: photos in, the members' common answer out. For export."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from allmasked.ensemble import Ensemble
+from allmasked.errors import ConfigError
+from allmasked.types import CLASSES
+
+KNOWN = ("majority", "soft", "weighted", "stacked")
+"""Votes that :class:`Vote` can cast."""
+
+
+class Vote(keras.layers.Layer):
+    """The members' own probabilities, M tensors (N, 3), to the ensemble's (N, 3), as :mod:`allmasked.votes` has it."""
+
+    LOWEST, SMALLEST = 1e-12, 1e-6
+    """What probabilities count as at least: where a temperature is applied, and in the stacker."""
+
+    def __init__(self, ensemble: Ensemble, **options: Any) -> None:
+        super().__init__(**options)
+        if ensemble.vote not in KNOWN:
+            raise ConfigError(f"the vote {ensemble.vote!r} cannot be exported; {', '.join(KNOWN)} can")
+        self.vote = ensemble.vote
+        self.temperatures = tuple(member.temperature for member in ensemble.members)
+        self.shares = ensemble.fitted.weights
+        self.coefficients = ensemble.fitted.coefficients
+
+    def call(self, members: Sequence[Any]) -> Any:
+        each = [
+            p if t == 1 else ops.softmax(ops.log(ops.maximum(p, self.LOWEST)) / t)
+            for p, t in zip(members, self.temperatures)
+        ]
+        if self.coefficients:
+            rows = np.asarray(self.coefficients, np.float32)
+            features = ops.concatenate([ops.log(ops.maximum(p, self.SMALLEST)) for p in each], axis=1)
+            return ops.softmax(ops.matmul(features, rows[:, :-1].T) + rows[:, -1])
+        if self.vote == "majority":
+            counts = sum(ops.one_hot(ops.argmax(p, axis=1), len(CLASSES), dtype="float32") for p in each)
+            return (counts + sum(each) / len(each)) / (len(each) + 1)
+        return sum(share * p for share, p in zip(self.shares, each))
+
+    def compute_output_shape(self, shapes: Sequence[tuple[int | None, ...]]) -> tuple[int | None, ...]:
+        return tuple(shapes[0])
+
+
+class MeanHeat(keras.layers.Layer):
+    """The members' maps, M tensors (N, h, w, 6), to their weighted mean (N, h, w, 2) 0-1: masked here, bare here."""
+
+    def __init__(self, ensemble: Ensemble, **options: Any) -> None:
+        super().__init__(**options)
+        self.shares = ensemble.fitted.weights
+
+    def call(self, maps: Sequence[Any]) -> Any:
+        return sum(share * ops.sigmoid(one[..., :2]) for share, one in zip(self.shares, maps))
+
+    def compute_output_shape(self, shapes: Sequence[tuple[int | None, ...]]) -> tuple[int | None, ...]:
+        return (*shapes[0][:3], 2)
+
+
+def one_model(ensemble: Ensemble, members: Sequence[keras.Model]) -> keras.Model:
+    """All members as one model.
+
+    Its inputs are the ensemble's views in order (:attr:`allmasked.ensemble.EnsemblePredictor.views`), (N, H, W, 3)
+    float32 RGB 0-255 each. It gives ``probabilities`` (N, 3), and where every member makes evidence maps of the same
+    view ``heat`` (N, h, w, 2), too.
+
+    Args:
+        ensemble: its vote, temperatures and what was fitted.
+        members: models in the order of ``ensemble.members``, see :mod:`allmasked.model`.
+
+    Raises:
+        ConfigError: the vote is none of :data:`KNOWN`.
+    """
+    views = list(dict.fromkeys((member.size, member.fit) for member in ensemble.members))
+    inputs = [
+        keras.Input((height, width, 3), name=f"view_{number}") for number, ((width, height), _) in enumerate(views)
+    ]
+    with_heat = len(views) == 1 and all(isinstance(model.output, dict) for model in members)
+    probabilities, maps = [], []
+    for number, (row, model) in enumerate(zip(ensemble.members, members)):
+        outputs = model.output if isinstance(model.output, dict) else {"probabilities": model.output}
+        wanted = [outputs[name] for name in ("probabilities", *(["maps"] if with_heat else []))]
+        inside = keras.Model(model.input, wanted, name=f"member_{number}")
+        found = inside(inputs[views.index((row.size, row.fit))])
+        probabilities.append(found[0])
+        maps += found[1:]
+    outputs = {"probabilities": Vote(ensemble, name="vote", dtype="float32")(probabilities)}
+    if with_heat:
+        outputs["heat"] = MeanHeat(ensemble, name="heat", dtype="float32")(maps)
+    return keras.Model(inputs, outputs, name="allmasked")
