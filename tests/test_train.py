@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -173,13 +174,16 @@ def test_another_seed_gives_other_weights(uninterrupted: tuple[Split, Run], tmp_
 
 
 @pytest.mark.slow
-def test_jax_trains_too(uninterrupted: tuple[Split, Run], tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.torch)])
+def test_other_backends_train_too(uninterrupted: tuple[Split, Run], tmp_path: Path, backend: str) -> None:
+    if find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
     _, whole = uninterrupted
     out = tmp_path / "run"
-    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    environment = {**os.environ, "KERAS_BACKEND": backend}
     split = str(whole.folder.parent / "split.json")
     subprocess.run([*COMMAND, split, *OPTIONS, "--out", str(out)], env=environment, check=True, capture_output=True)
-    assert json.loads((out / "config.json").read_text())["facts"]["backend"] == "jax"
+    assert json.loads((out / "config.json").read_text())["facts"]["backend"] == backend
     assert len(Run(out).history()) == 3
     pixels = np.full((2, 48, 64, 3), 99, np.float32)
     assert np.asarray(models.load(out / "model.keras").predict_on_batch(pixels)).sum(1) == pytest.approx(1)

@@ -6,6 +6,7 @@ A model has the input ``pixels`` (N, height, width, 3) float32 RGB 0-255 and the
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,8 +97,8 @@ def calibrate(model: keras.Model, fitted: list[list[float]]) -> None:
     """Put a calibration (:func:`allmasked.evidence.calibration`) of the presence logits into the model's weights."""
     scale, bias = np.array(fitted, np.float32).T
     layer = model.get_layer("presence")
-    layer.bias.assign(layer.bias * scale + bias)
-    layer.scale.assign(layer.scale * scale)
+    layer.bias.assign(layer.bias.numpy() * scale + bias)
+    layer.scale.assign(layer.scale.numpy() * scale)
 
 
 def learner(model: keras.Model) -> keras.Model:
@@ -119,6 +120,8 @@ def load(path: str | Path) -> keras.Model:
     keras = require("keras", "train")
     import allmasked.pooling  # noqa: F401  (Keras must know our layer)
 
+    if Path(path).is_file() and not zipfile.is_zipfile(path):
+        raise RunError(f"{path}: is not a model that Keras can load (no zip file, or cut off); train it again")
     try:
         model = keras.saving.load_model(str(path), compile=False, safe_mode=True)
     except Exception as error:
