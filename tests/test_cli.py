@@ -47,6 +47,10 @@ def test_the_readme_names_every_command() -> None:
         (["train", "nowhere", "--out", "run", "--backbone", "VGG16"], "EfficientNetB3"),
         (["train", "nowhere", "--out", "run", "--recipe", "notebok"], "Did you mean 'notebook'"),
         (["train", "nowhere", "--out", "run", "--size", "big"], "give one side"),
+        (["train", "nowhere", "--out", "run", "--size", "7"], "option: size = 7 x 7"),
+        (["train", "nowhere", "--out", "run", "--recipe", "nowhere.toml"], "no such file"),
+        (["train", "--resume", "--out", "nowhere"], "nowhere is not a run folder"),
+        (["extend", ".", "--out", "split.json", "--keep", "0.5"], "is a directory"),
         (["recipes", "nope"], "unknown recipe"),
         (["inspect", "nowhere"], "nowhere"),
         (["split", "nowhere", "--out", "split.json"], "nowhere"),
@@ -68,6 +72,13 @@ def test_wrong_use_gets_a_clear_line_and_exit_code_2(arguments: list[str], messa
     assert message in result.stderr and "Traceback" not in result.stderr
     assert not result.stdout
     assert list(tmp_path.iterdir()) == [], "wrong use must leave nothing behind"
+
+
+def test_what_cannot_be_written_gets_a_clear_line_and_exit_code_2(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = allmasked("predict", "photo.jpg", "--out", "file/answers.csv", cwd=tmp_path)
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1 and "file" in result.stderr and "check the path" in result.stderr
 
 
 def test_help_starts_without_the_heavy_libraries() -> None:

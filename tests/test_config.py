@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allmasked.config import Recipe, TrainConfig, parse_size, read_recipe, recipe_names, recipe_text
-from allmasked.errors import ConfigError
+from allmasked.errors import ConfigError, RunError
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -64,6 +64,14 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
 def test_sizes(width: int, height: int) -> None:
     assert parse_size(f"{width}x{height}") == parse_size([width, height]) == (width, height)
     assert parse_size(width) == parse_size(str(width)) == (width, width)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", '{"recipe": 3}', "7"])
+def test_a_file_that_holds_no_configuration_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with pytest.raises(RunError, match="holds no settings"):
+        TrainConfig.read(path)
 
 
 def test_a_configuration_survives_the_file(tmp_path: Path) -> None:

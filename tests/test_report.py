@@ -143,6 +143,13 @@ def test_no_run_is_refused(tmp_path: Path) -> None:
         make_report(tmp_path)
 
 
+@pytest.mark.parametrize(("name", "text"), [("scores.json", '{"validation": 3}'), ("metrics.jsonl", '{"val_loss": ')])
+def test_broken_files_of_a_run_are_named(run: Run, name: str, text: str) -> None:
+    (run.folder / name).write_text(text)
+    with pytest.raises(RunError, match=name):
+        make_report(run.folder)
+
+
 def test_a_run_scored_on_what_it_trained_on_is_not_called_held_out(run: Run) -> None:
     split = json.loads(run.split.read_text())
     first = next(row for row in split["photos"] if row["part"] == "train")

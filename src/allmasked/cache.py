@@ -75,7 +75,7 @@ def _fill(
         lines = "\n  ".join(str(error) for error in errors[:20])
         raise DataError(
             f"{len(errors)} of {len(photos)} photos can't be used; "
-            f"make the split again with 'allmasked split'\n  {lines}"
+            f"if they have moved, say where with --data; else make the split again with 'allmasked split'\n  {lines}"
         )
     del array  # closed before it is renamed
     partial.replace(whole)

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from allmasked.errors import ConfigError, unknown
+from allmasked.errors import ConfigError, RunError, unknown
 from allmasked.runs import read_json, write_json
 from allmasked.types import Size
 
@@ -90,11 +90,9 @@ class Recipe:
             choices = setting.metadata["choices"]
             value = getattr(self, setting.name)
             if choices and value not in choices:
-                raise ConfigError(f"recipe: {setting.name} = {value!r}; must be one of {', '.join(choices)}")
+                raise ConfigError(f"{setting.name} = {value!r}; must be one of {', '.join(choices)}")
         if self.frozen_layers not in ("early", "notebook") and not self.frozen_layers.isdecimal():
-            raise ConfigError(
-                f"recipe: frozen_layers = {self.frozen_layers!r}; must be a number, 'early' or 'notebook'"
-            )
+            raise ConfigError(f"frozen_layers = {self.frozen_layers!r}; must be a number, 'early' or 'notebook'")
         for name, low, high in (
             ("batch_size", 1, 65536), ("epochs", 0, 100_000), ("head_epochs", 0, 100_000), ("zoom_out", 0.05, 1),
             ("zoom_in", 1, 10), ("shrink", 0.05, 1), ("label_smoothing", 0, 0.99),
@@ -104,13 +102,13 @@ class Recipe:
         ):  # fmt: skip
             value = getattr(self, name)
             if not low <= value <= high:
-                raise ConfigError(f"recipe: {name} = {value}; must be from {low} to {high}")
+                raise ConfigError(f"{name} = {value}; must be from {low} to {high}")
         if max(self.frame) and (min(self.frame) < 64 or max(side % 32 for side in self.frame)):
             raise ConfigError(
-                f"recipe: frame = {self.frame[0]} x {self.frame[1]}; sides must be multiples of 32 from 64 on, or 0"
+                f"frame = {self.frame[0]} x {self.frame[1]}; sides must be multiples of 32 from 64 on, or 0"
             )
         if min(self.size) < 32 or max(self.size) > 4096:
-            raise ConfigError(f"recipe: size = {self.size[0]} x {self.size[1]}; sides must be from 32 to 4096 px")
+            raise ConfigError(f"size = {self.size[0]} x {self.size[1]}; sides must be from 32 to 4096 px")
 
 
 def parse_size(text: str | int | list[int] | tuple[int, ...]) -> Size:
@@ -183,9 +181,8 @@ def read_recipe(name_or_file: str, overrides: Mapping[str, Any] | None = None) -
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"{path}: cannot be read ({error.__class__.__name__}); give a recipe's TOML file"
-            ) from None
+            reason = (getattr(error, "strerror", None) or str(error)).lower()
+            raise ConfigError(f"{path}: cannot be read ({reason}); give a recipe's TOML file") from None
     else:
         text = recipe_text(name_or_file)
     try:
@@ -214,8 +211,10 @@ class TrainConfig:
     @classmethod
     def read(cls, path: Path) -> TrainConfig:
         """Read ``config.json``; raises :class:`RunError` or :class:`ConfigError` naming the file."""
-        values = dict(read_json(path))
-        values.pop("facts", None)
+        content = read_json(path)
+        if not isinstance(content, dict) or not isinstance(content.get("recipe", {}), dict):
+            raise RunError(f"{path}: holds no settings of a training; make a run with 'allmasked train'")
+        values = {key: value for key, value in content.items() if key != "facts"}
         recipe = recipe_from(values.pop("recipe", {}), origin=str(path))
         try:
             return cls(recipe=recipe, **values)

@@ -55,7 +55,7 @@ def make_report(
     config = TrainConfig.read(folder.config)
     facts = read_json(folder.config).get("facts", {})
     split = read_split(folder.split, Path(data) if data else None)
-    scores = read_json(folder.scores) if folder.scores.is_file() else {"parts": {}, "temperature": None}
+    scores = _scores(folder)
     parts = scores["parts"]
     scored: tuple[Part, ...] = ("test", "validation")
     main = next((part for part in scored if part in parts), None)
@@ -84,9 +84,19 @@ def make_report(
     )
 
 
+def _scores(run: Run) -> dict[str, Any]:
+    """What ``evaluate`` found; without parts where it was not asked yet."""
+    if not run.scores.is_file():
+        return {"parts": {}}
+    scores = read_json(run.scores)
+    if not isinstance(scores, dict) or not isinstance(scores.get("parts"), dict):
+        raise RunError(f"{run.scores}: was not written by 'allmasked evaluate'; move it away and score again")
+    return scores
+
+
 def _ensemble_report(run: Run, out: str | Path | None, examples: int, data: Path | None) -> Path:
     split = read_split(run.split, data)
-    parts = read_json(run.scores)["parts"] if run.scores.is_file() else {}
+    parts = _scores(run)["parts"]
     scored: tuple[Part, ...] = ("test", "validation")
     main = next((part for part in scored if part in parts), None)
     return make_page(
@@ -135,7 +145,7 @@ def next_command(run: Run) -> str:
     folder = shlex.quote(str(run.folder))
     if not run.finished:
         return f"allmasked train --resume --out {folder}"
-    if not run.scores.is_file() or "test" not in read_json(run.scores)["parts"]:
+    if "test" not in _scores(run)["parts"]:
         return f"allmasked evaluate {folder}"
     return ""
 

@@ -136,6 +136,8 @@ def train_command(
         _train_members(data, out, backbones, base, _overrides(fields), data_folder, cache, not no_test)
         return
     run = Run(out)
+    if resume and data is None and not run.config.is_file():
+        raise ConfigError(f"--resume: {out} is not a run folder (no config.json); give DATA to begin one there")
     if resume and run.config.is_file():
         if given := [
             name
