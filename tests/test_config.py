@@ -6,8 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allmasked.config import Recipe, TrainConfig, parse_size, read_recipe, recipe_names, recipe_text
+from allmasked.config import (
+    HEADS_OF_RECIPES,
+    Recipe,
+    TrainConfig,
+    default_head,
+    parse_size,
+    read_recipe,
+    recipe_names,
+    recipe_text,
+)
 from allmasked.errors import ConfigError, RunError
+from allmasked.heads import HEADS
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -78,3 +88,10 @@ def test_a_configuration_survives_the_file(tmp_path: Path) -> None:
     config = TrainConfig(backbone="DenseNet201", seed=7, recipe=read_recipe("notebook"))
     config.write(tmp_path / "config.json", {"anything": 1})
     assert TrainConfig.read(tmp_path / "config.json") == config
+
+
+def test_a_recipe_has_its_head() -> None:
+    assert [default_head(recipe) for recipe in ("default", "notebook", "demo", "mine.toml")] == [
+        "evidence", "notebook", "softmax", "evidence",
+    ]  # fmt: skip
+    assert set(HEADS_OF_RECIPES) <= set(recipe_names()) and set(HEADS_OF_RECIPES.values()) <= set(HEADS)

@@ -170,6 +170,14 @@ def recipe_text(name: str) -> str:
     return (resources.files("allmasked") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
 
 
+HEADS_OF_RECIPES = {"notebook": "notebook", "demo": "softmax"}
+
+
+def default_head(recipe: str) -> str:
+    """The head that a recipe, by name or file, is meant for when none is asked for."""
+    return HEADS_OF_RECIPES.get(recipe, "evidence")
+
+
 def read_recipe(name_or_file: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """A recipe by name or from a TOML file, with ``overrides`` on top.
 

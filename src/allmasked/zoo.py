@@ -14,7 +14,7 @@ from typing import Any
 
 from allmasked.assemble import time_run
 from allmasked.backbones import BACKBONES
-from allmasked.config import TrainConfig, read_recipe
+from allmasked.config import TrainConfig, default_head, read_recipe
 from allmasked.dataset import is_split, load_split, read_split, write_split
 from allmasked.errors import ConfigError, RunError, unknown
 from allmasked.evaluate import Ask, ask_model, evaluate, part_answers, table
@@ -38,7 +38,7 @@ def members_from(text: str, base: TrainConfig, overrides: Mapping[str, Any]) -> 
     Args:
         text: ``all`` (the notebooks' seven), backbones parted by commas, or a TOML file with a table a member: its
             ``backbone``, ``head``, ``loader``, ``weights``, ``seed``, ``recipe`` and any field of a recipe.
-        base: what a member does not say.
+        base: what a member does not say; without a head, its recipe's.
         overrides: recipe fields that hold for every member that doesn't set them itself.
 
     Raises:
@@ -54,7 +54,11 @@ def members_from(text: str, base: TrainConfig, overrides: Mapping[str, Any]) -> 
             raise unknown("backbone", name, BACKBONES)
         if name in names[:number]:
             raise ConfigError(f"--backbones: {name} is named twice; for several members of one, write a TOML file")
-    return {name: dataclasses.replace(base, backbone=name, weights=_weights(base.weights, name)) for name in names}
+    head = base.head or default_head(base.recipe_name)
+    return {
+        name: dataclasses.replace(base, backbone=name, head=head, weights=_weights(base.weights, name))
+        for name in names
+    }
 
 
 def _weights(wanted: str, backbone: str) -> str:
@@ -76,7 +80,9 @@ def _read_members(path: Path, base: TrainConfig, overrides: Mapping[str, Any]) -
             raise ConfigError(f"{path}: {name!r} can't be a folder's name")
         values = dict(values)
         backbone = str(values.pop("backbone", base.backbone or TrainConfig().backbone))
-        head, loader = str(values.pop("head", base.head)), str(values.pop("loader", base.loader))
+        recipe_name, seed = str(values.pop("recipe", base.recipe_name)), values.pop("seed", base.seed)
+        head = str(values.pop("head", base.head)) or default_head(recipe_name)
+        loader = str(values.pop("loader", base.loader))
         for kind, value, known in (
             ("backbone", backbone, BACKBONES),
             ("head", head, HEADS),
@@ -84,7 +90,6 @@ def _read_members(path: Path, base: TrainConfig, overrides: Mapping[str, Any]) -
         ):
             if value not in known:
                 raise ConfigError(f"{path}: [{name}]: {unknown(kind, value, known)}")
-        recipe_name, seed = str(values.pop("recipe", base.recipe_name)), values.pop("seed", base.seed)
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise ConfigError(f"{path}: [{name}]: seed = {seed!r}; must be a whole number")
         weights = _weights(str(values.pop("weights", base.weights)), backbone)

@@ -9,8 +9,7 @@ import click
 
 from allmasked.backbones import BACKBONES
 from allmasked.cli.scoring import show
-from allmasked.cli.training import recipe_option, recipe_options, train_config
-from allmasked.heads import HEADS
+from allmasked.cli.training import head_option, recipe_option, recipe_options, train_config
 from allmasked.votes import VOTES
 
 FOLDER = click.Path(path_type=Path)
@@ -50,9 +49,7 @@ def ensemble_command(runs: tuple[Path, ...], vote: str, out: Path, early_stop: b
 @click.argument("teacher", type=FOLDER, metavar="ENSEMBLE")
 @click.option("--out", required=True, type=FOLDER, help="The student's run folder to make.")
 @click.option("--backbone", default="EfficientNetLite0", type=click.Choice(list(BACKBONES)), help="Student's backbone.")
-@click.option(
-    "--head", default="softmax", type=click.Choice([row.name for row in HEADS.values() if not row.maps]), help="Head."
-)
+@head_option
 @recipe_option
 @click.option("--weights", default="", metavar="imagenet|random|package|FILE|RUN", help="As for train.")
 @click.option("--seed", default=0, help="Seed of everything random.")

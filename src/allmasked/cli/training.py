@@ -12,7 +12,16 @@ from typing import Any
 import click
 
 from allmasked.backbones import BACKBONES
-from allmasked.config import Recipe, TrainConfig, parse_size, read_recipe, recipe_names, recipe_text
+from allmasked.config import (
+    HEADS_OF_RECIPES,
+    Recipe,
+    TrainConfig,
+    default_head,
+    parse_size,
+    read_recipe,
+    recipe_names,
+    recipe_text,
+)
 from allmasked.errors import ConfigError
 from allmasked.heads import HEADS
 from allmasked.loaders import LOADERS
@@ -39,13 +48,22 @@ recipe_option = click.option(
 )
 
 
+head_option = click.option(
+    "--head",
+    type=click.Choice(list(HEADS)),
+    help="Head. [default: evidence; "
+    + ", ".join(f"{head} with the recipe {recipe}" for recipe, head in HEADS_OF_RECIPES.items())
+    + "]",
+)
+
+
 def train_config(
-    *, backbone: str, head: str, loader: str, recipe: str, weights: str, seed: int, **fields: Any
+    *, backbone: str, head: str | None, loader: str, recipe: str, weights: str, seed: int, **fields: Any
 ) -> TrainConfig:
     """The settings that the options stand for; ``fields`` are those of the recipe, None where not given."""
     return TrainConfig(
         backbone=backbone,
-        head=head,
+        head=head or default_head(recipe),
         loader=loader,
         weights=weights or BACKBONES[backbone].default_weights,
         seed=seed,
@@ -80,7 +98,7 @@ def _overrides(fields: dict[str, Any]) -> dict[str, Any]:
     "table a member in a TOML file. Start it again after an interruption: what is done is skipped.",
 )
 @click.option("--no-test", is_flag=True, help="With --backbones: leave the test part unscored in the table at the end.")
-@click.option("--head", default="softmax", type=click.Choice(list(HEADS)), help="Head.")
+@head_option
 @click.option("--loader", default="cached", type=click.Choice(list(LOADERS)), help="Import option.")
 @recipe_option
 @click.option(
@@ -109,7 +127,7 @@ def train_command(
     backbone: str,
     backbones: str | None,
     no_test: bool,
-    head: str,
+    head: str | None,
     loader: str,
     recipe: str,
     weights: str,
@@ -132,7 +150,7 @@ def train_command(
     if backbones is not None:
         if _was_given(ctx, "backbone"):
             raise click.UsageError("--backbone and --backbones can't go together")
-        base = TrainConfig("", head, loader, weights, seed, recipe, read_recipe(recipe, _overrides(fields)))
+        base = TrainConfig("", head or "", loader, weights, seed, recipe, read_recipe(recipe, _overrides(fields)))
         _train_members(data, out, backbones, base, _overrides(fields), data_folder, cache, not no_test)
         return
     run = Run(out)
