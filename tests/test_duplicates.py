@@ -208,3 +208,33 @@ def test_mirrored_frequencies():
     image = np.asarray(scene(6).convert("L").resize((128, 128)))
     there, back = (duplicates.frequencies(np.ascontiguousarray(x)[None], [0])[0, 0] for x in (image, image[:, ::-1]))
     np.testing.assert_allclose(there * duplicates._MIRROR, back, atol=1e-4)
+
+
+def test_a_window_is_moved_to_where_it_fits_and_nothing_else_fits():
+    images = [scene(seed).convert("L") for seed in range(12)]
+
+    def small(image):
+        return np.asarray(image.resize((128, 128), Image.Resampling.BICUBIC))
+
+    whole = np.stack([small(image) for image in images])
+    parts = np.stack([small(crop(image, 0.05, 0.11, 0.1, 0.02)) for image in images])
+    boxes, plain = np.tile(duplicates._BOXES[0], (12, 1)), np.zeros(12, np.int64)
+    span, triangle = duplicates.spans(parts)
+    assert duplicates.likeness(whole, boxes, plain, span, triangle).min() > 0.95
+    assert duplicates.likeness(whole, boxes, plain, np.roll(span, 1, 0), np.roll(triangle, 1, 0)).max() < 0.75
+    turned = np.ascontiguousarray(whole[:, :, ::-1])
+    assert duplicates.likeness(turned, boxes, plain + 1, span, triangle).min() > 0.95
+
+
+def test_photos_that_resemble_each_other_by_chance_are_no_candidates():
+    """The more photos, the more of them do: registering them all made the search nearly quadratic."""
+    rng = np.random.default_rng(0)
+    frequency = np.hypot(np.fft.fftfreq(128)[:, None], np.fft.rfftfreq(128)[None])
+    frequency[0, 0] = np.inf
+    noise = np.fft.irfft2(
+        rng.standard_normal((600, 128, 65)) * np.exp(6.3j * rng.random((600, 128, 65))) / frequency**2
+    )
+    thumbnails = (noise / noise.std(axis=(1, 2), keepdims=True) * 50 + 128).clip(0, 255).astype(np.uint8)
+    whole = duplicates.frequencies(thumbnails, [0])[:, 0]
+    assert ((whole @ whole.T > duplicates.MIN_COSINE).sum(axis=1) > 1).mean() > 0.2
+    assert len(duplicates.candidates(list(thumbnails))) < 60

@@ -7,8 +7,11 @@ The search has three steps, none of them quadratic in the number of photos:
 2. Candidates: the lowest 8 x 8 frequencies of the thumbnail's DCT without the first, of length 1 (as in perceptual
    hashing: Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010, but without rounding
    to bits), go into an HNSW graph (Malkov and Yashunin, arXiv:1603.09320; faiss). Each photo asks it with the same
-   frequencies of several windows, so that a crop finds the whole, and of their mirror images.
-3. Each candidate is registered by ECC (Evangelidis and Psarakis, "Parametric image alignment using enhanced
+   frequencies of several windows, so that a crop finds the whole, and of their mirror images. The more photos, the
+   more of them resemble one by chance, so the window is moved to where it fits best and those are dropped that no
+   small warp makes equal (tangent distance: Simard, Le Cun and Denker, "Efficient pattern recognition using a new
+   transformation distance", NIPS 1992), the frequencies weighted so that the fine count as much as the coarse.
+3. Each of the few left is registered by ECC (Evangelidis and Psarakis, "Parametric image alignment using enhanced
    correlation coefficient maximization", PAMI 2008; OpenCV) from coarse to fine. Where the two overlap, tile by tile,
    their structure is compared (the structure term of SSIM: Wang et al., TIP 2004), which brightness, contrast and
    colour shifts leave alone. In a copy nearly every tile agrees; in another picture of the same scene those with
@@ -50,6 +53,7 @@ _INTERVALS = ((0.0, 1.0), (0.0, 0.85), (0.15, 1.0), (0.08, 0.92), (0.0, 0.68), (
 """Start and end of a window in shares of the side; the first four are light crops, the others heavy ones."""
 WINDOWS: tuple[tuple[int, int], ...] = tuple(itertools.product(range(7), range(7)))
 """The windows each photo asks with: (across, down) into ``_INTERVALS``."""
+_BOXES = np.array([(_INTERVALS[x][0], _INTERVALS[y][0], _INTERVALS[x][1], _INTERVALS[y][1]) for x, y in WINDOWS])
 _QUESTIONS = (
     *((number, False) for number in range(len(WINDOWS))),
     *((number, True) for number, window in enumerate(WINDOWS) if max(window) < 4),  # mirrored: light crops only
@@ -58,7 +62,8 @@ _QUESTIONS = (
 NEIGHBOURS = 8
 MAX_CANDIDATES = 12
 MIN_COSINE, MIN_COSINE_MIRRORED = 0.8, 0.9
-"""Candidates below this cosine of their frequencies are not registered."""
+MIN_LIKENESS = 0.8
+"""Candidates below this cosine of their frequencies, or below this :func:`likeness`, are not registered."""
 
 COPY_TENTH = 0.87
 """A copy's tiles: at least 90 % of them agree to this."""
@@ -68,7 +73,7 @@ camera: a plain re-encoding keeps everything, and an edited or cropped copy seld
 SCENE_HALF = 0.95
 """A scene: at least half of the tiles that show anything agree to this."""
 
-_VERSION = 1  # of the search; part of the key of remembered pairs
+_VERSION = 2  # of the search; part of the key of remembered pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,11 +181,10 @@ def groups(count: int, pairs: Iterable[Pair], kinds: Iterable[Kind] | None = Non
 
 def _search(descriptors: Sequence[Descriptor]) -> list[Pair]:
     """Near-duplicates among photos of different content."""
-    thumbnails = [d.thumbnail for d in descriptors]
-    told = np.array([index for index, t in enumerate(thumbnails) if t.std() >= 2.0], dtype=np.int64)  # not blank
+    told = [index for index, d in enumerate(descriptors) if d.thumbnail.std() >= 2.0]  # not blank
     if len(told) < 2:
         return []
-    found = candidates(np.stack([thumbnails[index] for index in told]))
+    found = candidates([descriptors[index].thumbnail for index in told])
     cv2 = require("cv2", "train")
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the photos are spread over the cores, not each photo
@@ -188,7 +192,7 @@ def _search(descriptors: Sequence[Descriptor]) -> list[Pair]:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
 
             def check(row: list[int]) -> Pair | None:
-                a, b = int(told[row[0]]), int(told[row[1]])
+                a, b = told[row[0]], told[row[1]]
                 return compare(descriptors[a], descriptors[b], row[2], bool(row[3]), a, b)
 
             rows = found.tolist()
@@ -220,14 +224,86 @@ def frequencies(
         (N, I * I, 63) float32 for I intervals: the windows in the order of :data:`WINDOWS`, each row-major by (down,
         across) frequency.
     """
-    basis = np.concatenate([_cosines(*_INTERVALS[number]) for number in intervals])
-    n, count = THUMBNAIL_PX, len(intervals)
+    out = _projections(thumbnails, [_cosines(*_INTERVALS[number]) for number in intervals])
+    return np.asarray(out / np.maximum(np.linalg.norm(out, axis=2, keepdims=True), 1e-6))
+
+
+def spans(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the weighted frequencies of each thumbnail may become when it is shifted, scaled or sheared a little.
+
+    Args:
+        thumbnails: (N, 128, 128) uint8.
+
+    Returns:
+        (N, 63, 7) and (N, 7, 7) float32, the QR decomposition of the frequencies (of length 1) and their derivatives
+        by an affine map: shift across, times x, times y, shift down, times y, times x, in half-widths.
+    """
+    whole = _cosines(0.0, 1.0)
+    slope = np.gradient(np.eye(THUMBNAIL_PX, dtype=np.float32), axis=0) * (THUMBNAIL_PX / 2)
+    place = np.linspace(-1, 1, THUMBNAIL_PX, dtype=np.float32)
+    bases = [whole, whole * place, whole @ slope, (whole * place) @ slope]
+    across_down = ((0, 0), (2, 0), (3, 0), (2, 1), (0, 2), (0, 3), (1, 2))
+    out = _projections(thumbnails, bases)[:, [4 * across + down for across, down in across_down]] * _WEIGHT
+    out /= np.maximum(np.linalg.norm(out[:, :1], axis=2, keepdims=True), 1e-6)
+    q, r = np.linalg.qr(out.transpose(0, 2, 1))
+    return np.asarray(q), np.asarray(r)
+
+
+def likeness(
+    first: NDArray[np.uint8],
+    box: NDArray[np.float64],
+    mirrored: NDArray[np.int64],
+    span: NDArray[np.float32],
+    triangle: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """How much of a window of one photo the span of another holds, once the window was moved to where it fits best.
+
+    Args:
+        first: (N, 128, 128) uint8.
+        box: (N, 4) left, top, right, bottom of the windows in shares of the side.
+        mirrored: (N,) whether the window's mirror image is meant.
+        span, triangle: of the others, from :func:`spans`.
+
+    Returns:
+        (N,) 0-1. The window moves by two steps of Gauss and Newton.
+    """
+    images = first.astype(np.float32)
+    turn = np.where(mirrored[:, None] > 0, _MIRROR, np.float32(1)) * _WEIGHT
+    for step in range(3):
+        (left, top, right, bottom) = box.T
+        seen = _cosines_of(top, bottom) @ images @ _cosines_of(left, right).transpose(0, 2, 1)
+        asked = seen.reshape(-1, FREQUENCIES**2)[:, 1:] * turn
+        asked /= np.maximum(np.linalg.norm(asked, axis=1, keepdims=True), 1e-6)
+        held = span.transpose(0, 2, 1) @ asked[:, :, None]
+        if step < 2:
+            warp = np.linalg.solve(triangle + 1e-6 * np.eye(7, dtype=np.float32), held)[:, :, 0]
+            warp = np.clip(warp[:, 1:] / np.maximum(warp[:, :1], 0.1), -0.24, 0.24)
+            middle, half = (box[:, :2] + box[:, 2:]) / 2, (box[:, 2:] - box[:, :2]) / 2
+            towards = np.where(mirrored[:, None] > 0, [-1, 1], [1, 1])
+            middle, half = middle - half * warp[:, [0, 3]] * towards, half * (1 - warp[:, [1, 4]])
+            box = np.column_stack([np.clip(middle - half, 0, 0.7), np.clip(middle + half, 0.3, 1)])
+    return np.asarray(np.linalg.norm(held, axis=(1, 2)))
+
+
+def _cosines_of(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(N, 8, 128): as :func:`_cosines`, for intervals that start and end anywhere in a px."""
+    first, last = (THUMBNAIL_PX * x.astype(np.float32)[:, None, None] for x in (start, end))
+    place = np.arange(THUMBNAIL_PX, dtype=np.float32) + 0.5
+    covered = np.clip(np.minimum(place + 0.5 - first, last - place + 0.5), 0, 1)
+    number = np.arange(FREQUENCIES, dtype=np.float32)[:, None]
+    basis = np.cos(number * np.clip((place - first) / (last - first), 0, 1) * np.float32(np.pi)) * covered
+    basis[:, 0] *= np.sqrt(0.5)
+    return np.asarray(basis)
+
+
+def _projections(thumbnails: NDArray[np.uint8], bases: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """(N, B * B, 63): projections on all products of two of B bases (8, 128), one across and one down; no mean."""
+    basis, n, count = np.concatenate(bases), THUMBNAIL_PX, len(bases)
     # two large products: many small ones wake BLAS's threads for each
     across = (thumbnails.reshape(-1, n).astype(np.float32) @ basis.T).reshape(-1, n, len(basis))
     down = np.ascontiguousarray(across.transpose(0, 2, 1)).reshape(-1, n) @ basis.T
-    windows = down.reshape(-1, count, FREQUENCIES, count, FREQUENCIES).transpose(0, 1, 3, 4, 2)
-    out = windows.reshape(-1, count**2, FREQUENCIES**2)[:, :, 1:]
-    return np.asarray(out / np.maximum(np.linalg.norm(out, axis=2, keepdims=True), 1e-6))
+    products = down.reshape(-1, count, FREQUENCIES, count, FREQUENCIES).transpose(0, 1, 3, 4, 2)
+    return np.asarray(products.reshape(-1, count**2, FREQUENCIES**2)[:, :, 1:])
 
 
 def _cosines(start: float, end: float) -> NDArray[np.float32]:
@@ -243,15 +319,18 @@ def _cosines(start: float, end: float) -> NDArray[np.float32]:
 
 _MIRROR = np.array([1.0 if k % FREQUENCIES % 2 == 0 else -1.0 for k in range(1, FREQUENCIES**2)], np.float32)
 
+_WEIGHT = np.hypot(*np.divmod(np.arange(1, FREQUENCIES**2), FREQUENCIES)).astype(np.float32)
+"""Photos' amplitudes fall about as 1 / frequency: so weighted, all say equally much."""
+
 _BLOCK = 512
 """Photos whose questions are asked at once."""
 
 
-def candidates(thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
+def candidates(thumbnails: Sequence[NDArray[np.uint8]]) -> NDArray[np.int64]:
     """Pairs worth a closer look, found through a graph of nearest neighbours in O(N log N).
 
     Args:
-        thumbnails: (N, 128, 128) uint8, none blank.
+        thumbnails: N of (128, 128) uint8, none blank.
 
     Returns:
         (M, 4) rows a, b, window, mirrored: that window of photo a (or its mirror image) resembles the whole of photo
@@ -260,6 +339,8 @@ def candidates(thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
     faiss = require("faiss", "train")
     index = faiss.IndexHNSWFlat(FREQUENCIES**2 - 1, 16, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction, index.hnsw.efSearch = 64, 32
+    span = np.empty((len(thumbnails), FREQUENCIES**2 - 1, 7), np.float32)
+    triangle = np.empty((len(thumbnails), 7, 7), np.float32)
     window, mirrored = np.array(_QUESTIONS).T
     least = np.where(mirrored, MIN_COSINE_MIRRORED, MIN_COSINE)
     turn = np.where(mirrored[:, None] > 0, _MIRROR, np.float32(1))
@@ -268,17 +349,23 @@ def candidates(thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
     def grow() -> None:
         faiss.omp_set_num_threads(1)  # of this thread; the graph depends on the order of insertion
         for start in track(starts, "indexing"):
-            index.add(np.ascontiguousarray(frequencies(thumbnails[start : start + _BLOCK], [0])[:, 0]))
+            block = np.stack(thumbnails[start : start + _BLOCK])
+            index.add(np.ascontiguousarray(frequencies(block, [0])[:, 0]))
+            span[start : start + _BLOCK], triangle[start : start + _BLOCK] = spans(block)
 
     def ask(start: int) -> NDArray[np.int64]:
         faiss.omp_set_num_threads(1)  # of this thread; the blocks are spread over the cores
-        asked = (frequencies(thumbnails[start : start + _BLOCK])[:, window] * turn).reshape(-1, len(_MIRROR))
+        block = np.stack(thumbnails[start : start + _BLOCK])
+        asked = (frequencies(block)[:, window] * turn).reshape(-1, len(_MIRROR))
         cosine, other = index.search(asked, NEIGHBOURS + 1)
         question = np.arange(len(asked)) % len(window)
         row, rank = np.nonzero((cosine > least[question, None]) & (other >= 0))
         a, b, question = start + row // len(window), other[row, rank], question[row]
         rows = np.column_stack([a, b, window[question], mirrored[question]])
-        return _best(rows[a != b], cosine[row, rank][a != b])
+        rows = _best(rows[a != b], cosine[row, rank][a != b])
+        parts = np.array_split(rows, len(rows) // 256 + 1)
+        alike = [likeness(block[a - start], _BOXES[w], m, span[b], triangle[b]) for a, b, w, m in (p.T for p in parts)]
+        return rows[np.concatenate(alike) >= MIN_LIKENESS]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         pool.submit(grow).result()
