@@ -419,9 +419,12 @@ def test_overlay_colours_the_hot_spot_and_leaves_the_rest() -> None:
     heat[1, 6] = 1
     image = pixels.overlay(scene(320, 240), heat)
     assert image.size == (320, 240)
-    changed = np.abs(np.asarray(image, int) - np.asarray(scene(320, 240), int)).sum(-1)
+    cold = pixels.overlay(scene(320, 240), np.zeros_like(heat))
+    changed = np.abs(np.asarray(image, int) - np.asarray(cold, int)).sum(-1)
     assert np.hypot(*np.subtract(np.unravel_index(changed.argmax(), changed.shape), (60, 260))) < 50
     assert changed[140:, :160].max() == 0
+    colours, paler = (np.ptp(np.asarray(picture, int), axis=-1).mean() for picture in (scene(320, 240), cold))
+    assert 0 < paler < 0.5 * colours
     assert difference(pixels.overlay(scene(), heat, alpha=0), scene()) == 0
 
 

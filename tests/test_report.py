@@ -143,6 +143,12 @@ def test_no_run_is_refused(tmp_path: Path) -> None:
         make_report(tmp_path)
 
 
+def test_a_run_that_was_only_calibrated_has_no_curves(run: Run) -> None:
+    run.metrics.write_text('{"epoch": 1, "phase": "none", "val_loss": 0.4, "val_accuracy": 0.8, "seconds": 0.0}\n')
+    page = make_report(run.folder, examples=0).read_text(encoding="utf-8")
+    assert "No epoch was trained" in page and "Every epoch" not in page
+
+
 @pytest.mark.parametrize(("name", "text"), [("scores.json", '{"validation": 3}'), ("metrics.jsonl", '{"val_loss": ')])
 def test_broken_files_of_a_run_are_named(run: Run, name: str, text: str) -> None:
     (run.folder / name).write_text(text)

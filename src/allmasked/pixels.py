@@ -329,12 +329,14 @@ def overlay(image: Image.Image, heat: NDArray[np.floating], alpha: float = 0.7) 
     Args:
         image: the photo, RGB.
         heat: (h, w) 0..1, covering the whole photo; enlarged to it (bicubic).
-        alpha: opacity 0..1 where ``heat`` is 1; it falls to 0 with the heat, so that cold parts of the photo stay as
-            they are.
+        alpha: opacity 0..1 where ``heat`` is 1; it falls to 0 with the heat. The photo loses as much of its colours
+            everywhere, so that the heat's stand out.
     """
-    heat = enlarge(heat, image.size)
+    heat = enlarge(heat, image.size) ** 0.6  # faint evidence can be seen, too
     opacity = (alpha * heat)[..., None]
-    mixed = np.asarray(image, np.float32) * (1 - opacity) + heat_colours(heat) * opacity
+    photo = np.asarray(image, np.float32)
+    photo = photo * (1 - alpha) + photo.mean(-1, keepdims=True) * alpha
+    mixed = photo * (1 - opacity) + heat_colours(heat) * opacity
     return Image.fromarray((mixed + 0.5).astype(np.uint8))
 
 

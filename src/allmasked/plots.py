@@ -147,9 +147,10 @@ def reliability(
             axis.scatter(x, y, s=area, color=colour, marker=marker, alpha=0.75, linewidths=0)
             axis.plot([], [], color=colour, marker=marker, linewidth=1, label=name)
         axis.grid(True, axis="both")
-        axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02), title=title)
+        axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
+        axis.set_title(title, pad=24 if title else None)
         axis.set_aspect("equal")
-        axis.legend(loc="upper left")
+        axis.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1), borderpad=0)
     return figure
 
 
@@ -242,12 +243,14 @@ def training_curves(history: Sequence[Mapping[str, Any]], *, title: str = "") ->
         phases = [row.get("phase") for row in history]
         for axis, name in zip(axes, ("loss", "scores", "learning rate")):
             axis.set(title=name, xlabel="epoch", xlim=(0.5, max(len(history), 1) + 0.5))
-            axis.locator_params(axis="x", integer=True)
+            axis.locator_params(axis="x", integer=True, min_n_ticks=1)
             for k in range(1, len(phases)):
                 if phases[k] != phases[k - 1]:
                     axis.axvline(k + 0.5, color=FAINT, linewidth=1, linestyle=":")
         axes[0].set_ylim(bottom=0)
-        axes[1].set_ylim(top=1.0)
+        if axes[1].lines:
+            lowest = axes[1].get_ylim()[0]
+            axes[1].set_ylim(lowest - 0.05 * (1 - lowest), 1.0)
         if any(row.get("learning_rate") for row in history):
             axes[2].set_yscale("log")
         for axis in axes[:2]:

@@ -72,7 +72,7 @@ def make_report(
         history=history,
         best=best_epoch(history),
         training_seconds=sum(float(line.get("seconds", 0)) for line in history),
-        curves=inline_svg(plots.training_curves(history), "curves") if history else "",
+        curves=inline_svg(plots.training_curves(history), "curves") if any("loss" in line for line in history) else "",
         parts=parts,
         main=main,
         scored={name: figures(parts[name], f"part{k}", every=name == main) for k, name in enumerate(parts)},
