@@ -63,7 +63,7 @@ def measure(count: int, planted: float, seed: int) -> tuple[float, float, float,
     of = rng.choice(count - copies, copies, replace=False)
     images = [*drawn, *(copy_of(drawn[index], rng) for index in of)]
     descriptors = [
-        Descriptor(hashlib.sha256(str(number).encode()).hexdigest(), 800 + number % 7, 600, image)
+        Descriptor(hashlib.sha256(str(number).encode()).hexdigest(), 800 if number < len(drawn) else 640, 600, image)
         for number, image in enumerate(images)
     ]
     start, start_cpu = time.perf_counter(), time.process_time()

@@ -59,8 +59,9 @@ _QUESTIONS = (
     *((number, True) for number, window in enumerate(WINDOWS) if max(window) < 4),  # mirrored: light crops only
 )
 
-NEIGHBOURS = 8
-MAX_CANDIDATES = 12
+NEIGHBOURS = 16
+MAX_RESEMBLING, MAX_CANDIDATES = 32, 12
+"""Of so many that resemble a photo at first sight, so many are registered."""
 MIN_COSINE, MIN_COSINE_MIRRORED = 0.8, 0.9
 MIN_LIKENESS = 0.8
 """Candidates below this cosine of their frequencies, or below this :func:`likeness`, are not registered."""
@@ -239,7 +240,7 @@ def spans(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[n
         by an affine map: shift across, times x, times y, shift down, times y, times x, in half-widths.
     """
     whole = _cosines(0.0, 1.0)
-    slope = np.gradient(np.eye(THUMBNAIL_PX, dtype=np.float32), axis=0) * (THUMBNAIL_PX / 2)
+    slope = np.asarray(np.gradient(np.eye(THUMBNAIL_PX, dtype=np.float32), axis=0)) * (THUMBNAIL_PX / 2)
     place = np.linspace(-1, 1, THUMBNAIL_PX, dtype=np.float32)
     bases = [whole, whole * place, whole @ slope, (whole * place) @ slope]
     across_down = ((0, 0), (2, 0), (3, 0), (2, 1), (0, 2), (0, 3), (1, 2))
@@ -365,7 +366,7 @@ def candidates(thumbnails: Sequence[NDArray[np.uint8]]) -> NDArray[np.int64]:
         rows = _best(rows[a != b], cosine[row, rank][a != b])
         parts = np.array_split(rows, len(rows) // 256 + 1)
         alike = [likeness(block[a - start], _BOXES[w], m, span[b], triangle[b]) for a, b, w, m in (p.T for p in parts)]
-        return rows[np.concatenate(alike) >= MIN_LIKENESS]
+        return _first(rows, np.concatenate(alike), MIN_LIKENESS, MAX_CANDIDATES)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         pool.submit(grow).result()
@@ -373,16 +374,21 @@ def candidates(thumbnails: Sequence[NDArray[np.uint8]]) -> NDArray[np.int64]:
 
 
 def _best(rows: NDArray[np.int64], cosine: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The best window for each (a, b, mirrored), and of those the best few for each a."""
+    """The best window for each (a, b, mirrored), and of those the best for each a."""
     order = np.lexsort((rows[:, 2], -cosine, rows[:, 3], rows[:, 1], rows[:, 0]))
     rows, cosine = rows[order], cosine[order]
     key = rows[:, [0, 1, 3]]
     first = np.ones(len(rows), bool)
     first[1:] = (key[1:] != key[:-1]).any(axis=1)
-    rows, cosine = rows[first], cosine[first]
-    rows = rows[np.lexsort((-cosine, rows[:, 0]))]
+    return _first(rows[first], cosine[first], -1, MAX_RESEMBLING)
+
+
+def _first(rows: NDArray[np.int64], score: NDArray[np.float32], least: float, most: int) -> NDArray[np.int64]:
+    """The best rows for each a: at most ``most``, none of a score below ``least``."""
+    order = np.lexsort((-score, rows[:, 0]))
+    rows, score = rows[order], score[order]
     rank = np.arange(len(rows)) - np.searchsorted(rows[:, 0], rows[:, 0])
-    return rows[rank < MAX_CANDIDATES]
+    return rows[(rank < most) & (score >= least)]
 
 
 # --- the closer look --------------------------------------------------------------------------------------------------
