@@ -141,6 +141,7 @@ def test_wrong_use_is_exit_code_2_in_one_line(photos: Path, run: str, monkeypatc
         (["explain", "all", "--model", run], "--out DIR is missing"),
         (["explain", "all", "--model", run, "--out", "all/0.png"], "is a file"),
         (["explain", "all", "--model", run, "--out", "o", "--explainer", "all"], "name one"),
+        (["explain", "all", "--model", run, "--out", "o", "--explainer", "cam", "--explainer", "grad-cam"], "name one"),
         (["explain", "all", "--model", run, "--out", "o", "--explainer", "lime"], "lime"),
         (["explain", "all", "--model", run, "--score", "data"], "leave out PATH"),
     ):
@@ -227,7 +228,8 @@ def test_score_needs_labelled_photos_and_beats_random(photos: Path, run: str) ->
     for name, figures in report["explainers"].items():
         assert np.isfinite(figures["deletion"]["mean"])
         assert name == "random" or figures["deletion_gain"]["low"] > 0
-    table = invoke(*arguments, "--explainer", "cam", "--photos", "2", "--format", "table")
+    table = invoke(*arguments, "--explainer", "cam", "--explainer", "grad-cam", "--photos", "2", "--format", "table")
     assert table.exit_code == 0
-    assert "random" in table.stdout
+    names = [line.split()[0] for line in table.stdout.splitlines() if line.split()]
+    assert names[-3:] == ["cam", "grad-cam", "random"]
     assert "photos: 2;" in table.stdout

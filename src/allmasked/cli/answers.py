@@ -153,9 +153,11 @@ def predict_command(
 @model_option
 @click.option(
     "--explainer",
-    default=None,
+    "explainers",
+    multiple=True,
     type=click.Choice([*EXPLAINERS, "all"]),
-    help="Which heat map.  [default: evidence where the model makes it, else grad-cam; with --score: all]",
+    help="Which heat map; with --score as often as wanted.  [default: evidence where the model makes it, else grad-cam;"
+    " with --score: all]",
 )
 @click.option("--class", "wanted", type=click.Choice(CLASSES), help="Class to explain; default: the predicted one.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the pictures; with --score a JSON file.")
@@ -195,7 +197,7 @@ def explain_command(
     ctx: click.Context,
     paths: tuple[str, ...],
     model: Path | None,
-    explainer: str | None,
+    explainers: tuple[str, ...],
     wanted: Label | None,
     out: Path | None,
     kind: str | None,
@@ -216,13 +218,15 @@ def explain_command(
     if data is not None:
         if paths:
             raise click.UsageError("--score takes its photos from DATA; leave out PATH")
-        failed = _score(model, data, part, count, explainer or "all", seed, kind, out)
+        failed = _score(model, data, part, count, explainers or ("all",), seed, kind, out)
     else:
         if not paths:
             raise click.UsageError("PATH is missing: photos to explain (or --score DATA)")
         if out is None:
             raise click.UsageError("--out DIR is missing: the folder for the pictures")
-        failed = _explain(model, paths, explainer or "", wanted, out, kind or _format_for(None), null)
+        if len(explainers) > 1 or "all" in explainers:
+            raise click.UsageError("several explainers go with --score only; name one here")
+        failed = _explain(model, paths, "".join(explainers), wanted, out, kind or _format_for(None), null)
     ctx.exit(1 if failed else 0)
 
 
@@ -234,8 +238,6 @@ def _explain(
     from allmasked.explain import explain_paths, explainer_for, write_pictures
     from allmasked.predictor import open_predictor
 
-    if explainer == "all":
-        raise click.UsageError("--explainer all goes with --score only; name one here")
     if out.exists() and not out.is_dir():
         raise click.UsageError(f"--out {out}: is a file; give a folder for the pictures")
     photos = _photos(paths, null)
@@ -267,7 +269,14 @@ def _explain(
 
 
 def _score(
-    model: Path | None, data: Path, part: Any, count: int, explainer: str, seed: int, kind: str | None, out: Path | None
+    model: Path | None,
+    data: Path,
+    part: Any,
+    count: int,
+    explainers: tuple[str, ...],
+    seed: int,
+    kind: str | None,
+    out: Path | None,
 ) -> int:
     from allmasked.explain import explainers_for, network
     from allmasked.faithfulness import measure, sample
@@ -278,7 +287,7 @@ def _score(
     root, photos, part = _labelled(data, part)
     predictor = _open_keras(model)
     cut = network(predictor.model)
-    names = explainers_for(cut) if explainer == "all" else [explainer]
+    names = explainers_for(cut) if "all" in explainers else list(dict.fromkeys(explainers))
     rows, broken = measure(cut, sample(photos, count, seed), root, predictor.fit, explainers=names, seed=seed)
     report = {
         "model": predictor.name,
