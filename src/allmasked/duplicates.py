@@ -74,7 +74,7 @@ camera: a plain re-encoding keeps everything, and an edited or cropped copy seld
 SCENE_HALF = 0.95
 """A scene: at least half of the tiles that show anything agree to this."""
 
-_VERSION = 2  # of the search; part of the key of remembered pairs
+_VERSION = 3  # of the search; part of the key of remembered pairs
 
 
 @dataclass(frozen=True, eq=False)
