@@ -52,7 +52,8 @@ def main() -> None:
     from allmasked.dataset import load_split, sha256_of
     from allmasked.loaders import LOADERS, Source, ahead
     from allmasked.losses import label_loss
-    from allmasked.train import make_optimizer, set_trainable, training_batches
+    from allmasked.samples import training_batches
+    from allmasked.train import make_optimizer, set_trainable
     from allmasked.types import CLASSES
 
     split = load_split(options.data, seed=0)

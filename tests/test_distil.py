@@ -20,6 +20,7 @@ from allmasked.evaluate import part_answers
 from allmasked.loaders import LOADERS, Source
 from allmasked.metrics import apply_temperature
 from allmasked.runs import Run, read_json
+from allmasked.samples import training_batches
 from allmasked.teacher import Teacher, label_presence_accuracy
 from allmasked.teacher import accuracy as teacher_accuracy
 from allmasked.types import CLASSES, Photo, Split
@@ -71,7 +72,7 @@ def test_a_photo_cropped_to_another_label_is_taught_by_that_label(split: Split) 
     soft = np.full((9, 3), [0.2, 0.3, 0.5], np.float32)
     changed = 0
     with ThreadPoolExecutor(2) as pool:
-        for _, targets, _ in training.training_batches(source, LOADERS["cached"], recipe, 0, 0, pool, soft=soft):
+        for _, targets, _ in training_batches(source, LOADERS["cached"], recipe, 0, 0, pool, soft=soft):
             assert targets.shape[1] == 6
             for row in targets:
                 if np.allclose(row[3:], [0.2, 0.3, 0.5]):
@@ -116,7 +117,7 @@ def test_a_student_with_maps(ensemble: Run, tmp_path: Path, frame: list[int], sp
     soft = np.full((9, 2), 0.25, np.float32)
     source = Source(split, recipe.size, "letterbox", tmp_path / "cache")
     with ThreadPoolExecutor(2) as pool:
-        batches = training.training_batches(source, LOADERS["cached"], recipe, 0, 0, pool, grid=(12, 8), soft=soft)
+        batches = training_batches(source, LOADERS["cached"], recipe, 0, 0, pool, grid=(12, 8), soft=soft)
         taught = np.concatenate([labels["presence"] for _, labels, _ in batches])
     assert taught.shape == (9, 4) and (taught[:, 2:] == 0.25).all(axis=1).any()
     for row in taught[(taught[:, 2:] != 0.25).any(axis=1)]:

@@ -20,11 +20,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allmasked import model as models
+from allmasked import train as training
 from allmasked.config import Recipe, TrainConfig, read_recipe
 from allmasked.dataset import write_split
 from allmasked.errors import RunError
-from allmasked.runs import Run
-from allmasked.train import class_weights, learning_rate, plan_epoch, plateaus, set_trainable, train
+from allmasked.runs import Run, write_text
+from allmasked.samples import class_weights
+from allmasked.schedule import learning_rate, plan_epoch, plateaus
+from allmasked.train import set_trainable, train
 from allmasked.types import Split
 from conftest import make_split
 
@@ -134,7 +137,20 @@ def test_a_run_folder_is_complete(uninterrupted: tuple[Split, Run]) -> None:
 
 
 COMMAND = [sys.executable, "-m", "allmasked", "train"]
-OPTIONS = ["--weights", "random", "--size", "64x48", "--epochs", "2", "--head-epochs", "1", "--batch-size", "5"]
+OPTIONS = [
+    "--head",
+    "softmax",
+    "--weights",
+    "random",
+    "--size",
+    "64x48",
+    "--epochs",
+    "2",
+    "--head-epochs",
+    "1",
+    "--batch-size",
+    "5",
+]
 
 
 @pytest.mark.slow
@@ -164,6 +180,24 @@ def test_killed_and_resumed_gives_the_same_weights(
     assert len(Run(out).history()) == 3
     for ours, theirs in zip(weights_of(Run(out)), weights_of(whole), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_killed_between_checkpoint_and_history(
+    uninterrupted: tuple[Split, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split, whole = uninterrupted
+
+    def killed(path: Path, text: str) -> None:
+        if text.count("\n") == 3:
+            raise KeyboardInterrupt
+        write_text(path, text)
+
+    monkeypatch.setattr(training, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(split, CONFIG, tmp_path / "run")
+    monkeypatch.undo()
+    run = train(split, CONFIG, tmp_path / "run", resume=True)
+    assert [line["loss"] for line in run.history()] == [line["loss"] for line in whole.history()]
 
 
 def test_another_seed_gives_other_weights(uninterrupted: tuple[Split, Run], tmp_path: Path) -> None:

@@ -14,9 +14,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,26 +24,24 @@ from numpy.typing import NDArray
 
 from allmasked import model as models
 from allmasked import pixels as px
-from allmasked.augment import Sample, augment, mosaic
 from allmasked.backbones import notebook_frozen
 from allmasked.config import Recipe, TrainConfig
 from allmasked.dataset import write_split
 from allmasked.errors import ConfigError, DataError, RunError, require, unknown
-from allmasked.evidence import PRESENCE, calibration, map_targets, probabilities_of
-from allmasked.frames import cut_frame
+from allmasked.evidence import calibration, probabilities_of
 from allmasked.heads import HEADS
-from allmasked.loaders import LOADERS, Batch, Loader, Source, ahead
+from allmasked.loaders import LOADERS, Loader, Source, ahead
 from allmasked.losses import label_loss, map_loss, presence_accuracy, presence_loss
 from allmasked.progress import bar, stderr
 from allmasked.runs import Run, replacing, write_text
+from allmasked.samples import training_batches
+from allmasked.schedule import History, Plan, learning_rate, plan_epoch
 from allmasked.teacher import Teacher, label_presence_accuracy
 from allmasked.teacher import accuracy as teacher_accuracy
-from allmasked.types import CLASSES, NOBODY, Photo, Size, Split
+from allmasked.types import NOBODY, Size, Split
 
 if TYPE_CHECKING:
     import keras
-
-History = list[dict[str, Any]]
 
 
 def train(
@@ -163,164 +159,6 @@ def _deterministic(seed: int) -> None:
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What one epoch does: its phase, number within the phase, and the factor on the phase's learning rate."""
-
-    phase: str
-    number: int
-    rate: float
-
-
-def plan_epoch(recipe: Recipe, history: History) -> Plan | None:
-    """The next epoch after ``history``, or None when training is over. A pure function of its arguments."""
-    done = len(history)
-    if done < recipe.head_epochs:
-        return Plan("head", done, recipe.head_learning_rate)
-    number = done - recipe.head_epochs
-    if number >= recipe.epochs:
-        return None
-    tuned = [line["val_loss"] for line in history[recipe.head_epochs :]]
-    if recipe.early_stopping_patience and tuned:
-        since_best = len(tuned) - 1 - int(np.argmin(tuned))
-        if since_best >= recipe.early_stopping_patience:
-            return None
-    rate = recipe.learning_rate
-    if recipe.schedule == "plateau":
-        rate *= recipe.plateau_factor ** plateaus(tuned, recipe.plateau_patience)
-    return Plan("fine-tune", number, rate)
-
-
-def plateaus(losses: list[float], patience: int, min_delta: float = 1e-4) -> int:
-    """How often ``losses`` went ``patience`` epochs without falling by ``min_delta`` (Keras' ReduceLROnPlateau)."""
-    best, waited, count = float("inf"), 0, 0
-    for loss in losses:
-        if loss < best - min_delta:
-            best, waited = loss, 0
-        else:
-            waited += 1
-            if waited >= patience:
-                count, waited = count + 1, 0
-    return count
-
-
-def learning_rate(recipe: Recipe, plan: Plan, step: int, steps: int) -> float:
-    """The rate of one step: linear warm-up, then the schedule (cosine: Loshchilov & Hutter 2017)."""
-    if plan.phase == "head" or recipe.schedule != "cosine":
-        return plan.rate
-    at = plan.number + (step + 1) / steps
-    if at < recipe.warmup_epochs:
-        return plan.rate * at / recipe.warmup_epochs
-    share = (at - recipe.warmup_epochs) / max(recipe.epochs - recipe.warmup_epochs, 1e-9)
-    return plan.rate * 0.5 * (1 + float(np.cos(np.pi * min(share, 1.0))))
-
-
-def class_weights(labels: NDArray[np.int32], power: float) -> NDArray[np.float32]:
-    """Loss weight of each class, (1 / share) ** power, scaled so that the mean over ``labels`` is 1; nobody has 1."""
-    labels = labels[labels < len(CLASSES)]
-    share = np.maximum(np.bincount(labels, minlength=len(CLASSES)) / max(len(labels), 1), 1e-9)
-    weights = np.where(share > 1e-8, share**-power, 0.0)
-    return np.append(weights / weights[labels].mean(), 1.0).astype(np.float32)
-
-
-def training_batches(
-    source: Source,
-    loader: Loader,
-    recipe: Recipe,
-    seed: int,
-    epoch: int,
-    pool: ThreadPoolExecutor,
-    grid: Size | None = None,
-    frames: Source | None = None,
-    soft: NDArray[np.float32] | None = None,
-) -> Iterator[tuple[NDArray[Any], Any, Any]]:
-    """One epoch of (pixels, labels, weights) as the import option gives them, augmented by the recipe.
-
-    With ``grid``, the width and height of the head's maps in cells, labels and weights are those of the outputs
-    ``presence`` and ``maps``, by name. With ``frames``, the photos at a larger size, frames are cut from them. With
-    ``soft``, a teacher's answers (photos, 3), labels are (B, 6): the label, and the teacher's answer; where the label
-    is another after augmentation, the teacher has not seen that photo, and the label stands for it. With both, ``soft``
-    is (photos, 2) and the labels of ``presence`` are (B, 4).
-    """
-    natural = source.size[0] / frames.size[0] if frames else 1.0
-    size = recipe.frame if frames else source.size
-    given = frames or source
-    photos = source.photos("train")
-    weights = class_weights(source.labels("train"), recipe.class_balance)
-    epoch_seed = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-    with contextlib.redirect_stdout(io.StringIO()):  # Keras' directory functions print
-        for step, batch in enumerate(loader.batches(given, "train", recipe.batch_size, epoch_seed)):
-            whole = before = batch.labels if batch.labels.ndim == 1 else batch.labels.argmax(1)
-            if grid and batch.indices is not None:
-                whole = source.labels("train")[batch.indices]
-            if grid or augments(recipe):
-                samples = [_sample(batch, i, int(label), photos, given) for i, label in enumerate(whole)]
-                if frames or augments(recipe):
-                    rngs = [np.random.default_rng([seed, epoch, step, i]) for i in range(len(samples))]
-                    if frames:
-                        changed = list(pool.map(lambda s, r: cut_frame(s, size, natural, recipe, r), samples, rngs))
-                    else:
-                        changed = list(pool.map(lambda s, r: augment(s, recipe, r, empty=bool(grid)), samples, rngs))
-                    samples = _with_mosaics(changed, recipe, rngs) if grid else changed
-                pixels = np.stack([sample.pixels for sample in samples])
-                whole = np.array([sample.label for sample in samples], np.int32)
-            else:
-                pixels = batch.pixels
-            if grid:
-                maps = np.stack([map_targets(sample.boxes, size, grid) for sample in samples])
-                weight = {"presence": weights[whole], "maps": np.full(len(whole), recipe.map_weight, np.float32)}
-                presence = PRESENCE[whole]
-                if soft is not None and batch.indices is not None:
-                    same = whole == source.labels("train")[batch.indices]
-                    presence = np.hstack([presence, np.where(same[:, None], soft[batch.indices], presence)])
-                yield pixels.astype(np.float32), {"presence": presence, "maps": maps}, weight
-                continue
-            labels = (
-                whole.astype(np.int32) if loader.labels == "integer" else np.eye(len(CLASSES), dtype=np.float32)[whole]
-            )
-            if soft is not None and batch.indices is not None:
-                taught = np.where((whole == before)[:, None], soft[batch.indices], labels)
-                labels = np.concatenate([labels, taught], axis=1)
-            yield pixels.astype(np.float32), labels, weights[whole]
-
-
-def _with_mosaics(samples: list[Sample], recipe: Recipe, rngs: list[np.random.Generator]) -> list[Sample]:
-    """The recipe's share of the samples replaced by mosaics of themselves and three others of the batch."""
-    if recipe.mosaic == 0 or len(samples) < 4:
-        return samples
-    out = []
-    for index, (sample, rng) in enumerate(zip(samples, rngs)):
-        if rng.random() < recipe.mosaic:
-            others = rng.choice([i for i in range(len(samples)) if i != index], 3, replace=False)
-            sample = mosaic([sample, *(samples[i] for i in others)], rng)
-        out.append(sample)
-    return out
-
-
-def augments(recipe: Recipe) -> bool:
-    """Whether the recipe changes photos at all."""
-    return bool(
-        recipe.flip or recipe.rotate_degrees or recipe.zoom_out < 1 or recipe.zoom_in > 1 or recipe.subset_crops
-        or recipe.shrink < 1 or recipe.colour or recipe.jpeg
-    )  # fmt: skip
-
-
-def _sample(batch: Batch, index: int, label: int, photos: tuple[Photo, ...], source: Source) -> Sample:
-    pixels = np.asarray(batch.pixels[index], np.uint8)
-    width, height = source.size
-    if batch.indices is None:
-        return Sample(pixels, label, (0, 0, width, height), None)
-    photo = photos[int(batch.indices[index])]
-    if not photo.width or not photo.height:
-        return Sample(pixels, label, (0, 0, width, height), None)
-    place = px.placement((photo.width, photo.height), source.size, source.fit)
-    boxes = None
-    if photo.faces is not None:
-        rows = [(*place.box(face.left, face.top, face.right, face.bottom), float(face.masked)) for face in photo.faces]
-        boxes = np.array(rows, np.float32).reshape(-1, 5)
-    return Sample(pixels, label, place.box(0, 0, photo.width, photo.height), boxes)
 
 
 class _Training:
@@ -463,8 +301,11 @@ class _Training:
         for path in state.glob("*.npz"):
             if path.name not in (f"best-{best:04d}.npz", f"epoch-{epoch:04d}.npz"):
                 path.unlink()
-        write_text(self.run.metrics, "".join(json.dumps(entry) + "\n" for entry in self.history))
+        self._write_history()
         self._tensorboard(line)
+
+    def _write_history(self) -> None:
+        write_text(self.run.metrics, "".join(json.dumps(entry) + "\n" for entry in self.history))
 
     def _restore(self) -> None:
         """Load the newest checkpoint, if there is one."""
@@ -476,6 +317,7 @@ class _Training:
             self._enter(self.history[-1]["phase"])
             self.learner.optimizer.build(self.learner.trainable_variables)
             _assign(stored, [*self.trained.variables, *self.learner.optimizer.variables], checkpoints[-1])
+        self._write_history()  # killed right after the checkpoint, it lacks a line
         stderr.print(f"resuming after epoch {len(self.history)}")
 
     def _finish(self) -> None:
