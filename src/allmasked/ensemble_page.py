@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from allmasked import __version__, diversity, metrics, plots
+from allmasked import diversity, metrics, plots
 from allmasked.assemble import Said, members_say
 from allmasked.ensemble import Ensemble
 from allmasked.evaluate import Ask, ask_model
@@ -101,7 +101,6 @@ def make_page(
     return write_page(
         out or run.report,
         "ensemble.html",
-        version=__version__,
         run=run,
         ensemble=ensemble,
         figures=figures,

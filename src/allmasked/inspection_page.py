@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from allmasked import __version__
 from allmasked.inspection import Inspection, Pair
 from allmasked.measures import CHECKS, SCALE_PX
 from allmasked.pages import histogram, photo_picture, write_page
@@ -90,7 +89,6 @@ def make_page(inspection: Inspection, path: str | Path) -> Path:
     return write_page(
         path,
         "inspect.html",
-        version=__version__,
         i=inspection,
         shown=SHOWN,
         checks=CHECKS,

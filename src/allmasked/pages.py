@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from allmasked import pixels, plots
+from allmasked import __version__, pixels, plots
 from allmasked.errors import PhotoError, require
 from allmasked.runs import write_text
 from allmasked.types import Size
@@ -52,7 +52,8 @@ def render(template: str, **values: Any) -> str:
         "worded": worded,
     }
     now = datetime.now().astimezone()
-    return str(environment.get_template(template).render(made_at=now.strftime("%Y-%m-%d %H:%M"), **values))
+    common = {"version": __version__, "made_at": now.strftime("%Y-%m-%d %H:%M")}
+    return str(environment.get_template(template).render(common, **values))
 
 
 def count(number: int) -> str:

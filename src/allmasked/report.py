@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from allmasked import __version__, plots
+from allmasked import plots
 from allmasked.config import Recipe, TrainConfig, read_recipe
 from allmasked.dataset import read_split
 from allmasked.ensemble import EnsemblePredictor
@@ -63,7 +63,6 @@ def make_report(
     return write_page(
         out or folder.report,
         "report.html",
-        version=__version__,
         run=folder,
         config=config,
         facts=facts,
