@@ -213,30 +213,31 @@ def _depthwise_kernel(variable: Any) -> NDArray[np.float32]:
     return kernel.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, height, width)
 
 
+def _windows(layer: Any) -> dict[str, Any]:
+    """Where a layer's kernel is laid, as attributes of Conv."""
+    return {
+        "strides": list(layer.strides),
+        "dilations": list(layer.dilation_rate),
+        "pads": _window(layer, layer.kernel_size, layer.strides, layer.dilation_rate),
+    }
+
+
 def _conv(graph: Graph, layer: Any, inputs: list[str]) -> str:
-    value = _convolve(
-        graph, inputs[0], _array(layer.kernel).transpose(3, 2, 0, 1), layer.bias, layer.name, group=layer.groups,
-        strides=list(layer.strides), dilations=list(layer.dilation_rate),
-        pads=_window(layer, layer.kernel_size, layer.strides, layer.dilation_rate),
-    )  # fmt: skip
+    kernel = _array(layer.kernel).transpose(3, 2, 0, 1)
+    value = _convolve(graph, inputs[0], kernel, layer.bias, layer.name, group=layer.groups, **_windows(layer))
     return _activate(graph, value, layer.activation, layer.name)
 
 
 def _depthwise(graph: Graph, layer: Any, inputs: list[str]) -> str:
-    value = _convolve(
-        graph, inputs[0], _depthwise_kernel(layer.kernel), layer.bias, layer.name, group=layer.input.shape[-1],
-        strides=list(layer.strides), dilations=list(layer.dilation_rate),
-        pads=_window(layer, layer.kernel_size, layer.strides, layer.dilation_rate),
-    )  # fmt: skip
+    kernel, channels = _depthwise_kernel(layer.kernel), layer.input.shape[-1]
+    value = _convolve(graph, inputs[0], kernel, layer.bias, layer.name, group=channels, **_windows(layer))
     return _activate(graph, value, layer.activation, layer.name)
 
 
 def _separable(graph: Graph, layer: Any, inputs: list[str]) -> str:
-    value = _convolve(
-        graph, inputs[0], _depthwise_kernel(layer.depthwise_kernel), None, f"{layer.name}_depthwise",
-        group=layer.input.shape[-1], strides=list(layer.strides), dilations=list(layer.dilation_rate),
-        pads=_window(layer, layer.kernel_size, layer.strides, layer.dilation_rate),
-    )  # fmt: skip
+    kernel, channels = _depthwise_kernel(layer.depthwise_kernel), layer.input.shape[-1]
+    name = f"{layer.name}_depthwise"
+    value = _convolve(graph, inputs[0], kernel, None, name, group=channels, **_windows(layer))
     kernel = _array(layer.pointwise_kernel).transpose(3, 2, 0, 1)
     value = _convolve(graph, value, kernel, layer.bias, f"{layer.name}_pointwise")
     return _activate(graph, value, layer.activation, layer.name)
