@@ -344,6 +344,8 @@ def contributions(points: Sequence[float], names: Sequence[str], *, title: str =
 
 def accuracy_by_cost(points: Sequence[tuple[str, float, float]], whole: tuple[str, float, float]) -> Figure:
     """Accuracy against ms a photo (logarithmic) of each member (name, ms, accuracy), and of the ``whole`` ensemble."""
+    from matplotlib.ticker import LogFormatter
+
     with _style():
         figure = _figure(6.4, 3.6)
         axis = figure.subplots()
@@ -352,6 +354,8 @@ def accuracy_by_cost(points: Sequence[tuple[str, float, float]], whole: tuple[st
         for name, ms, accuracy in points:
             axis.annotate(name, (ms, accuracy), xytext=(5, 4), textcoords="offset points", fontsize=8)
         axis.set_xscale("log")
+        for set_formatter in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+            set_formatter(LogFormatter(minor_thresholds=(1, 0.4)))  # 300, not 3 x 10^2
         axis.margins(x=0.25, y=0.2)
         axis.grid(True, axis="both")
         axis.set(xlabel="ms a photo", ylabel="accuracy")
