@@ -60,10 +60,10 @@ _QUESTIONS = (
 )
 
 NEIGHBOURS = 16
-MAX_RESEMBLING, MAX_CANDIDATES = 32, 12
+MAX_RESEMBLING, MAX_CANDIDATES = 32, 16
 """Of so many that resemble a photo at first sight, so many are registered."""
 MIN_COSINE, MIN_COSINE_MIRRORED = 0.8, 0.9
-MIN_LIKENESS = 0.8
+MIN_LIKENESS = 0.7
 """Candidates below this cosine of their frequencies, or below this :func:`likeness`, are not registered."""
 
 COPY_TENTH = 0.87
@@ -74,7 +74,7 @@ camera: a plain re-encoding keeps everything, and an edited or cropped copy seld
 SCENE_HALF = 0.95
 """A scene: at least half of the tiles that show anything agree to this."""
 
-_VERSION = 3  # of the search; part of the key of remembered pairs
+_VERSION = 4  # of the search; part of the key of remembered pairs
 
 
 @dataclass(frozen=True, eq=False)
