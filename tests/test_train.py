@@ -223,6 +223,16 @@ def test_other_backends_train_too(uninterrupted: tuple[Split, Run], tmp_path: Pa
     assert np.asarray(models.load(out / "model.keras").predict_on_batch(pixels)).sum(1) == pytest.approx(1)
 
 
+def test_what_cannot_begin_leaves_nothing_behind(uninterrupted: tuple[Split, Run], tmp_path: Path) -> None:
+    split, _ = uninterrupted
+    (tmp_path / "no-run").mkdir()
+    wrong = dataclasses.replace(CONFIG, weights=str(tmp_path / "no-run"))
+    for _ in range(2):
+        with pytest.raises(RunError, match="no-run"):
+            train(split, wrong, tmp_path / "run")
+    assert not list((tmp_path / "run").iterdir())
+
+
 def test_a_folder_in_use_is_refused(uninterrupted: tuple[Split, Run], tmp_path: Path) -> None:
     split, whole = uninterrupted
     with pytest.raises(RunError, match="finished run already"):

@@ -27,7 +27,7 @@ from allmasked import pixels as px
 from allmasked.backbones import notebook_frozen
 from allmasked.config import Recipe, TrainConfig
 from allmasked.dataset import write_split
-from allmasked.errors import ConfigError, DataError, RunError, require, unknown
+from allmasked.errors import AllmaskedError, ConfigError, DataError, RunError, require, unknown
 from allmasked.evidence import calibration, probabilities_of
 from allmasked.heads import HEADS
 from allmasked.loaders import LOADERS, Loader, Source, ahead
@@ -71,10 +71,23 @@ def train(
     if not (HEADS[config.head].maps and config.loader == "cached") if config.head in HEADS else False:
         split = _without_nobody(split)
     run = Run(out)
+    begun = run.config.is_file()
     _prepare_folder(run, split, config, resume)
     if run.finished:
         shutil.rmtree(run.state, ignore_errors=True)
         return run
+    try:
+        training = _training_of(run, split, config, cache)
+    except AllmaskedError:
+        if not begun:  # nothing was learned: the corrected command finds the folder as this one did
+            run.config.unlink(missing_ok=True)
+            run.split.unlink(missing_ok=True)
+        raise
+    training.go()
+    return run
+
+
+def _training_of(run: Run, split: Split, config: TrainConfig, cache: str | Path | None) -> _Training:
     loader = LOADERS[config.loader]
     source = Source(split, config.recipe.size, _fit(config.recipe), **({"folder": Path(cache)} if cache else {}))
     for part in ("train", "validation"):
@@ -83,9 +96,7 @@ def train(
         source.array(part)
     _deterministic(config.seed)
     require("cv2", "train").setNumThreads(1)  # photos are augmented side by side, one thread each
-    training = _Training(run, config, source, loader)
-    training.go()
-    return run
+    return _Training(run, config, source, loader)
 
 
 def _frames(source: Source, config: TrainConfig, loader: Loader) -> Source | None:
