@@ -111,8 +111,10 @@ class Source:
         Not of those where a whole vote hangs on a member whose two likeliest classes differ by less than twice the
         tolerance.
         """
-        outputs = self.outputs(views)
         steady = np.ones(len(views[0]), bool)
+        outputs: dict[str, NDArray[np.float32]] = {}
+        if self.ensemble is None or len(self.model.outputs) > 1:  # where it shows where, too
+            outputs = self.outputs(views)
         if self.ensemble is not None:
             rows = self.ensemble.ensemble
             by_view = dict(zip(self.views, views))
