@@ -226,7 +226,7 @@ def test_a_window_is_moved_to_where_it_fits_and_nothing_else_fits():
     assert duplicates.likeness(turned, boxes, plain + 1, span, triangle).min() > 0.95
 
 
-def test_photos_that_resemble_each_other_by_chance_are_no_candidates():
+def test_photos_that_resemble_each_other_by_chance_are_no_candidates(monkeypatch):
     """The more photos, the more of them do: registering them all made the search nearly quadratic."""
     rng = np.random.default_rng(0)
     frequency = np.hypot(np.fft.fftfreq(128)[:, None], np.fft.rfftfreq(128)[None])
@@ -237,4 +237,7 @@ def test_photos_that_resemble_each_other_by_chance_are_no_candidates():
     thumbnails = (noise / noise.std(axis=(1, 2), keepdims=True) * 50 + 128).clip(0, 255).astype(np.uint8)
     whole = duplicates.frequencies(thumbnails, [0])[:, 0]
     assert ((whole @ whole.T > duplicates.MIN_COSINE).sum(axis=1) > 1).mean() > 0.2
-    assert len(duplicates.candidates(list(thumbnails))) < 60
+    found = len(duplicates.candidates(list(thumbnails)))
+    monkeypatch.setattr(duplicates, "MIN_LIKENESS", -1.0)
+    everyone = len(duplicates.candidates(list(thumbnails)))
+    assert found < len(thumbnails) and found < everyone / 3, (found, everyone)
