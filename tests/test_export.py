@@ -23,7 +23,7 @@ from allmasked.cli import cli
 from allmasked.config import Recipe, TrainConfig
 from allmasked.dataset import write_split
 from allmasked.errors import ConfigError, RunError
-from allmasked.export import EXPORTS, ExportError, export, recalibrate
+from allmasked.export import EXPORTS, ExportError, export
 from allmasked.heads import HEADS
 from allmasked.onnx_model import Metadata, OnnxPredictor
 from allmasked.predictor import KerasPredictor, open_predictor, predict_paths
@@ -36,6 +36,16 @@ pytest.importorskip("onnxruntime")
 
 NEEDS = {"onnx": "onnx", "openvino": "openvino", "litert": "ai_edge_litert", "savedmodel": "tensorflow"}
 SIZE = (96, 64)
+
+
+def recalibrate(path: Path, **changes: Any) -> None:
+    """Change what an ``.onnx`` file says about itself."""
+    import onnx
+
+    proto = onnx.load(path)
+    metadata = Metadata.parse({entry.key: entry.value for entry in proto.metadata_props}, path)
+    onnx.helper.set_model_props(proto, dataclasses.replace(metadata, **changes).strings())
+    onnx.save(proto, path)
 
 
 def lively(model: Any, seed: int = 0) -> Any:

@@ -149,11 +149,18 @@ class Ensemble:
         return [Path(os.path.normpath(run.folder / member.run)) for member in self.members]
 
 
-def read_views(views: Sequence[View], source: str | Path, name: str = "") -> tuple[NDArray[np.uint8], ...]:
-    """Decode a photo once and fit it to each view: (height, width, 3) uint8 each. Raises PhotoError."""
+def read_views(views: Sequence[View], source: str | Path, name: str = "") -> tuple[Size, tuple[NDArray[np.uint8], ...]]:
+    """Decode a photo once, at a scale that holds every view, and fit it to each.
+
+    Returns:
+        Its width and height as decoded, and (height, width, 3) uint8 for each view.
+
+    Raises:
+        PhotoError: it can't be read.
+    """
     widths, heights = zip(*(size for size, _ in views))
     image = px.decode(source, name=name, fit_within=(max(widths), max(heights)))
-    return tuple(px.fit_to(image, size, fit) for size, fit in views)
+    return image.size, tuple(px.fit_to(image, size, fit) for size, fit in views)
 
 
 class Viewer:
@@ -186,17 +193,7 @@ class Viewer:
 
     def read(self, source: str | Path, name: str = "") -> tuple[NDArray[np.uint8], ...]:
         """Decode a photo once and fit it to each of :attr:`views`: (height, width, 3) uint8 each. Raises PhotoError."""
-        return read_views(self.views, source, name)
-
-    @property
-    def around(self) -> Size:
-        """Width and height px that hold every view."""
-        sizes = [size for size, _ in self.views]
-        return max(width for width, _ in sizes), max(height for _, height in sizes)
-
-    def fitted(self, image: Image.Image) -> tuple[NDArray[np.uint8], ...]:
-        """A photo fitted to each of :attr:`views`."""
-        return tuple(px.fit_to(image, size, fit) for size, fit in self.views)
+        return read_views(self.views, source, name)[1]
 
     def resized(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
         """Photos (N, H, W, 3) that are fitted to :attr:`size` already, for each view; the others get them resized,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allmasked import pixels as px
-from allmasked.ensemble import EnsemblePredictor
+from allmasked.ensemble import EnsemblePredictor, read_views
 from allmasked.errors import PhotoError, RunError
 from allmasked.explain import TILE, Explanation, Floats, explainer_named, on_photo
 from allmasked.runs import replacing
@@ -68,8 +68,7 @@ def explain_ensemble(
             yield name, path
 
     def read(path: str | Path, name: str) -> tuple[Size, tuple[NDArray[np.uint8], ...]]:
-        image = px.decode(path, name=name, fit_within=predictor.around)
-        return image.size, predictor.fitted(image)
+        return read_views(predictor.views, path, name)
 
     weights = np.asarray(predictor.ensemble.fitted.weights)
     for batch in px.decode_batches(noted(), read, batch_size=batch_size):

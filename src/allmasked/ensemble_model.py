@@ -11,7 +11,9 @@ from keras import ops
 
 from allmasked.ensemble import Ensemble
 from allmasked.errors import ConfigError
+from allmasked.metrics import SMALLEST
 from allmasked.types import CLASSES
+from allmasked.votes import SMALLEST as SMALLEST_STACKED
 
 KNOWN = ("majority", "soft", "weighted", "stacked")
 """Votes that :class:`Vote` can cast."""
@@ -19,9 +21,6 @@ KNOWN = ("majority", "soft", "weighted", "stacked")
 
 class Vote(keras.layers.Layer):
     """The members' own probabilities, M tensors (N, 3), to the ensemble's (N, 3), as :mod:`allmasked.votes` has it."""
-
-    LOWEST, SMALLEST = 1e-12, 1e-6
-    """What probabilities count as at least: where a temperature is applied, and in the stacker."""
 
     def __init__(self, ensemble: Ensemble, **options: Any) -> None:
         super().__init__(**options)
@@ -34,12 +33,12 @@ class Vote(keras.layers.Layer):
 
     def call(self, members: Sequence[Any]) -> Any:
         each = [
-            p if t == 1 else ops.softmax(ops.log(ops.maximum(p, self.LOWEST)) / t)
+            p if t == 1 else ops.softmax(ops.log(ops.maximum(p, SMALLEST)) / t)
             for p, t in zip(members, self.temperatures)
         ]
         if self.coefficients:
             rows = np.asarray(self.coefficients, np.float32)
-            features = ops.concatenate([ops.log(ops.maximum(p, self.SMALLEST)) for p in each], axis=1)
+            features = ops.concatenate([ops.log(ops.maximum(p, SMALLEST_STACKED)) for p in each], axis=1)
             return ops.softmax(ops.matmul(features, rows[:, :-1].T) + rows[:, -1])
         if self.vote == "majority":
             counts = sum(ops.one_hot(ops.argmax(p, axis=1), len(CLASSES), dtype="float32") for p in each)

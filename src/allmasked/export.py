@@ -484,7 +484,7 @@ def photos(run: Run, data: str | Path | None, source: Source, part: str, count: 
     paths = [(chosen[i].path, split.root / chosen[i].path) for i in order]
     read = [
         found
-        for batch in px.decode_batches(paths, lambda path, name: read_views(source.views, path, name))
+        for batch in px.decode_batches(paths, lambda path, name: read_views(source.views, path, name)[1])
         for _, found in batch
         if not isinstance(found, PhotoError)
     ]
@@ -585,15 +585,3 @@ def _bytes(path: Path) -> int:
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return path.stat().st_size
-
-
-def recalibrate(path: str | Path, **changes: Any) -> Metadata:
-    """Change what an ``.onnx`` file says about itself: ``temperature``, ``face_score``, ``name``, ..."""
-    onnx = require("onnx", "export")
-    proto = onnx.load(str(path))
-    metadata = Metadata.parse({entry.key: entry.value for entry in proto.metadata_props}, path)
-    metadata = dataclasses.replace(metadata, **changes)
-    onnx.helper.set_model_props(proto, metadata.strings())
-    with replacing(path) as temporary:
-        onnx.save(proto, temporary)
-    return metadata

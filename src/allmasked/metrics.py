@@ -25,6 +25,8 @@ K = len(CLASSES)
 AVERAGES = ("micro", "macro", "weighted")
 BINS = 15
 """Equal-width confidence bins of the expected calibration error, as in Guo et al. 2017."""
+SMALLEST = 1e-12
+"""Probabilities below this count as this in logarithms."""
 
 
 def predicted_classes(probabilities: ArrayLike) -> Ints:
@@ -190,13 +192,13 @@ def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins
 def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Mean negative log-likelihood (natural logarithm) of the labels."""
     sklearn_metrics = require("sklearn.metrics", "train")
-    clipped = np.clip(np.asarray(probabilities, dtype=np.float64), 1e-12, None)
+    clipped = np.clip(np.asarray(probabilities, dtype=np.float64), SMALLEST, None)
     return float(sklearn_metrics.log_loss(labels, clipped / clipped.sum(axis=1, keepdims=True), labels=range(K)))
 
 
 def apply_temperature(probabilities: ArrayLike, temperature: float) -> Floats:
     """softmax(log p / T): probabilities (N, 3) made softer (T > 1) or sharper (T < 1); the answers stay the same."""
-    logits = np.log(np.clip(np.asarray(probabilities, dtype=np.float64), 1e-12, None)) / temperature
+    logits = np.log(np.clip(np.asarray(probabilities, dtype=np.float64), SMALLEST, None)) / temperature
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 

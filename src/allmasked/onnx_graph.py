@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from allmasked import metrics, votes
 from allmasked.errors import ConfigError, require
 
 if TYPE_CHECKING:
@@ -400,12 +401,12 @@ def _vote(graph: Graph, layer: Any, inputs: list[str]) -> str:
     for value, temperature in zip(inputs, layer.temperatures):
         if temperature != 1:
             divisor = graph.constant(np.float32(temperature), "vote/temperature")
-            value = graph.add("Div", [logs(value, layer.LOWEST), divisor], "vote/cooled")
+            value = graph.add("Div", [logs(value, metrics.SMALLEST), divisor], "vote/cooled")
             value = graph.add("Softmax", [value], "vote/calibrated", axis=1)
         calibrated.append(value)
     if layer.coefficients:
         rows = np.asarray(layer.coefficients, np.float32)
-        features = graph.add("Concat", [logs(value, layer.SMALLEST) for value in calibrated], "vote/logs", axis=1)
+        features = graph.add("Concat", [logs(value, votes.SMALLEST) for value in calibrated], "vote/logs", axis=1)
         kernel, bias = graph.constant(rows[:, :-1].T, "vote/kernel"), graph.constant(rows[:, -1], "vote/bias")
         return graph.add("Softmax", [graph.add("Gemm", [features, kernel, bias], "vote/gemm")], "vote/softmax", axis=1)
     if layer.vote != "majority":

@@ -90,7 +90,7 @@ def looks(
     if source.kind == "folder":
         return folder_looks(Path(source.address), every_seconds or 0.2, note=note, stop=stop, existing=existing)
     require("av", "web")
-    if source.kind == "video":
+    if not source.live:
         return video_looks(source, every_seconds, stop=stop)
     return live_looks(lambda: opened(source), every_seconds, note=note, stop=stop)
 

@@ -23,7 +23,8 @@ FOLDS = 5
 MARGIN = 1e-9
 """What a lead must have beyond the bound before the rest is not asked: sums in another order differ by rounding."""
 
-_SMALLEST = 1e-6  # probabilities below this count as this in the stacker's logarithms
+SMALLEST = 1e-6
+"""Probabilities below this count as this in the stacker's logarithms."""
 _PENALTIES = (0.001, 0.01, 0.1, 1.0)
 
 
@@ -82,7 +83,7 @@ def _counts(probabilities: Floats) -> Floats:
 
 
 def _features(probabilities: Floats) -> Floats:
-    logs = np.log(np.clip(probabilities, _SMALLEST, None))
+    logs = np.log(np.clip(probabilities, SMALLEST, None))
     return np.moveaxis(logs, 0, 1).reshape(probabilities.shape[1], -1)
 
 
