@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import click
 
 from allmasked import progress
+from allmasked.cli.numbers import FiniteRange
 from allmasked.errors import RunError
 from allmasked.explain import EXPLAINERS
 from allmasked.types import CLASSES, LABELS, Label, Prediction
@@ -84,7 +85,7 @@ def _labels(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 @click.option("--heat", is_flag=True, help="With --annotated: lay the evidence over the photo, too.")
 @click.option("--sort", "sort_to", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
               help="Copy each photo into DIR/all, none, some or nobody.")  # fmt: skip
-@click.option("--min-face", "min_face_px", metavar="PX", default=0.0, type=click.FloatRange(0),
+@click.option("--min-face", "min_face_px", metavar="PX", default=0.0, type=FiniteRange(0),
               help="Faces lower than this in the photo don't count.")  # fmt: skip
 @click.option("--fail-on", metavar="LABELS", callback=_labels,
               help="Exit code 1 when one of these answers occurs, such as none,some.")  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from allmasked.cli.numbers import FiniteRange
 from allmasked.errors import ConfigError
 from allmasked.progress import stderr
 from allmasked.readers import READERS, Options
@@ -63,8 +64,8 @@ def read_options(layout: str | None, classes: str | None, wear: str | None, inco
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The split.json to write.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--validation", type=float, default=0.15, show_default=True, help="Share of the photos.")
-@click.option("--test", type=float, default=0.2, show_default=True, help="Share of the photos.")
+@click.option("--validation", type=FiniteRange(0, 1), default=0.15, show_default=True, help="Share of the photos.")
+@click.option("--test", type=FiniteRange(0, 1), default=0.2, show_default=True, help="Share of the photos.")
 @click.option(
     "--test-source",
     default="",
@@ -107,7 +108,7 @@ def split_command(
 @click.option("--photos", "most", type=click.IntRange(1), help="So many photos of each DATA at most, drawn at random.")
 @click.option(
     "--keep",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     default=1.0,
     show_default=True,
     help="Share of SPLIT's own training photos that stay, drawn at random: for learning curves.",

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from allmasked.backbones import BACKBONES
+from allmasked.cli.numbers import FiniteRange
 from allmasked.cli.scoring import show
 from allmasked.cli.training import head_option, recipe_option, recipe_options, train_config
 from allmasked.votes import VOTES
@@ -53,8 +54,8 @@ def ensemble_command(runs: tuple[Path, ...], vote: str, out: Path, early_stop: b
 @recipe_option
 @click.option("--weights", default="", metavar="imagenet|random|package|FILE|RUN", help="As for train.")
 @click.option("--seed", default=0, help="Seed of everything random.")
-@click.option("--alpha", default=0.3, type=click.FloatRange(0, 1), help="Share of the label in the loss.")
-@click.option("--temperature", default=2.0, type=click.FloatRange(0.1, 100), help="Softens the answers learnt from.")
+@click.option("--alpha", default=0.3, type=FiniteRange(0, 1), help="Share of the label in the loss.")
+@click.option("--temperature", default=2.0, type=FiniteRange(0.1, 100), help="Softens the answers learnt from.")
 @click.option(
     "--on",
     default="validation",

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from allmasked import progress
+from allmasked.cli.numbers import FiniteRange
 from allmasked.config import parse_size
 from allmasked.export import EXPORTS, PRECISIONS
 
@@ -27,11 +28,11 @@ from allmasked.export import EXPORTS, PRECISIONS
 @click.option("--validate", metavar="DATA|split.json", type=click.Path(path_type=Path),
               help="Photos for the check against Keras (and the ranges of int8); default: the run's own.")  # fmt: skip
 @click.option("--name", help="What the model is called; default: the run's name.")
-@click.option("--temperature", type=click.FloatRange(min=0, min_open=True), help="Logits are divided by it.")
+@click.option("--temperature", type=FiniteRange(min=0, min_open=True), help="Logits are divided by it.")
 @click.option("--presence-scale", type=(float, float), metavar="MASKED BARE",
               help="Calibration of a head with maps: factors on its two presence logits.")  # fmt: skip
 @click.option("--presence-bias", type=(float, float), metavar="MASKED BARE", help="The same: then added.")
-@click.option("--face-score", type=click.FloatRange(0, 1), help="Lowest score of a face found.")
+@click.option("--face-score", type=FiniteRange(0, 1), help="Lowest score of a face found.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the photos' choice.")
 def export_command(
     run: Path,

@@ -15,6 +15,7 @@ import click
 
 from allmasked import progress
 from allmasked.cli.answers import model_option
+from allmasked.cli.numbers import FiniteRange
 from allmasked.errors import ConfigError, require
 
 MIB = 1 << 20
@@ -27,12 +28,12 @@ MIB = 1 << 20
 @click.option("--api-key", envvar="ALLMASKED_API_KEY", default="", metavar="KEY",
               help="Ask for it in the header X-API-Key; better given as $ALLMASKED_API_KEY.")  # fmt: skip
 @click.option("--page/--no-page", default=True, show_default=True, help="Serve the page, or the REST API only.")
-@click.option("--max-mb", default=32.0, show_default=True, type=click.FloatRange(min=0, min_open=True),
+@click.option("--max-mb", default=32.0, show_default=True, type=FiniteRange(min=0, min_open=True),
               help="MiB a request.")  # fmt: skip
-@click.option("--max-megapixels", default=50.0, show_default=True, type=click.FloatRange(min=0, min_open=True),
+@click.option("--max-megapixels", default=50.0, show_default=True, type=FiniteRange(min=0, min_open=True),
               help="Megapixels a photo.")  # fmt: skip
 @click.option("--max-files", default=32, show_default=True, type=click.IntRange(1), help="Photos a request.")
-@click.option("--max-seconds", default=30.0, show_default=True, type=click.FloatRange(min=0, min_open=True),
+@click.option("--max-seconds", default=30.0, show_default=True, type=FiniteRange(min=0, min_open=True),
               help="That a request may take to arrive, and then an answer to be made.")  # fmt: skip
 @click.option("--max-requests", default=32, show_default=True, type=click.IntRange(1),
               help="Requests for answers at a time; more get 503 with Retry-After.")  # fmt: skip
@@ -96,11 +97,11 @@ def _listen(host: str, port: int) -> socket.socket:
 @click.command("watch")
 @click.argument("source", metavar="SOURCE")
 @model_option
-@click.option("--every", "every_seconds", default=1.0, show_default=True, type=click.FloatRange(0), metavar="SECONDS",
+@click.option("--every", "every_seconds", default=1.0, show_default=True, type=FiniteRange(0), metavar="SECONDS",
               help="Between two looks; 0 looks at all it can.")  # fmt: skip
-@click.option("--smooth", "smooth_seconds", type=click.FloatRange(0), metavar="SECONDS",
+@click.option("--smooth", "smooth_seconds", type=FiniteRange(0), metavar="SECONDS",
               help="Time constant of the mean over time, 0 for none.  [default: 2; 0 for a folder]")  # fmt: skip
-@click.option("--margin", default=0.1, show_default=True, type=click.FloatRange(0, 1),
+@click.option("--margin", default=0.1, show_default=True, type=FiniteRange(0, 1),
               help="A new answer must be so much likelier than the one given so far.")  # fmt: skip
 @click.option(
     "--all", "every_answer", is_flag=True, help="Tell every answer, not only changes; always so for a folder."
@@ -110,9 +111,7 @@ def _listen(host: str, port: int) -> socket.socket:
 @click.option("--webhook", metavar="URL", help="POST each event there, too, as JSON.")
 @click.option("--video", metavar="FILE.mp4", type=click.Path(path_type=Path, dir_okay=False),
               help="Write the pictures looked at, with faces and answer, as a video.")  # fmt: skip
-@click.option(
-    "--for", "for_seconds", default=0.0, type=click.FloatRange(0), metavar="SECONDS", help="End after so long."
-)
+@click.option("--for", "for_seconds", default=0.0, type=FiniteRange(0), metavar="SECONDS", help="End after so long.")
 @click.option("--threads", type=click.IntRange(1), help="Processors to use.  [default: all]")
 def watch_command(
     source: str,
