@@ -120,11 +120,11 @@ def main() -> None:
             f" {row['f1']:.3f} | {(said == first.argmax(1)).mean():.3f} |"
         )
     if options.plot:
-        plot(table, options.plot)
+        plot(table, len(memory), options.plot)
 
 
-def plot(table: list[dict[str, Any]], target: Path) -> None:
-    """Accuracy over milliseconds, one point a side, its area the file's size."""
+def plot(table: list[dict[str, Any]], photos: int, target: Path) -> None:
+    """Accuracy over milliseconds, one point a side, its area the file's size; with 95 % intervals (binomial)."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -134,9 +134,10 @@ def plot(table: list[dict[str, Any]], target: Path) -> None:
     markers = "osD^vP*X"
     for row, marker in zip(table, markers):
         label = f"{row['name']}: {row['one']:.0f} ms, {row['mb']:.1f} MB"
-        axes.scatter(row["one"], row["accuracy"], s=row["mb"] * 14 + 20, alpha=0.6, marker=marker, label=label)
+        points = axes.scatter(row["one"], row["accuracy"], s=row["mb"] * 14 + 20, alpha=0.6, marker=marker, label=label)
+        reach = 1.96 * (row["accuracy"] * (1 - row["accuracy"]) / photos) ** 0.5
+        axes.errorbar(row["one"], row["accuracy"], reach, color=points.get_facecolor()[0], linewidth=1)
     axes.set(xlabel="ms a photo, one thread", ylabel="accuracy", xlim=(0, max(row["one"] for row in table) * 1.1))
-    axes.margins(y=0.3)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", frameon=False, fontsize="small", title="area: file size")
     target.parent.mkdir(parents=True, exist_ok=True)

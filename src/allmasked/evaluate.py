@@ -209,8 +209,8 @@ def evaluate(
         DataError: no photos.
     """
     run = Run(folder).require_finished()
-    split = read_split(run.split, Path(data) if data else None)
     view = input_of(run)
+    split = read_split(run.split, Path(data) if data else None)
     unknown = sorted(set(on) - {"train", "validation", "test"})
     if unknown:
         raise ConfigError(f"part {unknown[0]!r}: must be train, validation or test")

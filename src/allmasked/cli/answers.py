@@ -412,7 +412,9 @@ def _with_bar(rows: Iterator[Row], title: str, paths: tuple[str, ...], kind: str
 
 
 def _write(rows: Iterable[Row], kind: str, stream: IO[str], columns: tuple[str, ...]) -> None:
-    """Write rows as they come; memory does not grow with them."""
+    """Write rows as they come; memory does not grow with them. Nothing is written where there is none for an error."""
+    rows = iter(rows)
+    rows = itertools.chain(list(itertools.islice(rows, 1)), rows)
     if kind == "csv":
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
@@ -429,7 +431,6 @@ def _write(rows: Iterable[Row], kind: str, stream: IO[str], columns: tuple[str, 
         finally:
             stream.write("\n]\n")  # valid also when interrupted
     else:
-        rows = iter(rows)
         while chunk := list(itertools.islice(rows, TABLE_ROWS)):
             _print_table(_table(chunk, columns), stream)
 
