@@ -7,6 +7,7 @@ import importlib.util
 import json
 import math
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw
 
 pytest.importorskip("skia")
 pytest.importorskip("cv2")
@@ -23,6 +24,7 @@ pytest.importorskip("scipy")
 
 from allmasked import fitting, landmarks, masks, painted, pasted, scenes
 from allmasked.cli import cli
+from allmasked.distractors import DISTRACTORS
 from allmasked.errors import DataError
 from allmasked.geometry import Light
 from allmasked.landmarks import Found
@@ -184,6 +186,27 @@ def test_masks_already_there_are_noticed() -> None:
             noticed += 1
             assert fitting.looks_masked(masked, fit.geometry), what
     assert noticed
+
+
+def test_no_mask_is_painted_over_a_hand() -> None:
+    plain, found = portrait()
+    fit = fitting.fit_head(found)
+    assert fit is not None
+    face = fit.geometry
+    assert fitting.mouth_hidden(plain, face)
+    picture = Image.fromarray(plain)
+    x, y = face.mouth
+    ImageDraw.Draw(picture).ellipse((x - 20, y - 5, x + 20, y + 5), (150, 76, 74))
+    image = np.asarray(picture)
+    assert not fitting.mouth_hidden(image, face)
+    seen, skin = fitting.conditions(image, found.box, face), fitting.skin_of(image, face)
+    hidden = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        paint = partial(DISTRACTORS["hand"], face=face, skin=skin, rng=rng)
+        hand = fitting.paint_layer(image, face, paint, 2.6)
+        hidden += fitting.mouth_hidden(fitting.lay(image, hand, face, seen, rng), face)
+    assert hidden >= 9
 
 
 # --- views and plan ---------------------------------------------------------------------------------------------------

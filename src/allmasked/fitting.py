@@ -265,6 +265,33 @@ def looks_masked(image: Image, geometry: FaceGeometry) -> bool:
     return colourful and below[0] > 0.75 * skin[0] and away > 13
 
 
+PLAIN_TINT, PLAIN_STEP = 2.5, 10.0
+"""Of nine in ten drawn hands, and of about one bare face in twenty: most of these blurred, dark or cut."""
+
+
+def mouth_hidden(image: Image, geometry: FaceGeometry) -> bool:
+    """Whether nothing of a mouth is seen where it should be: a hand, a glove, somebody's shoulder lies before it.
+
+    A mouth is redder than what is above and below it, or a line that is darker or lighter than that. Where neither
+    shows, what hides it would hide a mask as well. Things with edges of their own (cups, microphones) are not noticed.
+    """
+    import cv2
+
+    soft = cv2.GaussianBlur(image, (0, 0), max(0.3, geometry.height * 0.012))
+    mouth = float((np.asarray(geometry.mouth) - geometry.eyes) @ geometry.down / geometry.height)
+
+    def lab(u: Vector, v: Vector) -> NDArray[np.float32]:
+        colours = _sample(soft, geometry.at(*np.meshgrid(u, v))).reshape(len(v), len(u), 3)
+        converted: NDArray[np.float32] = cv2.cvtColor(colours.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+        return converted
+
+    rows = np.median(lab(np.linspace(-0.22, 0.22, 9), np.linspace(mouth - 0.14, mouth + 0.14, 15)), axis=1)
+    around = rows[[0, 1, -2, -1]].mean(axis=0)
+    skin = float(np.median(lab(np.linspace(-0.4, 0.4, 9), np.linspace(0.2, 0.4, 5))[..., 0]))
+    step = float(np.abs(rows[:, 0] - around[0]).max()) * 60 / max(skin, 15.0)
+    return float((rows[:, 1] - around[1]).max()) < PLAIN_TINT and step < PLAIN_STEP
+
+
 # --- painting on the photo --------------------------------------------------------------------------------------------
 
 

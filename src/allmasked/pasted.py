@@ -32,7 +32,7 @@ from allmasked.progress import bar
 from allmasked.readers import READERS, Options, read_dataset, root_of
 from allmasked.types import CLASSES, Face, Label, Part
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same seed gives other photos; part of the manifest's settings."""
 
 SURVEY = ".survey.jsonl"
@@ -105,8 +105,8 @@ def paste_dataset(
         part: of a ``split.json``, the part to use.
         data: the photos' folder, where it is not where the ``split.json`` says.
         strict: leave out photos (or the part of a photo) with a face on which detectors at two scales disagree, that
-            is too small, turned too far, or that nobody marked. Otherwise such faces stay bare, in photos of class
-            ``none`` and ``some``.
+            is too small, turned too far, whose mouth is hidden (by a hand, say), or that nobody marked. Otherwise such
+            faces stay bare, in photos of class ``none`` and ``some``.
         workers: processes; as many as there are usable CPUs when None.
 
     Raises:
@@ -273,6 +273,8 @@ def _examined(image: fitting.Image, box: Box, agreed: bool, keep_box: bool = Fal
         return {**record, "why": "turned too far"}
     if fitting.looks_masked(image, fit.geometry):
         return {**record, "why": "perhaps masked"}
+    if fitting.mouth_hidden(image, fit.geometry):
+        return {**record, "why": "mouth hidden"}
     return {
         "box": _rounded(box if keep_box else found.box),
         "found": [_rounded(found.box), round(found.score, 3), np.round(found.points, 2).tolist()],

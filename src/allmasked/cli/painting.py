@@ -41,7 +41,7 @@ def drawn(out: Path, photos: int, seed: int, size: str | None, workers: int | No
 @click.option(
     "--strict/--no-strict",
     default=True,
-    help="Leave out faces that are doubtful, too small or turned too far; otherwise they stay bare.",
+    help="Leave out faces that are doubtful, too small, turned too far or behind a hand; otherwise they stay bare.",
 )
 @click.option("--workers", type=int, help="Processes; one for each usable CPU otherwise.")
 def pasted(
