@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from allmasked.evidence import find_faces, probabilities_of
 from allmasked.pixels import Fit, placement
-from allmasked.types import CLASSES, NOBODY, Answers, FoundFace, Prediction, Size
+from allmasked.types import LABELS, Answers, FoundFace, Prediction, Size
 
 Floats = NDArray[np.float32]
 
@@ -89,20 +89,30 @@ def prediction_of(
         score: the lowest score of a face.
         lowest_px: faces lower than this, in px of the input, are left out.
     """
-    given = answers.probabilities[row].astype(float)
     if answers.nobody is None:
-        p_all, p_none, p_some = given.tolist()
-        return Prediction(name, CLASSES[int(given.argmax())], (p_all, p_none, p_some))
-    nobody = float(answers.nobody[row])
-    p_all, p_none, p_some = (given * (1 - nobody)).tolist()
-    labels = (*CLASSES, NOBODY)
-    label = labels[int(np.argmax([p_all, p_none, p_some, nobody]))]
-    faces = None
-    if answers.boxes is not None and answers.heat is not None:
-        found = find_faces(answers.heat[row], answers.boxes[row], score=score)
-        faces = tuple(on_photo(face, photo, size, fit) for face in found if face.height_px >= lowest_px)
-        faces = tuple(face for face in faces if face.right > face.left and face.bottom > face.top)
-    return Prediction(name, label, (p_all, p_none, p_some), p_nobody=nobody, faces=faces)  # type: ignore[arg-type]
+        return labelled(name, answers.probabilities[row])
+    faces = faces_of(answers, row, photo, size, fit, score, lowest_px)
+    return labelled(name, answers.probabilities[row], float(answers.nobody[row]), faces)
+
+
+def labelled(
+    name: str, given: Floats, nobody: float | None = None, faces: tuple[FoundFace, ...] | None = None
+) -> Prediction:
+    """The answer from the probabilities (3,) of the classes given that somebody is there, and that of nobody."""
+    p_all, p_none, p_some = (given.astype(float) * (1 - (nobody or 0.0))).tolist()
+    likeliest = int(np.argmax([p_all, p_none, p_some, -1.0 if nobody is None else nobody]))
+    return Prediction(name, LABELS[likeliest], (p_all, p_none, p_some), p_nobody=nobody, faces=faces)
+
+
+def faces_of(
+    answers: Answers, row: int, photo: Size, size: Size, fit: Fit, score: float, lowest_px: float = 0
+) -> tuple[FoundFace, ...] | None:
+    """The faces in one photo of a batch, in its px; None where the network finds none. Arguments as above."""
+    if answers.boxes is None or answers.heat is None:
+        return None
+    found = find_faces(answers.heat[row], answers.boxes[row], score=score)
+    faces = (on_photo(face, photo, size, fit) for face in found if face.height_px >= lowest_px)
+    return tuple(face for face in faces if face.right > face.left and face.bottom > face.top)
 
 
 def on_photo(face: FoundFace, photo: Size, size: Size, fit: Fit) -> FoundFace:

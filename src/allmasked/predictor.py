@@ -5,6 +5,7 @@ Keras is imported by :func:`_open_run` only, the one door to it; everything else
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import glob
 import os
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from allmasked import ensemble as ensembles
 from allmasked import pixels as px
+from allmasked import tiles as closer
 from allmasked.config import TrainConfig
 from allmasked.errors import ConfigError, PhotoError, RunError
 from allmasked.evidence import SCORE, boxes_of
@@ -147,6 +149,7 @@ def predict_paths(
     batch_size: int = 32,
     threads: int | None = None,
     min_face_px: float = 0,
+    tiles: str = "never",
 ) -> Iterator[Prediction]:
     """Answer for any number of photos, in input order; a photo that can't be read gets a Prediction with its error.
 
@@ -156,11 +159,15 @@ def predict_paths(
         batch_size: photos a step of the network; probabilities don't depend on it (up to rounding, about 1e-6).
         threads: threads that decode meanwhile; by default one a processor.
         min_face_px: faces lower than this in the photo don't count, see :func:`allmasked.faces.without_small_faces`.
+        tiles: at which photos to look again, closer, one of :data:`allmasked.tiles.TILES`.
 
     Raises:
-        ConfigError: ``min_face_px`` for a network that finds no faces.
+        ConfigError: ``min_face_px`` or ``tiles`` for a network that finds no faces.
     """
-    for answered in answer_paths(predictor, photos, batch_size=batch_size, threads=threads, min_face_px=min_face_px):
+    found = answer_paths(
+        predictor, photos, batch_size=batch_size, threads=threads, min_face_px=min_face_px, tiles=tiles
+    )
+    for answered in found:
         yield answered.prediction
 
 
@@ -171,11 +178,18 @@ def answer_paths(
     batch_size: int = 32,
     threads: int | None = None,
     min_face_px: float = 0,
+    tiles: str = "never",
 ) -> Iterator[Answered]:
-    """As :func:`predict_paths`, with the evidence maps. What cannot be is told at once, before the first photo."""
-    if min_face_px and getattr(predictor, "pooling", None) is None:
-        raise ConfigError(f"{predictor.name}: finds no faces, so none can be left out by their size (--min-face)")
-    return _answer(predictor, photos, batch_size, threads, min_face_px)
+    """As :func:`predict_paths`, with the evidence maps (of the whole photo). What cannot be is told at once, before the
+    first photo."""
+    if getattr(predictor, "pooling", None) is None:
+        if min_face_px:
+            raise ConfigError(f"{predictor.name}: finds no faces, so none can be left out by their size (--min-face)")
+        if tiles != "never":
+            raise ConfigError(f"{predictor.name}: finds no faces, so a closer look at parts is of no use (--tiles)")
+    if tiles not in closer.TILES:
+        raise ConfigError(f"tiles {tiles!r}: must be one of {', '.join(closer.TILES)}")
+    return _answer(predictor, photos, batch_size, threads, min_face_px, tiles)
 
 
 def _answer(
@@ -184,6 +198,7 @@ def _answer(
     batch_size: int,
     threads: int | None,
     min_face_px: float,
+    tiles: str,
 ) -> Iterator[Answered]:
     size, fit = predictor.size, predictor.fit
     pooling: Pooling | None = getattr(predictor, "pooling", None)
@@ -208,6 +223,8 @@ def _answer(
         lowest = [min_face_px * px.placement(photo, size, fit).scale_y for _, photo, _ in good]
         if good and min_face_px and pooling is not None and answers.boxes is not None:
             answers = without_small_faces(answers, pooling, np.array(lowest))
+        again = closer.wanted(answers, tiles) if pooling is not None else np.zeros(len(good), bool)
+        presence = closer.presence_of(answers) if again.any() else None
         row = 0
         for name, one in batch:
             if isinstance(one, PhotoError):
@@ -215,6 +232,12 @@ def _answer(
                 continue
             path, photo, _ = one
             prediction = prediction_of(name, answers, row, photo, size, fit, score, lowest[row])
+            if presence is not None and pooling is not None and again[row]:
+                with contextlib.suppress(PhotoError):  # gone since the first look, which then has to do
+                    image = px.decode(path, name=name, fit_within=closer.decoded_size(size))
+                    prediction = closer.look_closer(
+                        predictor, image, photo, prediction, presence[row], pooling, score, min_face_px
+                    )
             heat = answers.heat[row] if answers.heat is not None and answers.nobody is not None else None
             yield Answered(prediction, path, heat)
             row += 1

@@ -245,7 +245,7 @@ class Service:
             width=self.predictor.size[0],
             height=self.predictor.size[1],
             fit=self.predictor.fit,
-            labels=list(CLASSES if self.blank.nobody is None else LABELS),  # type: ignore[arg-type]
+            labels=list(CLASSES if self.blank.nobody is None else LABELS),
             finds_faces=self.blank.boxes is not None,
             heatmaps=self.blank.heat is not None,
             face_score=self._score,

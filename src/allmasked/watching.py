@@ -66,7 +66,7 @@ class Smoother:
             ahead = self.means[LABELS.index(best)] - self.means[LABELS.index(self.label)]
             if best == self.label or ahead < margin:
                 return False
-        self.label = best  # type: ignore[assignment]
+        self.label = best
         return True
 
 
