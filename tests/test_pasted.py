@@ -22,7 +22,7 @@ pytest.importorskip("skia")
 pytest.importorskip("cv2")
 pytest.importorskip("scipy")
 
-from allmasked import fitting, landmarks, masks, painted, pasted, scenes
+from allmasked import fitting, landmarks, masks, painted, pasted, scenes, survey
 from allmasked.cli import cli
 from allmasked.distractors import DISTRACTORS
 from allmasked.errors import DataError
@@ -232,14 +232,14 @@ def record_of(boxes: list[tuple[list[float], str]]) -> dict[str, Any]:
 )
 def test_views_show_only_faces_that_may_be_seen(boxes: list[tuple[list[float], str]], strict: bool) -> None:
     record = record_of(boxes)
-    for view in pasted.views_of(record, strict):
+    for view in survey.views_of(record, strict):
         left, top, right, bottom = view["rect"]
         assert 0 <= left < right <= 640 and 0 <= top < bottom <= 480 and view["faces"]
         assert all("found" in face for face in view["faces"])
         shown = [face["box"] for face in view["faces"]] + view["bare"]
         assert not strict or not view["bare"]
         for box, why in boxes:
-            h = pasted._head(box, 640, 480)
+            h = survey.head_of(box, 640, 480)
             touches = h[0] < right and left < h[2] and h[1] < bottom and top < h[3]
             assert touches == (box in shown)
             assert not (touches and why == "wears a mask")
@@ -247,9 +247,9 @@ def test_views_show_only_faces_that_may_be_seen(boxes: list[tuple[list[float], s
 
 def test_a_bare_face_beside_a_masked_one_gets_a_view_of_its_own() -> None:
     record = record_of([([60, 100, 140, 200], ""), ([460, 100, 540, 200], "wears a mask")])
-    (view,) = pasted.views_of(record, True)
+    (view,) = survey.views_of(record, True)
     assert view["rect"][2] <= 445 and view["rect"][0] == 0
-    assert pasted.views_of(record_of([([60, 100, 140, 200], ""), ([110, 100, 190, 200], "wears a mask")]), True) == []
+    assert survey.views_of(record_of([([60, 100, 140, 200], ""), ([110, 100, 190, 200], "wears a mask")]), True) == []
 
 
 def views(*people: int) -> list[dict[str, Any]]:
@@ -360,7 +360,7 @@ def test_labels_boxes_and_manifest_agree(made: Path) -> None:
             assert (face["wear"] == "masked") == (what.get("place") == "worn")
     with Image.open(made / "sheet.png") as sheet:
         assert sheet.width > 1000
-    assert not (made / pasted.SURVEY).exists() and not (made / painted.JOURNAL).exists()
+    assert not (made / survey.SURVEY).exists() and not (made / painted.JOURNAL).exists()
 
 
 @needs_detector
@@ -379,7 +379,7 @@ def test_same_seed_same_files_and_a_stopped_run_goes_on(
     with pytest.raises(KeyboardInterrupt):
         pasted.paste_dataset(people, out, 9, 5, workers=1)
     monkeypatch.setattr(pasted, "paste_photo", real)
-    monkeypatch.setattr(pasted, "survey", None)  # the survey is not made again
+    monkeypatch.setattr(survey, "survey", None)  # the survey is not made again
     done = pasted.paste_dataset(people, out, 9, 5, workers=1)
     assert (done.summary.kept, done.summary.drawn) == (4, 5)
     assert digests(out) == digests(made)
@@ -407,14 +407,14 @@ def test_known_boxes_decide_who_is_bare(people: Path, tmp_path: Path) -> None:
     Image.open(people / "0.png").save(data / "none" / "b.png")
     rows += ["none/b.png,unmasked," + ",".join(str(round(edge)) for edge in face.box) for face in found]
     (data / "faces.csv").write_text("\n".join(rows) + "\n")
-    root, sources = pasted.sources_of(data)
+    root, sources = survey.sources_of(data)
     assert [source.path for source in sources] == ["none/b.png", "some/a.png"]
     for source in sources:
-        record = pasted.survey(root, source)
+        record = survey.survey(root, source)
         assert source.faces is not None
         for face, seen in zip(source.faces, record["faces"]):
             assert face.wear == "unmasked" or "found" not in seen
-    assert any("found" in face for face in pasted.survey(root, sources[0])["faces"])
+    assert any("found" in face for face in survey.survey(root, sources[0])["faces"])
 
 
 @needs_detector
