@@ -37,7 +37,12 @@ _WHITE, _DARK = (255, 255, 255), (25, 25, 25)
 
 
 def annotate(
-    photo: Image.Image, whole: Size, prediction: Prediction, heat: NDArray[np.float32] | None = None
+    photo: Image.Image,
+    whole: Size,
+    prediction: Prediction,
+    heat: NDArray[np.float32] | None = None,
+    *,
+    counted: str = "",
 ) -> Image.Image:
     """The photo with faces and verdict drawn on: RGB, as wide, and higher by a strip with the verdict.
 
@@ -46,6 +51,7 @@ def annotate(
         whole: width and height in px that the faces' edges are in.
         prediction: its answer.
         heat: (h, w, 2) 0-1 over the photo, masked and bare, to lay over it; None for none.
+        counted: what to say before the counts of faces, where these are not what the verdict comes from.
     """
     assert prediction.label is not None
     picture = photo.copy() if heat is None else _with_heat(photo, heat)
@@ -55,7 +61,7 @@ def annotate(
     font = ImageFont.load_default(max(10, round(max(picture.size) / 60)))
     for face in reversed(prediction.faces or ()):  # the surest on top
         _draw_face(pen, face, scale, line, font if len(prediction.faces or ()) <= LABELLED_FACES else None)
-    return _with_strip(picture, prediction)
+    return _with_strip(picture, prediction, counted)
 
 
 def _draw_face(pen: ImageDraw.ImageDraw, face: FoundFace, scale: float, line: int, font: Any) -> None:
@@ -87,7 +93,7 @@ def _with_heat(photo: Image.Image, heat: NDArray[np.float32]) -> Image.Image:
     return Image.fromarray(grey.clip(0, 255).astype(np.uint8))
 
 
-def _with_strip(picture: Image.Image, prediction: Prediction) -> Image.Image:
+def _with_strip(picture: Image.Image, prediction: Prediction, counted: str) -> Image.Image:
     """A strip below the photo: the verdict, how sure, how many faces."""
     assert prediction.label is not None and prediction.probabilities is not None
     text, colour = VERDICTS[prediction.label]
@@ -100,7 +106,7 @@ def _with_strip(picture: Image.Image, prediction: Prediction) -> Image.Image:
     pen.rectangle((0, picture.height, round(height * 0.3), canvas.height), fill=colour)
     right = f"{sure:.0%} sure"
     if prediction.masked is not None and prediction.bare is not None and prediction.label != "nobody":
-        right = f"{prediction.masked} masked, {prediction.bare} bare  ·  {right}"
+        right = f"{counted}{prediction.masked} masked, {prediction.bare} bare  ·  {right}"
     full = f"{prediction.label}  ·  {text}"
     points = height * 0.5
     while points > 8:

@@ -256,7 +256,7 @@ class Film:
         import av
 
         small = px.thumbnail(look.picture, (self.LONGEST_PX, self.LONGEST_PX))
-        drawn = annotate(small, look.picture.size, prediction)
+        drawn = annotate(small, look.picture.size, prediction, counted="in this picture ")
         if self._stream is None:
             self._size = (drawn.width - drawn.width % 2, drawn.height - drawn.height % 2)
             self._stream = self._container.add_stream("libx264", rate=25, options={"crf": "23", "preset": "veryfast"})
