@@ -104,6 +104,14 @@ def test_only_unsure_photos_are_looked_at_again(tmp_path: Path) -> None:
     assert found[2].error == "no such file"
 
 
+@pytest.mark.parametrize("when", tiles.TILES)
+def test_photos_that_are_all_broken(tmp_path: Path, when: str) -> None:
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    paths = [("gone", tmp_path / "gone.png"), ("broken", tmp_path / "broken.png")]
+    found = list(predict_paths(Closer(), paths, tiles=when, batch_size=1))
+    assert [one.error for one in found] == ["no such file", "is not a photo in a known format"]
+
+
 def test_what_cannot_be_looked_at_closer() -> None:
     with pytest.raises(ConfigError, match="finds no faces"):
         list(predict_paths(ColourModel(), [], tiles="always"))

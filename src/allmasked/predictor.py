@@ -223,7 +223,7 @@ def _answer(
         lowest = [min_face_px * px.placement(photo, size, fit).scale_y for _, photo, _ in good]
         if good and min_face_px and pooling is not None and answers.boxes is not None:
             answers = without_small_faces(answers, pooling, np.array(lowest))
-        again = closer.wanted(answers, tiles) if pooling is not None else np.zeros(len(good), bool)
+        again = closer.wanted(answers, tiles) if good and tiles != "never" else np.zeros(len(good), bool)
         presence = closer.presence_of(answers) if again.any() else None
         row = 0
         for name, one in batch:
