@@ -11,9 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from colour_model import ColourModel, encoded
+from allmasked.annotate import UNSURE
+from allmasked.reading import Calibration
+from allmasked.types import Answers, Counting
+from colour_model import BLUE, GREY, SKIN, ColourModel, encoded
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 serving = pytest.importorskip("test_serving").serving
@@ -28,6 +33,31 @@ VERDICTS = {
     "none": "No one wears a mask",
     "nobody": "Nobody is there",
 }
+
+
+RED = (220, 30, 60)
+
+
+class Doubtful(ColourModel):
+    """As :class:`ColourModel`; a red face may wear a mask or not, and faces far behind the others don't count."""
+
+    def __init__(self) -> None:
+        super().__init__(size=(160, 120), calibration=Calibration(counting=Counting(10, 0.4)))
+
+    def maps(self, photo: np.ndarray) -> np.ndarray:
+        red = np.abs(photo.astype(int) - RED).max(-1) < 50
+        maps = super().maps(np.where(red[..., None], np.uint8(BLUE), photo))
+        maps[..., 1][red[4::8, 4::8]] = 3.2
+        return maps
+
+
+class Faceless(ColourModel):
+    """Answers without finding faces, as a head without maps does."""
+
+    finds_faces = False
+
+    def answer(self, pixels: np.ndarray) -> Answers:
+        return Answers(super().answer(pixels).probabilities)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +95,15 @@ def photo(name: str, label: str, size: tuple[int, int] = (160, 120)) -> dict[str
     return {"name": name, "mimeType": "image/png", "buffer": encoded(label, size)}
 
 
+def painted(name: str, *faces: tuple[tuple[int, int, int], tuple[int, int, int, int]]) -> dict[str, Any]:
+    """A photo of 160 x 120 px with patches of colour: left, top, right, bottom."""
+    image, stream = Image.new("RGB", (160, 120), GREY), io.BytesIO()
+    for colour, box in faces:
+        image.paste(colour, box)
+    image.save(stream, "PNG")
+    return {"name": name, "mimeType": "image/png", "buffer": stream.getvalue()}
+
+
 @pytest.mark.parametrize("label", VERDICTS)
 def test_a_photo_gets_its_verdict(browser: Any, address: str, label: str) -> None:
     with opened(browser, address) as page:
@@ -73,13 +112,73 @@ def test_a_photo_gets_its_verdict(browser: Any, address: str, label: str) -> Non
         assert page.locator("#probabilities dt").count() == 4
         assert page.locator("#probabilities dt.chosen").count() == 1
         boxes = page.locator("#faces rect:not(.halo)")
-        assert (boxes.count() > 0) == (label != "nobody")
+        assert boxes.count() == (0 if label == "nobody" else 2)
+        assert ("✓" in page.locator("#verdict").inner_text()) == (label == "all")
         if label == "some":
             assert page.locator("#faces rect.masked").count() and page.locator("#faces rect.bare").count()
             page.uncheck("#faces-on")
             assert not page.locator("#faces").is_visible()
         assert page.locator("#photo").get_attribute("alt").startswith(f"a.png: {VERDICTS[label]}")
         assert page.locator("#batch").is_hidden()
+
+
+def test_faces_that_do_not_count_are_grey_and_say_why(browser: Any) -> None:
+    near, other = (BLUE, (16, 16, 40, 72)), (SKIN, (104, 16, 128, 72))
+    behind, small = (SKIN, (64, 40, 80, 56)), (SKIN, (72, 104, 80, 112))
+    with serving(Doubtful()) as client, opened(browser, str(client.base_url)) as page:
+        page.set_input_files("#files", [painted("a.png", near, other, behind, small)])
+        verdict, counts = page.locator("#verdict"), page.locator("#counts")
+        sync_api.expect(verdict).to_contain_text(VERDICTS["some"], timeout=20_000)
+        assert counts.inner_text() == "4 faces found: 1 masked, 1 bare, 2 not counted."
+        reasons = page.locator("#uncounted").inner_text()
+        assert "1 far behind the others" in reasons and "1 too small to judge" in reasons
+        grey = page.locator("#faces rect.uncounted")
+        assert grey.count() == 2 and page.locator("#grey").is_visible()
+        assert {title.strip() for title in page.locator("#faces g:has(.uncounted) title").all_text_contents()} == {
+            "not counted: far behind the others", "not counted: too small to judge"
+        }  # fmt: skip
+        dashes, width = grey.first.evaluate(
+            "e => [getComputedStyle(e).strokeDasharray, getComputedStyle(e).strokeWidth]"
+        )
+        assert dashes != "none" and width == "2px", "told by the line too, not by colour alone"
+        assert "40 % of the highest" in page.locator("#rules").inner_text()
+        page.set_input_files("#files", [painted("b.png", near, behind)])
+        sync_api.expect(verdict).to_contain_text("✓ Everyone wears a mask", timeout=20_000)
+        assert counts.inner_text() == "2 faces found: 1 masked, 0 bare, 1 not counted."
+        page.set_input_files("#files", [painted("c.png", small)])
+        sync_api.expect(verdict).to_contain_text("Nobody is near enough to judge", timeout=20_000)
+        assert page.locator("li.nobody .label").inner_text() == "– Nobody near"
+
+
+def test_an_unsure_answer_is_worded_marked_and_found(browser: Any) -> None:
+    sure, doubtful = painted("sure.png", (BLUE, (16, 16, 40, 72))), painted("doubtful.png", (RED, (16, 16, 40, 72)))
+    with serving(Doubtful()) as client, opened(browser, str(client.base_url)) as page:
+        page.set_input_files("#files", [sure, doubtful, photo("none.png", "none"), photo("nobody.png", "nobody")])
+        sync_api.expect(page.locator("#progress")).to_be_hidden(timeout=30_000)
+        sync_api.expect(page.locator("li.unsure")).to_have_count(1)
+        assert page.locator("li.unsure .label").inner_text() == "? Perhaps everyone"
+        page.locator("#filters button", has_text="Unsure only: 1").click()
+        assert page.locator("li:visible .file").all_inner_texts() == ["doubtful.png"]
+        verdict = page.locator("#verdict")
+        assert verdict.inner_text() == "? Perhaps everyone wears a mask: please look yourself", "the filter shows it"
+        colour = "e => getComputedStyle(e).backgroundColor"
+        assert verdict.evaluate(colour) == f"rgb{UNSURE}" == page.locator("li.unsure .label").evaluate(colour)
+        assert "Perhaps everyone" in page.locator("#photo").get_attribute("alt")
+        page.locator("#filters button", has_text="All 4").click()
+        page.locator("li button", has_text="sure.png").first.click()
+        assert verdict.inner_text() == "✓ Everyone wears a mask" and verdict.evaluate(colour) == "rgba(0, 0, 0, 0)"
+        with page.expect_download() as download:
+            page.click("#csv")
+        rows = csv.DictReader(io.StringIO(Path(download.value.path()).read_text()))
+        assert [row["sure"] for row in rows] == ["true", "false", "true", "true"]
+
+
+def test_no_tick_without_a_face(browser: Any) -> None:
+    with serving(Faceless()) as client, opened(browser, str(client.base_url)) as page:
+        page.set_input_files("#files", [photo("a.png", "all")])
+        sync_api.expect(page.locator("#verdict")).to_contain_text("Everyone wears a mask", timeout=20_000)
+        assert "✓" not in page.locator("#one").inner_text()
+        assert "without finding faces" in page.locator("#counts").inner_text()
 
 
 def test_the_heat_map_lies_on_the_photo(browser: Any, address: str) -> None:
@@ -111,11 +210,12 @@ def test_many_photos_errors_and_the_table(browser: Any, address: str) -> None:
         page.locator("li.error button").click()
         assert page.locator("#verdict").inner_text() == "No answer"
         assert "not a photo" in page.locator("#counts").inner_text()
-        assert page.locator("#no-preview").is_visible()
+        assert page.locator("#no-preview").inner_text() == "No picture to show."
         with page.expect_download() as download:
             page.click("#csv")
         rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
         assert [row["label"] for row in rows] == [*VERDICTS] * 3 + [""]
+        assert [row["sure"] for row in rows] == ["true"] * 12 + [""]
         assert rows[-1]["name"] == '\'=broken, "x".jpg' and "not a photo" in rows[-1]["error"]
         page.click("#clear")
         assert page.locator("#batch").is_hidden() and page.locator("#one").is_hidden()

@@ -25,7 +25,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colour_model import ColourModel, encoded
+from allmasked.reading import FAR_BEHIND, TOO_SMALL, Calibration, answer_of, label_of
+from allmasked.types import SURE_MARGIN, Answers, Candidates, Counting
+from colour_model import BLUE, GREY, SKIN, ColourModel, encoded
 
 httpx = pytest.importorskip("httpx")
 uvicorn = pytest.importorskip("uvicorn")
@@ -89,10 +91,11 @@ def test_answers_in_order_with_everything(client: Any) -> None:
     assert [photo["name"] for photo in answer["photos"]] == [f"{label}.png" for label in LABELS]
     for photo in answer["photos"]:
         assert sum(photo[f"p_{label}"] for label in LABELS) == pytest.approx(1, abs=1e-4)
-        assert photo["masked"] + photo["bare"] == len(photo["faces"])
-        assert (photo["masked"] > 0, photo["bare"] > 0) == {
-            "all": (True, False), "none": (False, True), "some": (True, True), "nobody": (False, False)
-        }[photo["label"]]  # fmt: skip
+        assert (photo["masked"], photo["bare"]) == {"all": (2, 0), "none": (0, 2), "some": (1, 1), "nobody": (0, 0)}[
+            photo["label"]
+        ]
+        assert photo["sure"] is True and photo["masked"] + photo["bare"] == len(photo["faces"])
+        check_faces(photo)
         assert all(0 <= face["left"] < face["right"] <= 128 for face in photo["faces"])
         assert (photo["width"], photo["height"], photo["error"]) == (128, 128, None)
     some = answer["photos"][2]
@@ -109,7 +112,7 @@ def test_bytes_as_they_are_and_plain_answers(client: Any) -> None:
     for kind in ("image/png", "application/octet-stream", ""):
         response = client.post("/v1/predict", content=encoded("some"), headers={"content-type": kind} if kind else {})
         (photo,) = response.json()["photos"]
-        assert photo["label"] == "some" and photo["name"] == "photo"
+        assert photo["label"] == "some" and photo["name"] == "photo" and photo["sure"] is True
         assert "faces" not in photo and "heatmap" not in photo
 
 
@@ -121,7 +124,83 @@ def test_same_as_the_predictor_itself(client: Any, tmp_path: Path) -> None:
     (photo,) = client.post("/v1/predict", files=form((tmp_path / "x.jpg").read_bytes())).json()["photos"]
     assert expected.probabilities is not None
     assert [photo[f"p_{label}"] for label in LABELS[:3]] == pytest.approx(expected.probabilities, abs=1e-5)
-    assert (photo["masked"], photo["bare"]) == (expected.masked, expected.bare)
+    assert (photo["masked"], photo["bare"], photo["sure"]) == (expected.masked, expected.bare, expected.sure)
+
+
+def check_faces(photo: dict[str, Any]) -> None:
+    """Counts, label and probabilities are those of the faces that count."""
+    faces = photo["faces"]
+    counted = [face for face in faces if face["counts"]]
+    assert all((face["reason"] is None) == face["counts"] for face in faces)
+    for kind in ("masked", "bare"):
+        assert photo[kind] == sum(face["wear"] == kind for face in counted)
+    score, masked = (np.array([face[name] for face in counted], float) for name in ("score", "p_masked"))
+    four = answer_of(Candidates(np.zeros((len(counted), 4)), score, masked, np.ones(len(counted), bool)))
+    assert [photo[f"p_{label}"] for label in LABELS] == pytest.approx(four, abs=2e-3)
+    assert label_of(four, len(counted)) == photo["label"]
+    second, first = np.sort(four)[-2:]
+    assert photo["sure"] == (first - second >= SURE_MARGIN)
+
+
+def painted(*faces: tuple[tuple[int, int, int], tuple[int, int, int, int]]) -> bytes:
+    """A photo of 160 x 120 px with patches of colour: left, top, right, bottom."""
+    image, stream = Image.new("RGB", (160, 120), GREY), io.BytesIO()
+    for colour, box in faces:
+        image.paste(colour, box)
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_faces_that_do_not_count() -> None:
+    model = ColourModel(size=(160, 120), calibration=Calibration(counting=Counting(10, 0.4)))
+    near, behind, small = (BLUE, (16, 16, 40, 72)), (SKIN, (64, 40, 80, 56)), (SKIN, (72, 104, 80, 112))
+    with serving(model) as client:
+        answer = client.post("/v1/predict?boxes=1", files=form(painted(near, behind, small), painted(small)))
+        said = client.get("/v1/model").json()
+    first, second = answer.json()["photos"]
+    assert (first["label"], first["masked"], first["bare"]) == ("all", 1, 0)
+    assert {(face["wear"], face["counts"], face["reason"]) for face in first["faces"]} == {
+        ("masked", True, None), ("bare", False, FAR_BEHIND), ("bare", False, TOO_SMALL)
+    }  # fmt: skip
+    assert (second["label"], second["p_nobody"]) == ("nobody", 1)
+    assert [face["reason"] for face in second["faces"]] == [TOO_SMALL]
+    check_faces(first)
+    check_faces(second)
+    assert (said["min_face_px"], said["min_face_share"]) == (10, 0.4)
+
+
+def test_an_unsure_answer() -> None:
+    doubtful = Calibration(wear=(0.0, 0.05, 0.0))  # every face wears a mask to 35 or 65 %
+    with serving(ColourModel(calibration=doubtful)) as client:
+        (photo,) = client.post("/v1/predict?boxes=1", files=form(encoded("all"))).json()["photos"]
+    assert photo["sure"] is False
+    check_faces(photo)
+
+
+def test_a_model_without_faces() -> None:
+    class Faceless(ColourModel):
+        finds_faces = False
+
+        def answer(self, pixels: np.ndarray) -> Answers:
+            return Answers(super().answer(pixels).probabilities)
+
+    with serving(Faceless()) as client:
+        (photo,) = client.post("/v1/predict?boxes=1&heatmap=1", files=form(encoded("all"))).json()["photos"]
+        model = client.get("/v1/model").json()
+    assert (photo["label"], photo["sure"]) == ("all", True)
+    assert photo["p_nobody"] is photo["masked"] is photo["bare"] is None
+    assert "faces" not in photo and "heatmap" not in photo
+    assert not model["finds_faces"] and model["labels"] == ["all", "none", "some"]
+
+
+def test_the_documented_answer_is_right() -> None:
+    (example,) = serving_module.Photo.model_json_schema()["examples"]
+    assert serving_module.Photo(**example).model_dump(exclude={"heatmap"}) == example
+    check_faces(example)
+    text = (Path(__file__).parents[1] / "docs/serving.md").read_text()
+    documented = json.loads(text.split("```json\n")[1].split("```")[0])
+    (photo,) = documented["photos"]
+    assert photo == example
 
 
 def test_turned_photos_get_faces_on_the_upright_photo(client: Any) -> None:
@@ -141,6 +220,7 @@ def test_bad_photos_among_good_ones(client: Any) -> None:
     photos = response.json()["photos"]
     assert [photo["label"] for photo in photos] == ["all", None, None, None, "all"]
     assert [bool(photo["error"]) for photo in photos] == [False, True, True, True, False]
+    assert [photo["sure"] for photo in photos] == [True, None, None, None, True]
     alone = client.post("/v1/predict", files=form(b"text"))
     assert alone.status_code == 422
     assert alone.json()["photos"][0]["error"] in alone.json()["detail"]
@@ -150,6 +230,8 @@ def test_what_the_model_is(client: Any) -> None:
     model = client.get("/v1/model").json()
     assert model["labels"] == ["all", "none", "some", "nobody"] and model["finds_faces"] and model["heatmaps"]
     assert model["limits"]["max_bytes"] == 2_000_000
+    assert (model["sure_margin"], model["min_face_px"], model["min_face_share"]) == (SURE_MARGIN, 0, 0)
+    assert "face_score" not in model
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/readyz").status_code == 200
 

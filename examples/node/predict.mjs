@@ -40,31 +40,38 @@ export function metadata(bytes) {
   return found;
 }
 
-// A photo, upright, as the network wants it: letterboxed on grey 127, bytes RGB.
-export async function pixels(photo, [width, height], fit) {
-  const options = { width, height, kernel: "linear", fit: fit === "squash" ? "fill" : "contain" };
-  const grey = { r: 127, g: 127, b: 127 };
-  const data = await sharp(photo).rotate().flatten({ background: "white" }).toColourspace("srgb")
-    .resize({ ...options, background: grey }).removeAlpha().raw().toBuffer();
-  return new ort.Tensor("uint8", new Uint8Array(data), [1, height, width, 3]);
+// A photo, upright, as the network wants it (RGB, letterboxed on grey 127 or squashed), and the way back to its px.
+export async function fitted(path, [width, height], fit) {
+  const photo = (await sharp(path).metadata()).autoOrient;
+  const scale = Math.min(width / photo.width, height / photo.height);
+  const scaled = (side) => Math.max(1, Math.round(side * scale));
+  const [wide, high] = fit === "squash" ? [width, height] : [scaled(photo.width), scaled(photo.height)];
+  const [left, top] = [Math.floor((width - wide) / 2), Math.floor((height - high) / 2)];
+  const [right, bottom] = [width - wide - left, height - high - top];
+  const data = await sharp(path).rotate().flatten({ background: "white" }).toColourspace("srgb")
+    .resize({ width: wide, height: high, fit: "fill", kernel: "linear" })
+    .extend({ left, top, right, bottom, background: { r: 127, g: 127, b: 127 } })
+    .removeAlpha().raw().toBuffer();
+  return {
+    pixels: new ort.Tensor("uint8", new Uint8Array(data), [1, height, width, 3]),
+    x: (at) => ((at - left) * photo.width) / wide,
+    y: (at) => ((at - top) * photo.height) / high,
+  };
 }
 
-// The network's outputs, calibrated: p_all, p_none, p_some, and p_nobody where the model can tell.
-export function answer(outputs, about) {
-  if (!outputs.presence) {
-    const raised = [...outputs.probabilities.data].map((p) => Math.max(p, 1e-30) ** (1 / about.temperature));
-    const sum = raised.reduce((a, b) => a + b);
-    return Object.fromEntries(["all", "none", "some"].map((label, n) => [label, raised[n] / sum]));
+// The answer is in the file's outputs. `answer` has the four probabilities, `faces` 64 places of seven numbers: edges in
+// px of the input, the probability that a face is there (0: none), that it wears a mask, and whether it counts.
+export function answer(outputs, { x, y }) {
+  const [p_all, p_none, p_some, p_nobody] = outputs.answer.data;
+  const p = { all: p_all, none: p_none, some: p_some, nobody: p_nobody };
+  const label = Object.keys(p).reduce((best, one) => (p[one] > p[best] ? one : best));
+  const faces = [];
+  for (let at = 0; at < outputs.faces.data.length; at += 7) {
+    const [left, top, right, bottom, score, p_masked, counts] = outputs.faces.data.subarray(at, at + 7);
+    const edges = { left: x(left), top: y(top), right: x(right), bottom: y(bottom) };
+    if (score > 0) faces.push({ score, p_masked, counts: counts > 0, ...edges });
   }
-  // logits of "a masked face is there" and "a bare face is there"
-  const [masked, bare] = [0, 1].map(
-    (n) => (outputs.presence.data[n] * about.presence_scale[n] + about.presence_bias[n]) / about.temperature);
-  const sigmoid = (x) => 1 / (1 + Math.exp(-x));
-  const nobody = (1 - sigmoid(masked)) * (1 - sigmoid(bare));
-  const odds = { all: Math.exp(masked), none: Math.exp(bare), some: Math.exp(masked + bare) };
-  const sum = odds.all + odds.none + odds.some;
-  const given = Object.fromEntries(Object.entries(odds).map(([label, odd]) => [label, (odd / sum) * (1 - nobody)]));
-  return { ...given, nobody };
+  return { label, p_all, p_none, p_some, p_nobody, faces };
 }
 
 const [file, ...photos] = process.argv.slice(2);
@@ -75,9 +82,12 @@ if (!photos.length) {
 const bytes = new Uint8Array(await readFile(file));
 const about = metadata(bytes);
 const session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
+if (!session.outputNames.includes("answer")) {
+  console.error(`${file}: finds no faces; this example is for files that do, such as the one that ships`);
+  process.exit(2);
+}
 for (const path of photos) {
-  const outputs = await session.run({ pixels: await pixels(path, about.size, about.fit) });
-  const p = answer(outputs, about);
-  const label = Object.keys(p).reduce((best, name) => (p[name] > p[best] ? name : best));
-  console.log(JSON.stringify({ path, label, ...p }));
+  const { pixels, ...place } = await fitted(path, about.size, about.fit);
+  const outputs = await session.run({ pixels }, ["answer", "faces"]);
+  console.log(JSON.stringify({ path, ...answer(outputs, place) }));
 }

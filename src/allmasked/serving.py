@@ -39,12 +39,11 @@ from allmasked import pixels as px
 from allmasked.annotate import COLOURS
 from allmasked.batching import Batcher, Full
 from allmasked.errors import PhotoError
-from allmasked.evidence import SCORE
 from allmasked.explain import on_photo
 from allmasked.faces import prediction_of
 from allmasked.onnx_model import processors
 from allmasked.serving_types import PREDICT_BODY, Face, Model, Photo, Photos, Problem, Ready
-from allmasked.types import CLASSES, LABELS, Answers, Prediction, Predictor, Size
+from allmasked.types import CLASSES, LABELS, SURE_MARGIN, Answers, Prediction, Predictor, Size
 from allmasked.uploads import Intake, Refused, Upload, busy
 
 DRAIN_SECONDS = 2.0
@@ -137,7 +136,6 @@ class Service:
         )
         self.active = 0
         self._decoders = ThreadPoolExecutor(processors(), thread_name_prefix="decode")
-        self._score = getattr(predictor, "face_score", SCORE)
         self.blank: Answers | None = None
         self.metrics.active.set_function(lambda: self.active)
         self.metrics.held.set_function(lambda: self.batcher.held)
@@ -214,7 +212,7 @@ class Service:
             return Photo(name=fitted.name, error=fitted.error)
         answers, row = await self.batcher.answer(fitted.pixels)
         size, fit = self.predictor.size, self.predictor.fit
-        prediction = prediction_of(fitted.name, answers, row, fitted.size, size, fit, self._score)
+        prediction = prediction_of(fitted.name, answers, row, fitted.size, size, fit)
         self.metrics.photos.labels(prediction.label).inc()
         photo = described(prediction, fitted.size, boxes=boxes)
         if heatmap and answers.heat is not None:
@@ -246,9 +244,11 @@ class Service:
             height=self.predictor.size[1],
             fit=self.predictor.fit,
             labels=list(CLASSES if self.blank.nobody is None else LABELS),
-            finds_faces=self.blank.boxes is not None,
+            finds_faces=self.predictor.finds_faces,
             heatmaps=self.blank.heat is not None,
-            face_score=self._score,
+            sure_margin=SURE_MARGIN,
+            min_face_px=self.blank.counting.min_face_px,
+            min_face_share=self.blank.counting.min_face_share,
             version=importlib.metadata.version("allmasked"),
             limits=asdict(self.limits),
         )
@@ -279,6 +279,7 @@ def described(prediction: Prediction, size: Size, *, boxes: bool) -> Photo:
         p_nobody=None if prediction.p_nobody is None else round(prediction.p_nobody, 6),
         masked=prediction.masked,
         bare=prediction.bare,
+        sure=prediction.sure,
         width=size[0],
         height=size[1],
     )
@@ -287,6 +288,9 @@ def described(prediction: Prediction, size: Size, *, boxes: bool) -> Photo:
             Face(
                 wear=face.wear,
                 score=round(face.score, 3),
+                p_masked=round(face.p_masked, 3),
+                counts=face.counts,
+                reason=face.reason or None,
                 left=round(face.left, 1),
                 top=round(face.top, 1),
                 right=round(face.right, 1),

@@ -9,17 +9,29 @@ from pydantic import BaseModel, ConfigDict, Field
 from allmasked.types import Answer
 
 _ANSWER: dict[str, Any] = {
-    "name": "street.jpg", "label": "some", "p_all": 0.04, "p_none": 0.01, "p_some": 0.94, "p_nobody": 0.01,
-    "masked": 2, "bare": 1, "width": 800, "height": 600, "error": None,
+    "name": "street.jpg", "label": "some", "p_all": 0.0655, "p_none": 0.0037, "p_some": 0.9307, "p_nobody": 0.0001,
+    "masked": 2, "bare": 1, "sure": True, "width": 800, "height": 600, "error": None,
 }  # fmt: skip
-_FACE = {"wear": "masked", "score": 0.93, "left": 120.5, "top": 80.2, "right": 180.0, "bottom": 160.4}
+_FACES: list[dict[str, Any]] = [
+    {"wear": wear, "score": score, "p_masked": p_masked, "counts": not reason, "reason": reason,
+     "left": left, "top": top, "right": right, "bottom": bottom}
+    for wear, score, p_masked, reason, left, top, right, bottom in (
+        ("masked", 0.97, 0.98, None, 120.5, 80.2, 180.0, 160.4),
+        ("bare", 0.96, 0.03, None, 520.4, 70.3, 580.8, 150.9),
+        ("masked", 0.95, 0.97, None, 310.0, 92.6, 362.3, 163.1),
+        ("bare", 0.81, 0.22, "far behind the others", 655.2, 110.4, 672.6, 133.8),
+    )
+]  # fmt: skip
 
 
 class Face(BaseModel):
     """A face found; edges in px of the upright photo."""
 
     wear: Literal["masked", "bare"]
-    score: float = Field(ge=0, le=1)
+    score: float = Field(ge=0, le=1, description="Probability that it is a face.")
+    p_masked: float = Field(ge=0, le=1, description="Probability that it wears a mask, if it is a face.")
+    counts: bool = Field(description="Whether the answer takes it into account.")
+    reason: str | None = Field(default=None, description="Why it doesn't.")
     left: float
     top: float
     right: float
@@ -29,7 +41,7 @@ class Face(BaseModel):
 class Photo(BaseModel):
     """The answer for a photo; ``error`` says why there is none."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_ANSWER | {"faces": [_FACE]}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_ANSWER | {"faces": _FACES}]})
 
     name: str = Field(description="What the sender calls it.")
     label: Answer | None = None
@@ -37,8 +49,11 @@ class Photo(BaseModel):
     p_none: float | None = Field(default=None, ge=0, le=1)
     p_some: float | None = Field(default=None, ge=0, le=1)
     p_nobody: float | None = Field(default=None, ge=0, le=1, description="null where the model can't tell.")
-    masked: int | None = Field(default=None, ge=0, description="Faces with a mask; null where faces are not found.")
+    masked: int | None = Field(
+        default=None, ge=0, description="Faces with a mask, of those that count; null where faces are not found."
+    )
     bare: int | None = Field(default=None, ge=0, description="Faces without, or not as it should be worn.")
+    sure: bool | None = Field(default=None, description="Whether the label leads by the margin; false: look yourself.")
     width: int | None = Field(default=None, description="px of the upright photo.")
     height: int | None = None
     error: str | None = None
@@ -85,7 +100,9 @@ class Model(BaseModel):
     labels: list[Answer] = Field(examples=[["all", "none", "some", "nobody"]])
     finds_faces: bool
     heatmaps: bool
-    face_score: float = Field(description="The lowest score of a face.")
+    sure_margin: float = Field(description="An answer is sure when its label leads by this much.")
+    min_face_px: float = Field(description="A lower face, in px of the network's input, doesn't count.")
+    min_face_share: float = Field(description="Nor does a face lower than this share of the highest.")
     version: str
     limits: dict[str, int | float] = Field(examples=[{"max_bytes": 33554432, "max_files": 32}])
 

@@ -5,7 +5,7 @@ const VERDICTS = {
   all: "Everyone wears a mask", some: "Some wear a mask, some don't", none: "No one wears a mask", nobody: "Nobody is there",
 };
 const WORDS = { all: "Everyone", some: "Some", none: "No one", nobody: "Nobody there" };
-const SIGNS = { all: "✓", some: "◐", none: "✗", nobody: "–", error: "!" };
+const SIGNS = { all: "✓", some: "◐", none: "✗", nobody: "–", error: "!", unsure: "?" };
 const AT_A_TIME = 3;
 const TRIES = 8;
 
@@ -23,11 +23,37 @@ let key = sessionStorage.getItem("api-key") || "";
 const headers = () => (key ? { "X-API-Key": key } : {});
 const pause = (seconds) => new Promise((resume) => setTimeout(resume, seconds * 1000));
 const labelOf = (photo) => (photo.row ? photo.row.label || "error" : null);
+const unsure = (row) => Boolean(row) && row.sure === false;
+const kindsOf = (photo) => [labelOf(photo), unsure(photo.row) && "unsure"].filter(Boolean);
+const uncounted = (row) => (row.faces || []).filter((face) => !face.counts);
 const percent = (p) => (p > 0 && p < 0.005 ? "< 1 %" : `${Math.round(100 * p)} %`);
 
 function alertUser(text) {
   $("alert").textContent = text;
   $("alert").hidden = !text;
+}
+
+// No tick without a masked face, and none where the answer is not sure.
+function signOf(row) {
+  if (row.error) return SIGNS.error;
+  if (unsure(row)) return SIGNS.unsure;
+  return row.label === "all" && !row.masked ? "●" : SIGNS[row.label];
+}
+
+function perhaps(row, text) {
+  return unsure(row) ? `Perhaps ${text[0].toLowerCase()}${text.slice(1)}` : text;
+}
+
+const onlyUncounted = (row) => row.label === "nobody" && uncounted(row).length > 0;
+
+function verdict(row) {
+  const text = onlyUncounted(row) ? "Nobody is near enough to judge" : VERDICTS[row.label];
+  return perhaps(row, text) + (unsure(row) ? ": please look yourself" : "");
+}
+
+function inShort(row) {
+  if (row.error) return "No answer";
+  return perhaps(row, onlyUncounted(row) ? "Nobody near" : WORDS[row.label]);
 }
 
 // --- asking ---------------------------------------------------------------------------------------------------------
@@ -130,23 +156,33 @@ function show(photo) {
     $("photo").src = address;
   }
   const row = photo.row;
-  const label = labelOf(photo);
-  $("one").className = label || "";
+  $("one").className = kindsOf(photo).join(" ");
   $("name").textContent = photo.name;
-  $("photo").alt = label && row.label ? `${photo.name}: ${VERDICTS[label]}` : photo.name;
+  $("photo").alt = row && row.label ? `${photo.name}: ${verdict(row)}` : photo.name;
   $("verdict").textContent = !row ? (photo.state === "waiting" && stopped ? "Not asked" : "Looking …")
-    : row.error ? "No answer" : `${SIGNS[label]} ${VERDICTS[label]}`;
+    : row.error ? "No answer" : `${signOf(row)} ${verdict(row)}`;
   $("counts").textContent = !row ? "" : row.error ? `This photo ${row.error}.` : inWords(row);
+  $("no-preview").textContent = row && row.error ? "No picture to show."
+    : "This browser can't show this kind of photo. The answer stands all the same.";
+  $("uncounted").textContent = row && !row.error ? reasonsInWords(row) : "";
   drawProbabilities(row);
   drawFaces(row);
   drawHeat(row);
 }
 
 function inWords(row) {
-  if (row.masked == null || row.label === "nobody") return "";
-  const faces = row.masked + row.bare;
-  if (!faces) return "No single face stands out.";
-  return `${faces} ${faces === 1 ? "face" : "faces"} found: ${row.masked} masked, ${row.bare} bare.`;
+  if (row.masked == null) return row.label === "all" ? "This model answers without finding faces." : "";
+  const left = uncounted(row).length;
+  const faces = row.masked + row.bare + left;
+  if (!faces) return "";
+  const counts = `${row.masked} masked, ${row.bare} bare${left ? `, ${left} not counted` : ""}`;
+  return `${faces} ${faces === 1 ? "face" : "faces"} found: ${counts}.`;
+}
+
+function reasonsInWords(row) {
+  const counts = new Map();
+  for (const { reason } of uncounted(row)) counts.set(reason, (counts.get(reason) || 0) + 1);
+  return counts.size ? `Grey, not counted: ${[...counts].map(([reason, count]) => `${count} ${reason}`).join(", ")}.` : "";
 }
 
 function drawProbabilities(row) {
@@ -170,30 +206,42 @@ function drawProbabilities(row) {
 function drawFaces(row) {
   const faces = (row && row.faces) || [];
   $("show-faces").hidden = !faces.length;
+  $("grey").hidden = faces.every((face) => face.counts);
   const svg = $("faces");
   svg.replaceChildren();
   svg.style.display = $("faces-on").checked ? "" : "none";
   if (!faces.length) return;
   svg.setAttribute("viewBox", `0 0 ${row.width} ${row.height}`);
   svg.setAttribute("preserveAspectRatio", "none");
-  for (const face of faces) {
-    for (const kind of ["halo", face.wear]) {
-      const box = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+  const shape = (kind) => document.createElementNS("http://www.w3.org/2000/svg", kind);
+  for (const face of [...faces].sort((a, b) => a.counts - b.counts || a.score - b.score)) { // the surest on top
+    const group = shape("g");
+    const title = shape("title");
+    title.textContent = described(face);
+    group.append(title);
+    for (const kind of face.counts ? ["halo", face.wear] : ["halo thin", "uncounted"]) {
+      const box = shape("rect");
       box.setAttribute("x", face.left);
       box.setAttribute("y", face.top);
       box.setAttribute("width", face.right - face.left);
       box.setAttribute("height", face.bottom - face.top);
       box.setAttribute("rx", (face.right - face.left) / 8);
       box.setAttribute("class", kind);
-      svg.append(box);
+      group.append(box);
     }
+    svg.append(group);
   }
+}
+
+function described(face) {
+  if (!face.counts) return `not counted: ${face.reason}`;
+  return `${face.wear} ${percent(face.score * (face.wear === "masked" ? face.p_masked : 1 - face.p_masked))}`;
 }
 
 function drawHeat(row) {
   const there = Boolean(row && row.heatmap);
   $("show-heat").hidden = !there;
-  $("heat-help").hidden = !there || row.p_nobody == null;
+  $("colours").hidden = row?.p_nobody == null || !(there || (row.faces || []).length);
   $("heat").hidden = !there;
   if (there) $("heat").src = row.heatmap;
   else $("heat").removeAttribute("src");
@@ -232,11 +280,10 @@ function addThumbnail(photo) {
 }
 
 async function thumbnail(photo) {
-  const label = labelOf(photo);
-  if (!label || !photo.element) return;
+  if (!photo.row || !photo.element) return;
   const button = photo.element.firstChild;
-  photo.element.className = label;
-  button.children[1].textContent = label === "error" ? `${SIGNS.error} No answer` : `${SIGNS[label]} ${WORDS[label]}`;
+  photo.element.className = kindsOf(photo).join(" ");
+  button.children[1].textContent = `${signOf(photo.row)} ${inShort(photo.row)}`;
   if (photo.row.error) button.title = `${photo.name} ${photo.row.error}`;
   try {
     const small = await createImageBitmap(photo.file, { resizeWidth: 240, resizeQuality: "medium" });
@@ -259,11 +306,12 @@ function refresh() {
   $("done").textContent = `${done} of ${photos.length} photos answered`;
   $("batch").hidden = !many;
   const counts = {};
-  for (const photo of photos) counts[labelOf(photo)] = (counts[labelOf(photo)] || 0) + 1;
+  for (const kind of photos.flatMap(kindsOf)) counts[kind] = (counts[kind] || 0) + 1;
   if (filter && !counts[filter]) filter = null;
+  const names = { ...WORDS, unsure: "Unsure only", error: "No answer" };
   const choices = [[null, `All ${photos.length}`]];
-  for (const label of [...LABELS, "error"]) {
-    if (counts[label]) choices.push([label, `${SIGNS[label]} ${label === "error" ? "No answer" : WORDS[label]}: ${counts[label]}`]);
+  for (const choice of [...LABELS, "unsure", "error"]) {
+    if (counts[choice]) choices.push([choice, `${SIGNS[choice]} ${names[choice]}: ${counts[choice]}`]);
   }
   const focused = document.activeElement && document.activeElement.dataset.filter;
   $("filters").replaceChildren(...choices.map(([label, text]) => {
@@ -271,15 +319,19 @@ function refresh() {
     button.type = "button";
     button.dataset.filter = String(label);
     button.setAttribute("aria-pressed", String(label === filter));
-    button.addEventListener("click", () => { filter = label; refresh(); });
+    button.addEventListener("click", () => {
+      filter = label;
+      refresh();
+      if (current.element.hidden) show(photos.find((photo) => !photo.element.hidden));
+    });
     return button;
   }));
   if (focused) [...$("filters").children].find((button) => button.dataset.filter === focused)?.focus();
-  for (const photo of photos) photo.element.hidden = Boolean(filter) && labelOf(photo) !== filter;
+  for (const photo of photos) photo.element.hidden = Boolean(filter) && !kindsOf(photo).includes(filter);
 }
 
 function csv() {
-  const columns = ["name", "label", "p_all", "p_none", "p_some", "p_nobody", "masked", "bare", "error"];
+  const columns = ["name", "label", "p_all", "p_none", "p_some", "p_nobody", "masked", "bare", "sure", "error"];
   const cell = (value) => {
     let text = value == null ? "" : String(value);
     if (typeof value === "string" && /^[=+\-@\t\r]/.test(text)) text = `'${text}`; // no formulas in spreadsheets
@@ -402,6 +454,16 @@ async function describe() {
   const model = await response.json();
   limits = model.limits;
   $("limits").textContent = `Up to ${Math.round(limits.max_bytes / 2 ** 20)} MiB and ${Math.round(limits.max_pixels / 1e6)} megapixels each.`;
+  $("rules").textContent = rulesOf(model);
   $("model").textContent = `Model ${model.name}, allmasked ${model.version}. Answers are estimates: small, turned or hidden faces are missed at times.`;
 }
+
+function rulesOf(model) {
+  const rules = [];
+  if (model.min_face_px) rules.push(`lower than ${Math.round(model.min_face_px)} px once the photo is shrunk to ${model.width} × ${model.height} px (too small to judge)`);
+  if (model.min_face_share) rules.push(`lower than ${percent(model.min_face_share)} of the highest one (far behind the others)`);
+  const grey = rules.length ? `Grey faces are found but not counted: those ${rules.join(", and those ")}. ` : "";
+  return `${grey}An answer is unsure where it leads the next one by less than ${Math.round(100 * model.sure_margin)} percentage points.`;
+}
+
 describe();
