@@ -10,7 +10,9 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
+from allmasked.reading import UNCALIBRATED, Calibration, read_maps
 from allmasked.types import Answers, Size
 
 BLUE, SKIN, GREY = (30, 60, 230), (230, 180, 150), (128, 128, 128)
@@ -19,7 +21,10 @@ COLOURS = {"all": (BLUE, BLUE), "none": (SKIN, SKIN), "some": (BLUE, SKIN), "nob
 
 @dataclass
 class ColourModel:
-    """A predictor (:class:`allmasked.types.Predictor`); cells of 8 x 8 px, ``seconds_a_photo`` of work."""
+    """A predictor (:class:`allmasked.types.Predictor`); cells of 8 x 8 px, ``seconds_a_photo`` of work.
+
+    Every patch of a colour is one face, read off evidence maps as those of a network are.
+    """
 
     name: str = "colours"
     size: Size = (64, 48)
@@ -27,26 +32,31 @@ class ColourModel:
     seconds_a_photo: float = 0.0
     batches: list[int] = field(default_factory=list)
     go: threading.Event | None = None
+    calibration: Calibration = UNCALIBRATED
+    finds_faces = True
 
     def answer(self, pixels: np.ndarray) -> Answers:
         self.batches.append(len(pixels))
         time.sleep(self.seconds_a_photo * len(pixels))
         if self.go is not None and len(self.batches) > 1:
             self.go.wait(30)
-        count, height, width, _ = pixels.shape
-        cells = pixels.reshape(count, height // 8, 8, width // 8, 8, 3).mean((2, 4))
-        heat = np.stack([np.abs(cells - colour).max(-1) < 50 for colour in (BLUE, SKIN)], -1).astype(np.float32)
-        heat = heat * 0.9 + 0.01
-        masked, bare = heat[..., 0].max((1, 2)), heat[..., 1].max((1, 2))
-        three = np.stack([masked * (1 - bare), (1 - masked) * bare, masked * bare], 1)
-        y, x = np.mgrid[: height // 8, : width // 8] * 8 + 4
-        boxes = np.stack([x - 4, y - 4, x + 4, y + 4], -1).astype(np.float32)
-        return Answers(
-            (three / three.sum(1, keepdims=True)).astype(np.float32),
-            ((1 - masked) * (1 - bare)).astype(np.float32),
-            heat,
-            np.broadcast_to(boxes, (count, *boxes.shape)),
-        )
+        return read_maps(np.stack([self.maps(photo) for photo in pixels]), self.size, self.calibration)
+
+    def maps(self, photo: np.ndarray) -> np.ndarray:
+        """Evidence maps (h, w, 6): each cell of a colour says where the patch is that it belongs to."""
+        height, width, _ = photo.shape
+        cells = photo.reshape(height // 8, 8, width // 8, 8, 3).mean((1, 3))
+        maps = np.zeros((height // 8, width // 8, 6), np.float32)
+        for channel, colour in enumerate((BLUE, SKIN)):
+            here = np.abs(cells - colour).max(-1) < 50
+            maps[..., channel] = np.where(here, 4, -8)
+            patches, _ = ndimage.label(here)
+            for number, (rows, columns) in enumerate(ndimage.find_objects(patches), 1):
+                y, x = np.nonzero(patches == number)
+                maps[y, x, 2] = (columns.start + columns.stop - 1) / 2 - x
+                maps[y, x, 3] = (rows.start + rows.stop - 1) / 2 - y
+                maps[y, x, 4:] = np.log([columns.stop - columns.start, rows.stop - rows.start])
+        return maps
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
         return self.answer(pixels).probabilities

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image, ImageDraw
 
 from allmasked.types import CLASSES, Face, Photo, Split
 
+settings.register_profile("busy", deadline=None)  # a busy machine is no failure
+settings.load_profile("busy")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 

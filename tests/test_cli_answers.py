@@ -18,7 +18,10 @@ from PIL import Image
 
 import allmasked
 from allmasked.cli import cli
+from allmasked.cli.answers import COLUMNS
 from allmasked.errors import AllmaskedError
+from colour_model import BLUE as MASK
+from colour_model import GREY, SKIN, ColourModel
 from planted import BLUE, RED, patch, planted, save_run
 
 pytest.importorskip("keras")
@@ -51,7 +54,7 @@ def rows(result: Result) -> list[dict[str, str]]:
 def test_csv_is_the_default_off_a_terminal(run: str) -> None:
     result = invoke("predict", "all", "none/0.png", "--model", run)
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[0] == "path,label,p_all,p_none,p_some,p_nobody,masked,bare,error"
+    assert result.stdout.splitlines()[0] == "path,label,p_all,p_none,p_some,p_nobody,masked,bare,sure,error"
     found = rows(result)
     assert [row["path"] for row in found] == ["all/0.png", "all/1.png", "all/2.png", "none/0.png"]
     assert [row["label"] for row in found] == ["all"] * 3 + ["none"]
@@ -83,7 +86,7 @@ def test_every_format_says_the_same(photos: Path, run: str) -> None:
     lines = [json.loads(line) for line in invoke(*arguments, "--format", "jsonl").stdout.splitlines()]
     assert array == lines
     assert len(array) == 9
-    assert list(array[0]) == ["path", "label", "p_all", "p_none", "p_some", "p_nobody", "masked", "bare", "error"]
+    assert list(array[0]) == list(table[0]) == list(COLUMNS)
     assert array[0]["error"] is None
     assert array[4]["label"] is array[4]["p_all"] is None
     for row, entry in zip(table, array, strict=True):
@@ -114,6 +117,61 @@ def test_a_list_on_stdin(run: str, null: bool) -> None:
     assert paths == ["all/0.png", "none/0.png", "none/1.png", "none/2.png", "no*thing.png", "gone.png", "some/0.png"]
 
 
+@pytest.fixture
+def crowd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Photos of a large masked and a small bare face, of one that may be none, and of nobody; a model for them."""
+
+    class Doubtful(ColourModel):
+        def maps(self, photo: np.ndarray) -> np.ndarray:
+            return np.where(photo.min() < 5, np.minimum(super().maps(photo), 0), super().maps(photo))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("allmasked.predictor.open_predictor", lambda *_args, **_options: Doubtful())
+    image = Image.new("RGB", (640, 480), GREY)
+    image.save("nobody.png")
+    image.paste(MASK, (80, 80, 240, 400))
+    image.save("one.png")
+    image.paste((0, 0, 0), (560, 400, 640, 480))
+    image.save("perhaps.png")
+    image.paste(GREY, (560, 400, 640, 480))
+    image.paste(SKIN, (400, 160, 480, 240))
+    image.save("two.png")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("crowd")
+def test_faces_in_px_of_the_photo_and_why_some_do_not_count() -> None:
+    arguments = ("predict", "two.png", "--boxes", "--format", "json")
+    for options, label, reason in (
+        ((), "some", None),
+        (("--min-face", "100"), "all", "too small to judge"),
+        (("--min-face-share", "0.3"), "all", "far behind the others"),
+        (("--min-face", "79", "--min-face-share", "0.2"), "some", None),
+    ):
+        result = invoke(*arguments, *options)
+        assert result.exit_code == 0, result.output
+        (found,) = json.loads(result.stdout)
+        large, small = sorted(found["faces"], key=lambda face: face["left"])
+        assert (found["label"], found["masked"], found["bare"]) == (label, 1, int(label == "some"))
+        assert [large[edge] for edge in ("left", "top", "right", "bottom")] == [80, 80, 240, 400]
+        assert (large["wear"], large["counts"], large["reason"]) == ("masked", True, None)
+        assert (small["wear"], small["counts"], small["reason"]) == ("bare", reason is None, reason)
+        assert large["score"] > 0.9 and large["p_masked"] > 0.9 > 0.1 > small["p_masked"]
+
+
+@pytest.mark.usefixtures("crowd")
+def test_only_what_a_person_should_look_at() -> None:
+    everything = invoke("predict", ".", "gone.png", "--format", "json")
+    assert {row["path"]: row["sure"] for row in json.loads(everything.stdout)} == {
+        "./nobody.png": True, "./one.png": True, "./perhaps.png": False, "./two.png": True, "gone.png": None
+    }  # fmt: skip
+    some = invoke("predict", ".", "gone.png", "--unsure", "--format", "json")
+    assert [row["path"] for row in json.loads(some.stdout)] == ["./perhaps.png", "gone.png"]
+    assert some.exit_code == everything.exit_code == 1
+    for result in (some, everything):
+        assert "5 photos" in result.stderr and "1 of them unsure" in result.stderr
+
+
 @pytest.mark.usefixtures("photos")
 def test_patterns(run: str) -> None:
     result = invoke("predict", "*/0.png", "--model", run, "--batch-size", "2")
@@ -129,6 +187,9 @@ def test_wrong_use_is_exit_code_2_in_one_line(photos: Path, run: str, monkeypatc
         (["predict"], "Missing argument"),
         (["predict", "all"], "no model came with this installation"),
         (["predict", "all", "--model", run, "--min-face", "9"], "finds no faces"),
+        (["predict", "all", "--model", run, "--min-face-share", "0.5"], "finds no faces"),
+        (["predict", "all", "--model", run, "--min-face-share", "1.5"], "1.5"),
+        (["predict", "all", "--model", run, "--tiles", "always"], "finds no faces"),
         (["predict", "all", "--model", run, "--heat"], "--annotated DIR"),
         (["predict", "all", "--model", run, "--fail-on", "most"], "'most' is not one of"),
         (["predict", "empty", "--model", run], "no photo found in empty"),

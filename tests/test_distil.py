@@ -21,7 +21,7 @@ from allmasked.loaders import LOADERS, Source
 from allmasked.metrics import apply_temperature
 from allmasked.runs import Run, read_json
 from allmasked.samples import training_batches
-from allmasked.teacher import Teacher, label_presence_accuracy
+from allmasked.teacher import Teacher
 from allmasked.teacher import accuracy as teacher_accuracy
 from allmasked.types import CLASSES, Photo, Split
 from conftest import make_split
@@ -85,26 +85,12 @@ def test_a_photo_cropped_to_another_label_is_taught_by_that_label(split: Split) 
 def test_what_a_head_with_maps_is_taught() -> None:
     photos = [Photo("a.jpg", "all", "aa"), Photo("b.jpg", "some", "bb"), Photo("c.jpg", "nobody", "cc")]
     answers = {"aa": [0.81, 0.09, 0.1]}
-    told = Teacher("t", 0.5, 1.0, answers).presence_targets(photos)
-    np.testing.assert_allclose(told, [[0.91, 0.19], [1, 1], [0, 0]], atol=1e-6)
-    softened = Teacher("t", 0.5, 2.0, answers).presence_targets(photos)
-    np.testing.assert_allclose(np.log(softened[0] / (1 - softened[0])), np.log(told[0] / (1 - told[0])) / 2, rtol=1e-5)
-
-
-@pytest.mark.parametrize("temperature", [1.0, 3.0])
-def test_the_loss_of_presence(temperature: float) -> None:
-    logits = np.array([[2.0, -1.0], [0.5, 0.3]], np.float32)
-    label, told = np.array([[1, 0], [0, 1]], np.float32), np.array([[0.7, 0.2], [0.4, 0.9]], np.float32)
-    found = Teacher("t", 0.3, temperature, {}).presence_loss(0.0)(np.hstack([label, told]), logits)
-
-    def entropy(y: Any, z: Any) -> Any:
-        p = 1 / (1 + np.exp(-z))
-        return -(y * np.log(p) + (1 - y) * np.log(1 - p)).sum(1)
-
-    expected = 0.3 * entropy(label, logits) + 0.7 * temperature**2 * entropy(told, logits / temperature)
-    np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-5)
-    both = np.asarray(label_presence_accuracy(np.hstack([label, told]), logits))
-    np.testing.assert_array_equal(both, [1, 0], err_msg="[1, 0] is answered rightly, [0, 1] as [1, 1]")
+    told = Teacher("t", 0.5, 1.0, answers).answer_targets(photos)
+    np.testing.assert_allclose(told, [[0.905, 0.045, 0.05, 0], [0, 0, 1, 0], [0, 0, 0, 1]], atol=1e-6)
+    (softened, *_) = Teacher("t", 0.0, 2.0, answers).answer_targets(photos)
+    np.testing.assert_allclose(softened[:3], apply_temperature([[0.81, 0.09, 0.1]], 2.0)[0], rtol=1e-5)
+    (own, *_) = Teacher("t", 1.0, 2.0, answers).answer_targets(photos)
+    assert own.tolist() == [1, 0, 0, 0]
 
 
 @pytest.mark.parametrize("frame", [[0, 0], [64, 64]])
@@ -114,14 +100,17 @@ def test_a_student_with_maps(ensemble: Run, tmp_path: Path, frame: list[int], sp
     student = distil(ensemble.folder, config, tmp_path / "student", ask=FakeModels(), cache=tmp_path / "cache")
     assert np.isfinite(student.history()[0]["loss"])
     assert student.teacher.is_file() and student.model.is_file()
-    soft = np.full((9, 2), 0.25, np.float32)
+    soft = np.full((9, 4), 0.25, np.float32)
     source = Source(split, recipe.size, "letterbox", tmp_path / "cache")
     with ThreadPoolExecutor(2) as pool:
-        batches = training_batches(source, LOADERS["cached"], recipe, 0, 0, pool, grid=(12, 8), soft=soft)
-        taught = np.concatenate([labels["presence"] for _, labels, _ in batches])
-    assert taught.shape == (9, 4) and (taught[:, 2:] == 0.25).all(axis=1).any()
-    for row in taught[(taught[:, 2:] != 0.25).any(axis=1)]:
-        np.testing.assert_array_equal(row[2:], row[:2])
+        batches = training_batches(
+            source, LOADERS["cached"], recipe, 0, 0, pool, grid=lambda size: (size[0] // 8, size[1] // 8), soft=soft
+        )
+        targets = np.concatenate([labels for _, labels, _ in batches])
+    assert targets.shape == (9, 8, 12, 13)
+    taught = targets[:, 3, 5, 8:12]
+    by_teacher = (taught == 0.25).all(axis=1)
+    assert by_teacher.any() and set(map(tuple, taught[~by_teacher])) <= set(map(tuple, np.eye(4)))
 
 
 def test_the_teacher_answers_once_and_every_member_is_asked(ensemble: Run) -> None:

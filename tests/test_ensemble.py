@@ -7,22 +7,31 @@ import json
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from allmasked import metrics
 from allmasked.assemble import assemble, markdown
 from allmasked.compare import compare
 from allmasked.dataset import read_split, write_split
-from allmasked.ensemble import Ensemble, EnsemblePredictor, open_ensemble, predict_paths
+from allmasked.ensemble import Ensemble, EnsemblePredictor, merged, open_ensemble, predict_paths
 from allmasked.errors import ConfigError, RunError
 from allmasked.evaluate import evaluate, part_answers
+from allmasked.faces import prediction_of
+from allmasked.predictor import Look
+from allmasked.predictor import predict_paths as predict_any
+from allmasked.reading import Calibration, once
 from allmasked.runs import Run, read_json
-from allmasked.types import CLASSES, Photo, Prediction, Split
+from allmasked.types import CLASSES, LABELS, Answers, Candidates, Counting, Photo, Prediction, Split
 from allmasked.votes import VOTES
+from colour_model import ColourModel, picture
 from fake_runs import FakeModel, fake_run, paint_photos
+from maps import candidate_lists
 
 SKILLS = {"good": 0.85, "fair": 0.75, "weak": 0.7, "poor": 0.45}
 
@@ -181,6 +190,7 @@ class Brightness:
     """p_all = mean brightness of what it is given; needs no Keras. Notes how many photos it saw."""
 
     fit = "letterbox"
+    finds_faces = False
 
     def __init__(self, name: str, size: tuple[int, int], fit: str = "letterbox", gain: float = 1.0) -> None:
         self.name, self.size, self.fit, self.gain, self.seen = name, size, fit, gain, 0  # type: ignore[assignment]
@@ -190,6 +200,9 @@ class Brightness:
         self.seen += len(pixels)
         bright = np.clip(self.gain * pixels.reshape(len(pixels), -1).mean(1) / 255, 0, 1)
         return np.stack([bright, 1 - bright, 0 * bright], 1).astype(np.float32)
+
+    def answer(self, pixels: np.ndarray) -> Answers:
+        return Answers(self.predict(pixels))
 
 
 def _predictor(members: Sequence[Brightness], vote: str, early: bool) -> EnsemblePredictor:
@@ -244,6 +257,146 @@ def test_each_photo_is_decoded_once_and_fitted_to_every_member(
     assert (expected == full).all()
     if early:
         assert members[-1].seen < 2 * 25, "the last member is not asked about every photo"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[tuple[str, Path]]:
+    """A drawn photo of each label, in the size of the largest member below."""
+    paths = [(label, tmp_path / f"{label}.png") for label in LABELS]
+    for label, path in paths:
+        picture(label, (128, 96)).save(path)
+    return paths
+
+
+def _colours(vote: str = "soft", early: bool = False, **second: Any) -> EnsemblePredictor:
+    """Two members that find faces at two sizes."""
+    members = [ColourModel("near", (128, 96)), ColourModel("far", **{"size": (64, 48)} | second)]
+    return _predictor(members, vote, early)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("vote", ["majority", "soft", "weighted"])
+def test_an_ensemble_that_finds_faces_says_nobody_and_who(
+    vote: str, early: bool, pictures: list[tuple[str, Path]]
+) -> None:
+    predictor = _colours(vote, early)
+    assert predictor.finds_faces
+    found = list(predict_any(predictor, pictures))
+    assert [one.label for one in found] == list(LABELS)
+    assert [(one.masked, one.bare) for one in found] == [(2, 0), (0, 2), (1, 1), (0, 0)]
+    for one in found:
+        assert sum(one.four) == pytest.approx(1, abs=1e-5) and one.confidence > (0.6 if one.label != "nobody" else 0.9)
+        for face in one.faces or ():
+            assert face.right - face.left == pytest.approx(32, abs=8) and face.score > 0.9
+
+
+def test_what_an_ensemble_says_of_a_photo_and_of_its_pixels_is_the_same(pictures: list[tuple[str, Path]]) -> None:
+    for counting in (Counting(), Counting(min_face_px=20), Counting(min_face_px=30)):  # of 24 px in the small input
+        predictor = _colours(calibration=Calibration((0.5, 0.75, 0, 0), counting=counting))
+        predictor.members = predictor.members[::-1]  # the small input's rule is the first
+        found = list(predict_any(predictor, pictures))
+        pixels = np.stack([np.asarray(Image.open(path)) for _, path in pictures])
+        answers = predictor.answer(pixels)
+        for row, one in enumerate(found):
+            other = prediction_of(one.path, answers, row, (128, 96), predictor.size, predictor.fit)
+            assert (other.label, other.masked, other.bare) == (one.label, one.masked, one.bare)
+            assert other.four == pytest.approx(one.four, abs=1e-6)
+        assert found[0].label == ("nobody" if counting.min_face_px == 30 else "all")
+
+
+def test_the_rule_is_that_of_a_member_that_was_asked() -> None:
+    predictor = _colours("weighted", True, calibration=Calibration(counting=Counting(min_face_px=20)))
+    rows = predictor.ensemble
+    fitted = dataclasses.replace(rows.fitted, weights=(0.1, 0.9))
+    predictor.ensemble = dataclasses.replace(rows, order=(1, 0), fitted=fitted)
+    answers = predictor.answer(np.asarray(picture("all", (128, 96)))[None])
+    assert predictor.members[0].batches == []  # type: ignore[attr-defined]
+    assert answers.counting == Counting(min_face_px=40), "20 px of the small input"
+
+
+def test_nobody_is_the_mean_of_those_asked() -> None:
+    blind = Calibration((-60.0, 0.1, 0.0, 0.0))
+    predictor = _colours("weighted", calibration=blind)
+    weights = dataclasses.replace(predictor.ensemble.fitted, weights=(0.75, 0.25))
+    predictor.ensemble = dataclasses.replace(predictor.ensemble, fitted=weights)
+    answers = predictor.answer(np.asarray(picture("all", (128, 96)))[None])
+    own = predictor.members[0].answer(np.asarray(picture("all", (128, 96)))[None])
+    assert answers.nobody is not None and own.nobody is not None and answers.faces is not None
+    assert answers.nobody[0] == pytest.approx(0.75 * own.nobody[0] + 0.25, abs=1e-6)
+    assert own.faces is not None
+    np.testing.assert_allclose(answers.faces[0].score, 0.75 * own.faces[0].score)
+
+
+def test_one_blind_member_and_the_ensemble_finds_no_faces(pictures: list[tuple[str, Path]]) -> None:
+    members = [ColourModel("near", (128, 96)), Brightness("dark", (64, 48))]
+    predictor = _predictor(members, "soft", False)  # type: ignore[arg-type,list-item]
+    assert not predictor.finds_faces
+    for one in predict_any(predictor, pictures):
+        assert (one.faces, one.p_nobody) == (None, None) and one.label in CLASSES
+    with pytest.raises(ConfigError, match="finds no faces"):
+        list(predict_any(predictor, pictures, look=Look(min_face_px=3)))
+
+
+def test_an_ensemble_looks_at_faces_as_told_but_not_closer(pictures: list[tuple[str, Path]]) -> None:
+    found = list(predict_any(_colours(), pictures, look=Look(min_face_px=60)))
+    assert {one.label for one in found} == {"nobody"} and {len(one.faces or ()) for one in found} == {0, 2}
+    assert [one.label for one in predict_any(_colours(), pictures, look=Look(min_face_px=40))] == list(LABELS)
+    with pytest.raises(ConfigError, match="can't look closer"):
+        list(predict_any(_colours(), pictures, look=Look(tiles="always")))
+
+
+def test_a_broken_photo_gets_its_line(pictures: list[tuple[str, Path]], tmp_path: Path) -> None:
+    pictures[1][1].write_bytes(b"nothing")
+    found = list(predict_any(_colours(), [*pictures, ("gone", tmp_path / "gone.png")]))
+    assert [one.error for one in found] == ["", "is not a photo in a known format", "", "", "no such file"]
+
+
+# --- faces of several networks ---------------------------------------------------------------------------------------
+
+
+def looks() -> st.SearchStrategy[list[Candidates]]:
+    """What up to four networks found in one photo, each of them each face once."""
+    return st.lists(candidate_lists().map(once), min_size=1, max_size=4)
+
+
+@given(looks(), st.randoms(use_true_random=False))
+def test_merged_faces_are_clusters_of_at_most_one_a_member(looks: list[Candidates], random: Any) -> None:
+    shares = np.array([random.uniform(0.1, 1) for _ in looks])
+    shares /= shares.sum()
+    found = merged(looks, shares)
+    assert (np.diff(found.score) <= 0).all() and (found.score <= 1 + 1e-9).all()
+    assert max(map(len, looks)) <= len(found) <= sum(map(len, looks))
+    total = sum(share * look.score.sum() for share, look in zip(shares, looks))
+    assert found.score.sum() == pytest.approx(total), "each is in one cluster"
+    worn = sum(share * (look.score * look.masked).sum() for share, look in zip(shares, looks))
+    assert (found.score * found.masked).sum() == pytest.approx(worn, abs=1e-8)
+    boxes = {tuple(box) for look in looks for box in look.boxes.tolist()}
+    assert {tuple(box) for box in found.boxes.tolist()} <= boxes
+
+
+@given(candidate_lists().map(once), st.integers(1, 4))
+def test_networks_that_agree_say_together_what_each_says(look: Candidates, count: int) -> None:
+    found = merged([look] * count, np.full(count, 1 / count))
+    assert found.score == pytest.approx(look.score)
+    assert found.boxes.tolist() == look.boxes.tolist()
+    there = look.score > 1e-6
+    assert found.masked[there] == pytest.approx(look.masked[there])
+
+
+def test_merged_faces_by_hand() -> None:
+    def look(*rows: tuple[float, float, list[float]]) -> Candidates:
+        score, masked, boxes = zip(*rows)
+        return Candidates(np.array(boxes, float), np.array(score), np.array(masked), np.ones(len(rows), bool))
+
+    one = look((0.9, 0.8, [0, 0, 40, 40]), (0.4, 0.1, [100, 0, 140, 40]))
+    left, right = [0, 0, 22, 40], [20, 0, 40, 40]  # both overlap the first, not each other
+    other = look((0.8, 0.6, left), (0.6, 0.2, right))
+    found = merged([one, other], np.array([0.25, 0.75]))
+    assert found.boxes.tolist() == [[0, 0, 40, 40], right, [100, 0, 140, 40]]
+    assert found.score == pytest.approx([0.25 * 0.9 + 0.75 * 0.8, 0.75 * 0.6, 0.25 * 0.4])
+    assert found.masked[0] == pytest.approx((0.225 * 0.8 + 0.6 * 0.6) / 0.825)
+    assert found.masked[1:] == pytest.approx([0.2, 0.1])
+    assert found.counts.all()
 
 
 def test_pixels_in_the_largest_size_are_resized_for_the_others() -> None:

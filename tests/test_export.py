@@ -19,6 +19,7 @@ from PIL import Image
 import allmasked
 from allmasked import export as exports
 from allmasked.backbones import BACKBONES
+from allmasked.calibrating import write_calibration
 from allmasked.cli import cli
 from allmasked.config import Recipe, TrainConfig
 from allmasked.dataset import write_split
@@ -26,8 +27,10 @@ from allmasked.errors import ConfigError, RunError
 from allmasked.export import EXPORTS, ExportError, export
 from allmasked.heads import HEADS
 from allmasked.onnx_model import Metadata, OnnxPredictor
-from allmasked.predictor import KerasPredictor, open_predictor, predict_paths
+from allmasked.predictor import KerasPredictor, Look, open_predictor, predict_paths
+from allmasked.reading import Calibration, answer_of, read_maps
 from allmasked.runs import Run
+from allmasked.types import Answers, Counting
 from conftest import make_split
 
 pytest.importorskip("keras")
@@ -36,6 +39,8 @@ pytest.importorskip("onnxruntime")
 
 NEEDS = {"onnx": "onnx", "openvino": "openvino", "litert": "ai_edge_litert", "savedmodel": "tensorflow"}
 SIZE = (96, 64)
+CALIBRATION = Calibration((-0.5, 0.75, 0.25, -0.125), (0.25, 1.5, 0.5), Counting(4.0, 0.125))
+OTHER = Calibration((0.5, 1.25, -0.25, 0.0), (-0.5, 0.5, 0.25), Counting(7.0, 0.25))
 
 
 def recalibrate(path: Path, **changes: Any) -> None:
@@ -60,13 +65,25 @@ def lively(model: Any, seed: int = 0) -> Any:
             layer.moving_mean.assign(rng.normal(0, 0.1, count))
             layer.moving_variance.assign(rng.uniform(0.5, 1.5, count))
             layer.beta.assign(rng.normal(0, 0.1, count))
-        elif layer.name == "presence":
-            layer.log_sharpness.assign([0.9, 0.4])
-            layer.scale.assign([0.5, 0.6])
-            layer.bias.assign([-0.5, 0.2])
+        elif layer.name == "faces":
+            layer.calibration = CALIBRATION
         elif layer.name in ("evidence", "logits") and layer.trainable:
             layer.bias.assign(rng.normal(-1, 0.3, layer.bias.shape[0]))
     return model
+
+
+def same(found: Answers, expected: Answers, tolerance: float) -> None:
+    """Two answers say the same, faces included."""
+    assert found.probabilities == pytest.approx(expected.probabilities, abs=tolerance)
+    assert found.nobody == pytest.approx(expected.nobody, abs=tolerance)
+    assert found.heat == pytest.approx(expected.heat, abs=tolerance)
+    assert found.counting == expected.counting
+    assert found.faces is not None and expected.faces is not None
+    for one, other in zip(found.faces, expected.faces, strict=True):
+        assert one.boxes == pytest.approx(other.boxes, abs=0.1)
+        assert one.score == pytest.approx(other.score, abs=tolerance)
+        assert one.masked == pytest.approx(other.masked, abs=tolerance)
+        assert one.counts.tolist() == other.counts.tolist()
 
 
 def make_run(folder: Path, head: str, seed: int = 0) -> Path:
@@ -92,7 +109,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def onnx_file(runs: Path) -> Path:
     path = runs / "evidence.onnx"
-    export(runs / "evidence", path, calibration={"face_score": 0.2})
+    export(runs / "evidence", path)
     return path
 
 
@@ -121,9 +138,15 @@ def test_every_format_answers_as_keras(name: str, runs: Path, tmp_path: Path) ->
     assert (found.name, found.size, found.fit) == ("evidence", SIZE, "letterbox")
     expected, answers = keras.answer(pictures()), found.answer(pictures())
     assert np.ptp(expected.probabilities, axis=0).max() > 0.001  # not one answer for all
-    for field in dataclasses.fields(expected):
-        assert getattr(answers, field.name) == pytest.approx(getattr(expected, field.name), abs=1e-3), field.name
+    assert max(len(one) for one in expected.faces or ()) > 1
+    same(answers, expected, 1e-3)
     assert answers.probabilities == pytest.approx(expected.probabilities, abs=1e-4)
+    outputs = found.run(pictures())  # what those who don't use this package get
+    assert set(outputs) == {"probabilities", "answer", "faces", "maps"}
+    four = [answer_of(one) for one in answers.faces or ()]
+    assert outputs["answer"] == pytest.approx(np.array(four), abs=1e-4)
+    assert outputs["probabilities"] == pytest.approx(answers.probabilities, abs=1e-4)
+    assert (outputs["faces"][..., 4] > 0).sum(1).tolist() == [len(one) for one in answers.faces or ()]
     belonging = {out.name, *(f"model{suffix}" for suffix in EXPORTS[name].beside)}
     assert {path.name for path in tmp_path.iterdir()} == belonging
 
@@ -134,7 +157,10 @@ def test_other_heads(head: str, runs: Path, tmp_path: Path) -> None:
     keras, found = open_predictor(runs / head), open_predictor(tmp_path / "x.onnx")
     answers = found.answer(pictures())
     assert answers.probabilities == pytest.approx(keras.predict(pictures()), abs=1e-5)
-    assert answers.nobody is None
+    assert answers.nobody is None and answers.faces is None
+    assert not found.finds_faces
+    with pytest.raises(ConfigError, match="finds no faces that could be calibrated"):
+        export(runs / head, tmp_path / "y.onnx", calibration=OTHER)
     if head != "softmax":
         assert answers.heat is None
         return
@@ -252,6 +278,21 @@ def test_files_that_are_not_ours(onnx_file: Path, tmp_path: Path) -> None:
     recalibrate(newer, format=99)
     with pytest.raises(RunError, match="needs a newer allmasked"):
         open_predictor(newer)
+    recalibrate(newer, format=2, calibration=({"score": [0, 1]},))
+    with pytest.raises(RunError, match="not made by 'allmasked export'"):
+        open_predictor(newer)
+
+
+def test_files_of_an_older_allmasked(onnx_file: Path, runs: Path, tmp_path: Path) -> None:
+    """Those that find faces read their answer otherwise; those that don't are as good as new."""
+    strings = OnnxPredictor.open(onnx_file).metadata.strings()
+    older = strings | {"format": "1", "pooling": json.dumps({"sharpness": [5, 5], "scale": [1, 1], "bias": [0, 0]})}
+    with pytest.raises(RunError, match=r"x\.onnx: was made by an older allmasked.*export it again"):
+        Metadata.parse(older, "x.onnx")
+    export(runs / "softmax", tmp_path / "x.onnx")
+    strings = OnnxPredictor.open(tmp_path / "x.onnx").metadata.strings()
+    plain = {name: value for name, value in strings.items() if name not in ("calibration", "member_views", "shares")}
+    assert Metadata.parse(plain | {"format": "1", "pooling": "{}"}, "x").head == "softmax"
 
 
 def test_metadata_survive(onnx_file: Path) -> None:
@@ -259,7 +300,7 @@ def test_metadata_survive(onnx_file: Path) -> None:
     assert (metadata.name, metadata.created_from, metadata.backbone, metadata.head) == (
         "evidence", "evidence", "EfficientNetLite0", "evidence",
     )  # fmt: skip
-    assert (metadata.face_score, metadata.temperature, metadata.version) == (0.2, 1.0, allmasked_version())
+    assert (metadata.faces, metadata.temperature, metadata.version) == ((CALIBRATION,), 1.0, allmasked_version())
     assert Metadata.parse(metadata.strings(), "x") == metadata
 
 
@@ -279,31 +320,31 @@ def test_photos_are_independent_and_threads_do_not_matter(onnx_file: Path, threa
     assert found.predict(pixels[:0]).shape == (0, 3)
 
 
-def test_pooling_of_the_maps_is_what_the_network_does(onnx_file: Path) -> None:
-    model = OnnxPredictor.open(onnx_file)
-    outputs = model.run(pictures())
-    assert model.pooling is not None
-    assert model.pooling.presence(outputs["maps"][..., :2]) == pytest.approx(outputs["presence"], abs=1e-4)
+def test_another_calibration_than_the_runs_own(runs: Path, tmp_path: Path) -> None:
+    report = export(runs / "evidence", tmp_path / "x.onnx", calibration=OTHER)
+    assert report.round_trip.largest < 1e-4 and report.metadata.faces == (OTHER,)
+    file, keras = OnnxPredictor.open(tmp_path / "x.onnx"), open_predictor(runs / "evidence")
+    outputs, answers = file.run(pictures()), file.answer(pictures())
+    same(answers, read_maps(outputs["maps"], SIZE, OTHER), 1e-6)
+    four = [answer_of(one) for one in answers.faces or ()]
+    assert outputs["answer"] == pytest.approx(np.array(four), abs=1e-4), "it is in the graph, too"
+    assert np.abs(answers.probabilities - keras.predict(pictures())).max() > 0.01
+    assert keras.answer(pictures()).counting == CALIBRATION.counting, "the run stays as it was"
 
 
-def test_calibration(onnx_file: Path, tmp_path: Path) -> None:
-    path = tmp_path / "x.onnx"
-    path.write_bytes(onnx_file.read_bytes())
-    outputs = OnnxPredictor.open(path).run(pictures())
-    recalibrate(path, temperature=2.0, presence_scale=(1.5, 0.5), presence_bias=(0.3, -0.4))
-    model = OnnxPredictor.open(path)
-    a, b = 1 / (1 + np.exp(-(outputs["presence"] * [1.5, 0.5] + [0.3, -0.4]) / 2)).T
-    odds = np.stack([a * (1 - b), (1 - a) * b, a * b], 1)
-    answers = model.answer(pictures())
-    assert answers.probabilities == pytest.approx(odds / odds.sum(1, keepdims=True), abs=1e-5)
-    assert answers.nobody == pytest.approx((1 - a) * (1 - b), abs=1e-5)
-    assert model.pooling is not None
-    calibrated = model.pooling.presence(outputs["maps"][..., :2])
-    assert 1 / (1 + np.exp(-calibrated)) == pytest.approx(np.stack([a, b], 1), abs=1e-5)
+def test_a_picture_of_nobody_is_answered_in_half_precision(runs: Path, tmp_path: Path) -> None:
+    blind = Calibration((-60.0, 1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+    for name in ("onnx", "openvino"):
+        pytest.importorskip(NEEDS[name], reason=f"{name} needs {NEEDS[name]}")
+        out = tmp_path / f"x{EXPORTS[name].suffix}"
+        export(runs / "evidence", out, format=name, precision="float16", calibration=blind)
+        outputs = EXPORTS[name].open(out).run(pictures(2))
+        assert outputs["answer"].tolist() == [[0, 0, 0, 1]] * 2
+        assert outputs["probabilities"] == pytest.approx(np.full((2, 3), 1 / 3), abs=1e-3)
 
 
 def test_temperature_of_a_softmax_head(runs: Path, tmp_path: Path) -> None:
-    export(runs / "softmax", tmp_path / "x.onnx", calibration={"temperature": 2.0})
+    export(runs / "softmax", tmp_path / "x.onnx", settings={"temperature": 2.0})
     model = OnnxPredictor.open(tmp_path / "x.onnx")
     logits = np.log(model.run(pictures())["probabilities"]) / 2
     raised = np.exp(logits)
@@ -364,13 +405,18 @@ def invoke(*arguments: Any) -> Any:
 
 @pytest.mark.usefixtures("photos")
 def test_export_command(runs: Path) -> None:
-    result = invoke("export", runs / "evidence", "--out", "x.onnx", "--presence-bias", 9, -9, "--name", "mine")
+    everybody = Calibration((9.0, 1.0, 0.0, 0.0), (9.0, 1.0, 0.0))
+    write_calibration(everybody, Path("c.json"))
+    result = invoke("export", runs / "evidence", "--out", "x.onnx", "--calibration", "c.json", "--name", "mine")
     assert result.exit_code == 0, result.output
     assert result.stdout == ""
     assert "100.0% of the labels alike" in result.stderr
     result = invoke("predict", "photos/0.png", "--model", "x.onnx", "--format", "json")
     (row,) = json.loads(result.stdout)
-    assert (row["label"], row["p_all"] > 0.9) == ("all", True)
+    assert (row["label"], row["p_all"] > 0.9, row["masked"] > 0, row["bare"]) == ("all", True, True, 0)
+    assert open_predictor("x.onnx").name == "mine"
+    result = invoke("export", runs / "evidence", "--out", "y.onnx", "--calibration", "photos/0.png")
+    assert isinstance(result.exception, RunError) and not Path("y.onnx").exists()
 
 
 def test_predict_with_everything(photos: Path, onnx_file: Path) -> None:
@@ -438,14 +484,15 @@ def test_a_file_answers_with_the_base_installation_alone(photos: Path, onnx_file
 def test_predictions_of_a_run_and_its_file_agree(photos: Path, runs: Path, onnx_file: Path) -> None:
     paths = [(f"{number}", photos / f"photos/{number}.png") for number in range(3)]
     keras = open_predictor(runs / "evidence")
-    file = OnnxPredictor.open(onnx_file)
+    file, look = OnnxPredictor.open(onnx_file), Look(min_face_px=12)
     for one, other in zip(predict_paths(keras, paths), predict_paths(file, paths), strict=True):
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
         assert one.p_nobody == pytest.approx(other.p_nobody, abs=1e-5)
     for one, other in zip(
-        predict_paths(keras, paths, min_face_px=12), predict_paths(file, paths, min_face_px=12), strict=True
+        predict_paths(keras, paths, look=look), predict_paths(file, paths, look=look), strict=True
     ):
-        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+        assert one.four == pytest.approx(other.four, abs=1e-4)
+        assert (one.label, one.masked, one.bare) == (other.label, other.masked, other.bare)
 
 
 # --- ensembles -------------------------------------------------------------------------------------------------------
@@ -466,13 +513,15 @@ def tiny_run(folder: Path, head: str, size: tuple[int, int], fit: Any, seed: int
     for filters, strides in ((6, 8), (8, 2), (10, 2)):
         x = keras.layers.Conv2D(filters, strides, strides, padding="same", activation="relu")(x)
         levels.append(x)
-    outputs = HEADS[head].build(levels if HEADS[head].maps else x, 0.1)
+    outputs = HEADS[head].build(levels if HEADS[head].maps else x, 0.1, size)
     model = keras.Model(pixels, outputs if HEADS[head].maps else outputs["probabilities"])
     rng = np.random.default_rng(seed)
     for layer in model.layers:
         if layer.name in ("evidence", "logits") and layer.trainable:
             layer.kernel.assign(rng.normal(0, 1, layer.kernel.shape))
             layer.bias.assign(rng.normal(-2 if layer.name == "evidence" else 0, 0.3, layer.bias.shape[0]))
+        if layer.name == "faces":
+            layer.calibration = dataclasses.replace(CALIBRATION, score=(-0.5 * seed, 0.75, 0.25, -0.125))
     folder.mkdir(parents=True)
     TrainConfig(head=head, seed=seed, recipe=Recipe(size=size, fit=fit)).write(Run(folder).config)
     models.save(model, Run(folder).model)
@@ -563,7 +612,7 @@ def test_an_ensembles_file_that_votes_otherwise_is_refused(tmp_path: Path, monke
     assert not (tmp_path / "x.onnx").exists()
 
 
-def test_an_ensemble_of_evidence_shows_where(tmp_path: Path) -> None:
+def test_an_ensemble_of_evidence_finds_faces_and_shows_where(tmp_path: Path) -> None:
     from allmasked.explain import explain_paths, explainer_for
 
     folder = make_ensemble(tmp_path / "many", "weighted", [("evidence", SIZE, "letterbox")] * 2)
@@ -573,19 +622,41 @@ def test_an_ensemble_of_evidence_shows_where(tmp_path: Path) -> None:
     assert explainer_for(file) == "evidence"
     weights = python.ensemble.fitted.weights  # type: ignore[attr-defined]
     for explained, (_, path) in zip(explain_paths(file, photos, wanted="all"), photos, strict=True):
-        (pixels,) = python.read(path)  # type: ignore[attr-defined]
+        _, (pixels,) = python.read(path)  # type: ignore[attr-defined]
         each = [member.answer(pixels[None]).heat[0, ..., 0] for member in python.members]  # type: ignore[attr-defined]
         assert explained.heat == pytest.approx(weights[0] * each[0] + weights[1] * each[1], abs=0.02)
     export(make_ensemble(tmp_path / "other", "soft", MIXED), tmp_path / "y.onnx")
+    assert not open_predictor(tmp_path / "y.onnx").finds_faces
     with pytest.raises(RunError, match="does not say where"):
-        list(explain_paths(open_predictor(tmp_path / "y.onnx"), photos))
+        list(explain_paths(open_predictor(tmp_path / "y.onnx"), photos, explainer="cam"))
+
+
+@pytest.mark.parametrize("vote", ["majority", "weighted", "stacked"])
+@pytest.mark.parametrize("sizes", [(SIZE, SIZE), (SIZE, TALL)], ids=["one input", "two inputs"])
+def test_an_ensembles_file_finds_the_faces_that_the_ensemble_finds(vote: str, sizes: Any, tmp_path: Path) -> None:
+    folder = make_ensemble(tmp_path / "many", vote, [("evidence", size, "letterbox") for size in sizes])
+    report = export(folder, tmp_path / "x.onnx")
+    assert report.round_trip.largest < 1e-4 and report.round_trip.heat < 1e-4
+    file, python = open_predictor(tmp_path / "x.onnx"), open_predictor(folder)
+    assert file.finds_faces and python.finds_faces
+    assert {"probabilities", "nobody", "maps_1", "maps_2"} == set(file.outputs)  # type: ignore[attr-defined]
+    photos = written(tmp_path / "photos")
+    for look in (Look(), Look(min_face_px=20)):
+        found = list(predict_paths(file, photos, look=look))
+        for one, other in zip(found, predict_paths(python, photos, look=look), strict=True):
+            assert (one.label, one.masked, one.bare) == (other.label, other.masked, other.bare)
+            assert one.four == pytest.approx(other.four, abs=1e-4)
+            assert [face.score for face in one.faces or ()] == pytest.approx(
+                [face.score for face in other.faces or ()], abs=1e-3
+            )
+        assert any(one.faces for one in found)
 
 
 def test_what_cannot_be_exported_of_an_ensemble(tmp_path: Path) -> None:
     folder = make_ensemble(tmp_path / "many", "soft", SAME[1:])
     for options, message in (
         ({"size": (128, 96)}, "members keep their sizes; leave out --size"),
-        ({"calibration": {"face_score": 0.2}}, "has no --face-score"),
+        ({"calibration": OTHER}, "members keep their calibration"),
     ):
         with pytest.raises(ConfigError, match=message):
             export(folder, tmp_path / "x.onnx", **options)  # type: ignore[arg-type]

@@ -33,10 +33,11 @@ def crowd(rng: np.random.Generator) -> Sample:
     return Sample(pixels, label_of(faces[:, 4]), (0, 0, 480, 360), faces)
 
 
+@pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("seed", range(60))
-def test_boxes_and_label_are_those_of_the_pixels(seed: int) -> None:
+def test_boxes_and_label_are_those_of_the_pixels(seed: int, whole: bool) -> None:
     rng = np.random.default_rng(seed)
-    frame = cut_frame(crowd(rng), FRAME, 0.4, PLAIN, rng)
+    frame = cut_frame(crowd(rng), rng, FRAME, 128 / 480 if whole else 0.4, PLAIN, whole=whole)
     assert frame.pixels.shape == (96, 128, 3) and frame.boxes is not None
     asked = frame.boxes[frame.boxes[:, 4] >= 0]
     assert frame.label == (label_of(asked[:, 4]) if len(asked) else LABELS.index("nobody"))
@@ -60,9 +61,21 @@ def test_boxes_and_label_are_those_of_the_pixels(seed: int) -> None:
 
 def test_the_same_seed_gives_the_same_frame() -> None:
     sample = crowd(np.random.default_rng(1))
-    one, two, other = (cut_frame(sample, FRAME, 0.4, Recipe(), np.random.default_rng(seed)) for seed in (3, 3, 4))
+    one, two, other = (cut_frame(sample, np.random.default_rng(seed), FRAME, 0.4, Recipe()) for seed in (3, 3, 4))
     np.testing.assert_array_equal(one.pixels, two.pixels)
     assert not np.array_equal(one.pixels, other.pixels)
+
+
+def test_a_whole_frame_shows_faces_about_as_large_as_they_will_be() -> None:
+    box = np.array([[200, 140, 260, 220, 1]], np.float32)
+    for seed in range(40):
+        photo = Sample(np.full((360, 480, 3), 127, np.uint8), 0, (0, 0, 480, 360), box)
+        frame = cut_frame(photo, np.random.default_rng(seed), (384, 288), 0.8, PLAIN, whole=True)
+        assert frame.boxes is not None and len(frame.boxes) == 1, "a face in the middle is never lost"
+        left, top, right, bottom, asked = frame.boxes[0]
+        scale = np.sqrt((right - left) * (bottom - top) / (60 * 80))
+        assert 0.69 < scale / 0.8 < 1.21 and asked == 1
+        assert 0.75 < (right - left) / (bottom - top) * 80 / 60 < 1.34, "squashed a little at most"
 
 
 def test_a_photo_without_boxes_is_shown_whole() -> None:
@@ -70,7 +83,7 @@ def test_a_photo_without_boxes_is_shown_whole() -> None:
     for top, left in ((0, 0), (0, 440), (320, 0), (320, 440)):
         pixels[top : top + 40, left : left + 40] = MASKED
     for seed in range(20):
-        frame = cut_frame(Sample(pixels, 0, (0, 0, 480, 360), None), FRAME, 0.4, PLAIN, np.random.default_rng(seed))
+        frame = cut_frame(Sample(pixels, 0, (0, 0, 480, 360), None), np.random.default_rng(seed), FRAME, 0.4, PLAIN)
         green = (frame.pixels[..., 1] > 200) & (frame.pixels[..., 0] < 60)
         rows, columns = np.nonzero(green)
         assert frame.boxes is None and frame.label == 0

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from allmasked.config import Recipe, TrainConfig
-from allmasked.evidence import PRESENCE, map_targets
+from allmasked.evidence import map_targets, with_answer
 from allmasked.heads import HEADS
-from allmasked.losses import map_loss, presence_loss
-from allmasked.model import build, classifier, learner, load, save
+from allmasked.losses import faces_loss
+from allmasked.model import build, calibration_of, classifier, has_maps, learner, load, save
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -30,15 +30,31 @@ def test_probabilities_sum_to_one_and_gradients_flow(name, tmp_path):  # type: i
     labels = np.array([0, 1, 2, 0])
     if HEADS[name].maps:
         boxes = np.array([[20, 10, 40, 34, 1], [60, 20, 80, 44, 0]], np.float32)
-        maps = np.stack([map_targets(boxes, (96, 64), (12, 8))] * 4)
+        maps = map_targets(boxes, (96, 64), (12, 8))
+        targets = [with_answer(maps, answer, 1.0) for answer in np.eye(4, dtype=np.float32)[labels]]
         part = learner(model)
-        part.compile("sgd", {"presence": presence_loss(0.0), "maps": map_loss()}, jit_compile=False)
-        part.train_on_batch(pixels, {"presence": PRESENCE[labels], "maps": maps})
+        part.compile("sgd", faces_loss(), jit_compile=False)
+        part.train_on_batch(pixels, np.stack(targets))
     else:
         model.compile("sgd", "categorical_crossentropy", jit_compile=False)
         model.train_on_batch(pixels, np.eye(3, dtype=np.float32)[labels])
     moved = [not np.array_equal(a, np.asarray(b)) for a, b in zip(weights, model.trainable_variables)]
     assert np.mean(moved) > 0.9, "gradients must reach nearly every weight"
+
+
+def test_what_a_head_with_maps_gives():  # type: ignore[no-untyped-def]
+    recipe = Recipe(size=(96, 64))
+    for name, head in HEADS.items():
+        model = build(TrainConfig(head=name, weights="random", recipe=recipe))
+        assert has_maps(model) == head.maps and (calibration_of(model) is not None) == head.maps
+        if not head.maps:
+            continue
+        outputs = model.predict_on_batch(np.zeros((2, 64, 96, 3), np.float32))
+        assert {output: np.shape(value) for output, value in outputs.items()} == {
+            "probabilities": (2, 3), "answer": (2, 4), "faces": (2, 64, 7), "maps": (2, 8, 12, 6)
+        }  # fmt: skip
+        any_size = build(TrainConfig(head=name, weights="random", recipe=recipe), any_size=True)
+        assert np.shape(any_size.predict_on_batch(np.zeros((1, 32, 160, 3)))["maps"]) == (1, 4, 20, 6)
 
 
 def test_linear_says_the_truth():  # type: ignore[no-untyped-def]

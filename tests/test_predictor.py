@@ -16,8 +16,11 @@ from PIL import Image
 
 from allmasked import predictor as predictors
 from allmasked.errors import RunError
-from allmasked.predictor import KerasPredictor, find_photos, open_predictor, predict_paths
-from allmasked.types import CLASSES, Answers
+from allmasked.predictor import KerasPredictor, Look, find_photos, open_predictor, predict_paths
+from allmasked.reading import Calibration
+from allmasked.types import CLASSES, Answers, Counting
+from colour_model import BLUE as MASK
+from colour_model import GREY, SKIN, ColourModel
 from planted import BLUE, RED, SIZE, patch, planted, save_run
 
 
@@ -27,6 +30,7 @@ class Brightness:
     name = "brightness"
     size = (8, 6)
     fit: Literal["letterbox", "squash"] = "squash"
+    finds_faces = False
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -102,6 +106,27 @@ def test_a_failing_network_is_told_and_leaves_no_threads(tmp_path: Path) -> None
     with pytest.raises(RuntimeError, match="out of memory"):
         list(predict_paths(Failing(), [("x", grey(tmp_path / "x.png", 9))] * 50, batch_size=4))
     assert not [t for t in threading.enumerate() if t.name.startswith("decode")]
+
+
+def test_which_faces_count_is_the_models_rule_unless_told(tmp_path: Path) -> None:
+    image = Image.new("RGB", (640, 480), GREY)
+    image.paste(MASK, (80, 80, 240, 400))  # 320 px high, 32 in the input
+    image.paste(SKIN, (400, 160, 480, 240))  # 80 px high, 8 in the input
+    image.save(tmp_path / "x.png")
+    for own, look, label in (
+        (Counting(), Look(), "some"),
+        (Counting(min_face_px=9), Look(), "all"),
+        (Counting(min_face_share=0.3), Look(), "all"),
+        (Counting(min_face_px=9), Look(min_face_px=0), "some"),
+        (Counting(min_face_share=0.3), Look(min_face_share=0.2), "some"),
+        (Counting(), Look(min_face_px=79), "some"),
+        (Counting(), Look(min_face_px=81), "all"),
+        (Counting(), Look(min_face_share=0.26), "all"),
+        (Counting(min_face_share=0.3), Look(min_face_px=0), "all"),
+    ):
+        model = ColourModel(calibration=Calibration(counting=own))
+        (found,) = predict_paths(model, [("x", tmp_path / "x.png")], look=look)
+        assert (found.label, found.masked, found.bare) == (label, 1, int(label == "some")), (own, look)
 
 
 @pytest.fixture

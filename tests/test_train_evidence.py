@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,15 @@ from PIL import Image
 from allmasked import model as models
 from allmasked import train as training
 from allmasked.cache import pixel_cache
+from allmasked.calibrating import LEAST
 from allmasked.config import TrainConfig, read_recipe
 from allmasked.dataset import read_split, sha256_of, write_split
 from allmasked.errors import ConfigError, WeightsError
 from allmasked.extending import extend_split
 from allmasked.loaders import LOADERS
+from allmasked.reading import Calibration
 from allmasked.runs import Run
+from allmasked.samples import training_batches
 from allmasked.train import train
 from allmasked.types import CLASSES, Photo, Split
 from conftest import draw_photo, make_split
@@ -50,15 +54,19 @@ def weights_of(run: Run) -> list[np.ndarray]:
 def test_the_model_is_calibrated_as_its_best_epoch_was(trained: tuple[Split, Run]) -> None:
     split, run = trained
     best = min(run.history(), key=lambda line: line["val_loss"])
-    assert np.array(best["calibration"]).shape == (2, 2)
+    calibration = models.calibration_of(models.load(run.model))
+    fitted = Calibration.parse(best["calibration"])
+    assert calibration is not None and fitted != Calibration()
+    assert calibration.score == pytest.approx(fitted.score) and calibration.wear == pytest.approx(fitted.wear)
     photos = split.part("validation")
     pixels = np.array(pixel_cache(split, photos, RECIPE.size, "letterbox", run.folder.parent / "cache"), np.float32)
     outputs = models.load(run.model).predict_on_batch(pixels)
     assert {name: np.shape(value)[1:] for name, value in outputs.items()} == {
-        "probabilities": (3,), "presence": (2,), "maps": (8, 12, 6)
+        "probabilities": (3,), "answer": (4,), "faces": (64, 7), "maps": (8, 12, 6)
     }  # fmt: skip
     labels = [CLASSES.index(photo.label) for photo in photos]
-    loss = -np.log(np.asarray(outputs["probabilities"])[np.arange(len(labels)), labels]).mean()
+    said = np.asarray(outputs["answer"])[np.arange(len(labels)), labels]
+    loss = -np.log(np.maximum(said, LEAST)).mean()
     assert loss == pytest.approx(best["val_loss"], abs=1e-4)
 
 
@@ -109,6 +117,25 @@ def test_without_boxes_whole_photos_are_learnt_from(trained: tuple[Split, Run], 
     marked = training.Source(split, RECIPE.size, "letterbox", tmp_path)
     frames = training._frames(marked, CONFIG, LOADERS["cached"])
     assert frames is not None and frames.size == (120, 80)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_share_of_the_steps_shows_photos_whole(trained: tuple[Split, Run], tmp_path: Path, share: float) -> None:
+    split, _ = trained
+    recipe = dataclasses.replace(RECIPE, whole_frames=share)
+    source = training.Source(split, recipe.size, "letterbox", tmp_path)
+    frames = training._frames(source, CONFIG, LOADERS["cached"])
+    given = (source, LOADERS["cached"], recipe, 0, 0)
+    with ThreadPoolExecutor(2) as pool:
+        batches = list(training_batches(*given, pool, grid=lambda size: (size[0] // 8, size[1] // 8), frames=frames))
+    width, height = recipe.size if share else recipe.frame
+    for pixels, targets, weights in batches:
+        assert pixels.shape[1:] == (height, width, 3) and targets.shape[1:] == (height // 8, width // 8, 13)
+        assert len(pixels) == len(targets) == len(weights) and (weights == 1).all()
+        answer = targets[:, 0, 0, 8:12]
+        assert (answer.sum(1) == 1).all() and (targets[..., 8:] == targets[:, :1, :1, 8:]).all()
+    assert sum(len(pixels) for pixels, _, _ in batches) == len(split.part("train"))
+    assert max(len(pixels) for pixels, _, _ in batches) == (recipe.batch_size // 2 if share else recipe.batch_size)
 
 
 def test_a_split_is_extended_without_a_leak(tmp_path: Path) -> None:
@@ -162,6 +189,6 @@ def test_without_epochs_a_run_is_calibrated_at_another_size(trained: tuple[Split
     other = train(split, config, tmp_path / "run", cache=tmp_path / "cache")
     assert models.load(other.model).input_shape[1:] == (96, 128, 3)
     differ = [not np.array_equal(a, b) for a, b in zip(weights_of(other), weights_of(run), strict=True)]
-    assert 1 <= sum(differ) <= 2, "only the pooling's scale and bias change"
+    assert 1 <= sum(differ) <= 2, "only the calibration changes"
     with pytest.raises(ConfigError, match="nothing would be learned"):
         train(split, dataclasses.replace(config, weights="random"), tmp_path / "other", cache=tmp_path / "cache")

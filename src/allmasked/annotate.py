@@ -18,7 +18,7 @@ from allmasked.errors import PhotoError
 from allmasked.explain import on_photo
 from allmasked.predictor import Answered
 from allmasked.runs import replacing
-from allmasked.types import CLASSES, FoundFace, Prediction, Size
+from allmasked.types import FoundFace, Prediction, Size
 
 COLOURS: dict[str, tuple[int, int, int]] = {"masked": (0, 158, 115), "bare": (213, 94, 0)}
 """Bluish green and vermilion of Okabe and Ito's palette (2008), which colour-blind people can tell apart."""
@@ -28,10 +28,14 @@ VERDICTS = {
     "some": ("some wear a mask, some don't", (204, 121, 167)),
     "nobody": ("nobody there", (120, 120, 120)),
 }
+UNSURE = (230, 159, 0)
+"""Orange of the same palette: an answer that a person should look at."""
 SHORTEST_PX, LONGEST_PX = 800, 1280
 """Of a picture's longer side; smaller photos are enlarged, twice at most, so that lines and letters are fine."""
 LABELLED_FACES = 12
 """In a crowd of more, colour alone says what each face wears."""
+NOT_COUNTED = (150, 150, 150)
+"""Colour of a face that doesn't count."""
 Floats = NDArray[np.float32]
 _WHITE, _DARK = (255, 255, 255), (25, 25, 25)
 
@@ -42,7 +46,7 @@ def annotate(
     prediction: Prediction,
     heat: NDArray[np.float32] | None = None,
     *,
-    counted: str = "",
+    note: str = "",
 ) -> Image.Image:
     """The photo with faces and verdict drawn on: RGB, as wide, and higher by a strip with the verdict.
 
@@ -51,7 +55,7 @@ def annotate(
         whole: width and height in px that the faces' edges are in.
         prediction: its answer.
         heat: (h, w, 2) 0-1 over the photo, masked and bare, to lay over it; None for none.
-        counted: what to say before the counts of faces, where these are not what the verdict comes from.
+        note: what to say beside the verdict, before the counts.
     """
     assert prediction.label is not None
     picture = photo.copy() if heat is None else _with_heat(photo, heat)
@@ -59,13 +63,14 @@ def annotate(
     line = max(2, round(max(picture.size) / 400))
     pen = ImageDraw.Draw(picture, "RGBA")
     font = ImageFont.load_default(max(10, round(max(picture.size) / 60)))
-    for face in reversed(prediction.faces or ()):  # the surest on top
-        _draw_face(pen, face, scale, line, font if len(prediction.faces or ()) <= LABELLED_FACES else None)
-    return _with_strip(picture, prediction, counted)
+    faces = sorted(prediction.faces or (), key=lambda face: (face.counts, face.score))  # the surest on top
+    for face in faces:
+        _draw_face(pen, face, scale, line, font if len(faces) <= LABELLED_FACES else None)
+    return _with_strip(picture, prediction, note)
 
 
 def _draw_face(pen: ImageDraw.ImageDraw, face: FoundFace, scale: float, line: int, font: Any) -> None:
-    colour = COLOURS[face.wear]
+    colour = COLOURS[face.wear] if face.counts else NOT_COUNTED
     left, top, right, bottom = (edge * scale for edge in (face.left, face.top, face.right, face.bottom))
     right, bottom = max(right, left + 2), max(bottom, top + 2)
     radius = min(right - left, bottom - top) * 0.15
@@ -74,7 +79,8 @@ def _draw_face(pen: ImageDraw.ImageDraw, face: FoundFace, scale: float, line: in
         pen.rounded_rectangle(around, radius + grown, outline=colours, width=width)
     if font is None:
         return
-    text = f"{face.wear} {face.score:.2f}"
+    worn = face.p_masked if face.wear == "masked" else 1 - face.p_masked
+    text = f"{face.wear} {face.score * worn:.2f}" if face.counts else face.reason
     wide, high = pen.textlength(text, font), font.size * 1.25
     if wide > 1.6 * (right - left):  # no room: the colour says it
         return
@@ -93,21 +99,24 @@ def _with_heat(photo: Image.Image, heat: NDArray[np.float32]) -> Image.Image:
     return Image.fromarray(grey.clip(0, 255).astype(np.uint8))
 
 
-def _with_strip(picture: Image.Image, prediction: Prediction, counted: str) -> Image.Image:
+def _with_strip(picture: Image.Image, prediction: Prediction, note: str) -> Image.Image:
     """A strip below the photo: the verdict, how sure, how many faces."""
     assert prediction.label is not None and prediction.probabilities is not None
     text, colour = VERDICTS[prediction.label]
-    sure = dict(zip((*CLASSES, "nobody"), (*prediction.probabilities, prediction.p_nobody or 0.0)))[prediction.label]
+    left_out = sum(not face.counts for face in prediction.faces or ())
+    if prediction.label == "nobody" and left_out:
+        text = "nobody near enough to judge"
     height = max(26, round(picture.width / 18))
     canvas = Image.new("RGB", (picture.width, picture.height + height), _DARK)
     canvas.paste(picture, (0, 0))
     pen = ImageDraw.Draw(canvas)
     middle = picture.height + height / 2
-    pen.rectangle((0, picture.height, round(height * 0.3), canvas.height), fill=colour)
-    right = f"{sure:.0%} sure"
-    if prediction.masked is not None and prediction.bare is not None and prediction.label != "nobody":
-        right = f"{counted}{prediction.masked} masked, {prediction.bare} bare  ·  {right}"
-    full = f"{prediction.label}  ·  {text}"
+    pen.rectangle((0, picture.height, round(height * 0.3), canvas.height), fill=colour if prediction.sure else UNSURE)
+    right = f"{note}{prediction.confidence:.0%}"
+    if prediction.masked is not None and (prediction.label != "nobody" or left_out):
+        counts = f"{prediction.masked} masked, {prediction.bare} bare" + f", {left_out} not counted" * bool(left_out)
+        right = f"{note}{counts}  ·  {prediction.confidence:.0%}"
+    full = f"{prediction.label}  ·  {text}" if prediction.sure else f"unsure  ·  perhaps {text}"
     points = height * 0.5
     while points > 8:
         font = ImageFont.load_default(points)

@@ -162,9 +162,9 @@ def moved(boxes: Boxes, matrix: NDArray[np.float64], window: tuple[float, float,
     if window is not None:
         inside = ((centre >= window[:2]) & (centre <= window[2:])).all(1)
         boxes, centre, half = boxes[inside], centre[inside], half[inside]
-    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))  # turns are small: boxes stay upright
+    half = half * np.linalg.norm(matrix[:, :2], axis=0)  # turns are small: boxes stay upright
     centre = centre @ matrix[:, :2].T + matrix[:, 2]
-    return np.concatenate([centre - scale * half, centre + scale * half, boxes[:, 4:]], axis=1).astype(np.float32)
+    return np.concatenate([centre - half, centre + half, boxes[:, 4:]], axis=1).astype(np.float32)
 
 
 def _around(boxes: Boxes, content: tuple[float, float, float, float]) -> tuple[float, float, float, float]:

@@ -83,7 +83,7 @@ class Backbone:
 
 
 def build_backbone(
-    name: str, size: Size, weights: str | Path = "", *, scaling: Scaling = "backbone", seed: int = 0
+    name: str, size: Size | None, weights: str | Path = "", *, scaling: Scaling = "backbone", seed: int = 0
 ) -> keras.Model:
     """Build a backbone: a flat functional Keras model named ``backbone``.
 
@@ -93,7 +93,7 @@ def build_backbone(
 
     Args:
         name: a key of :data:`BACKBONES`.
-        size: (width, height) of the input in px.
+        size: (width, height) of the input in px; None for one that takes any multiples of 32.
         weights: ``imagenet`` (downloaded by Keras once), ``package`` (of an installed package), ``random``, or a file
             (see :func:`allmasked.pretrained.load_weights`); empty for the row's default.
         scaling: ``none`` feeds raw 0-255, as the notebooks did; the networks that ``keras.applications`` scales
@@ -108,7 +108,7 @@ def build_backbone(
     if name not in BACKBONES:
         raise unknown("backbone", name, BACKBONES)
     row = BACKBONES[name]
-    if min(size) < row.minimum_px:
+    if size and min(size) < row.minimum_px:
         raise ConfigError(f"{name} needs photos of at least {row.minimum_px} px a side, not {size[0]} x {size[1]}")
     weights = weights or row.default_weights
     source = weights if isinstance(weights, str) and weights in ("imagenet", "package", "random") else "file"
@@ -121,7 +121,8 @@ def build_backbone(
     keras = require("keras", "train")
     raw = scaling == "none" and not row.scales_itself_in_keras
     scale, offset = _equal(1.0, 0.0) if raw else row.scaling
-    photo = keras.Input((size[1], size[0], 3), name="photo")
+    width, height = size or (None, None)
+    photo = keras.Input((height, width, 3), name="photo")
     # In float32 even under mixed precision: bfloat16 holds no more than eight bits of a pixel.
     scaled = keras.layers.Rescaling(list(scale), list(offset), dtype="float32", name="scaling")(photo)
     model = row.build(row, photo, scaled, source, seed)

@@ -29,6 +29,9 @@ class Recipe:
         "Train on frames of this size, cut around faces at many scales, instead of on whole photos (head evidence; "
         "used where at least half of the photos have boxes); 0 = whole photos.",
     )
+    whole_frames: float = _setting(
+        0.12, "Share of the training steps that show photos whole at the input's size instead, for large faces, 0-1."
+    )
     fit: str = _setting("letterbox", "How a photo comes to that size.", "letterbox", "squash")
     scaling: str = _setting(
         "backbone", "Input scaling: the backbone's own, or none (raw 0-255, as in the notebooks).", "backbone", "none"
@@ -50,6 +53,13 @@ class Recipe:
     plateau_factor: float = _setting(0.2, "Plateau: factor on the learning rate.")
     plateau_patience: int = _setting(3, "Plateau: epochs without a better validation loss before it is applied.")
     early_stopping_patience: int = _setting(0, "Stop after so many epochs without a better validation loss; 0 = never.")
+    keep: str = _setting(
+        "best",
+        "Which epoch's weights are kept: that of the lowest validation loss, or the last (for validation photos of "
+        "another kind than those to be answered).",
+        "best",
+        "last",
+    )
     optimizer: str = _setting("adamw", "Optimiser.", "adamw", "adam", "sgd")
     weight_decay: float = _setting(0.02, "Decoupled weight decay (adamw), not on biases and batch normalisation.")
     clip_norm: float = _setting(1.0, "Global gradient norm is cut to this; 0 = not at all.")
@@ -97,7 +107,7 @@ class Recipe:
             ("batch_size", 1, 65536), ("epochs", 0, 100_000), ("head_epochs", 0, 100_000), ("zoom_out", 0.05, 1),
             ("zoom_in", 1, 10), ("shrink", 0.05, 1), ("label_smoothing", 0, 0.99),
             ("subset_crops", 0, 1), ("empty_crops", 0, 1),
-            ("mosaic", 0, 1),
+            ("mosaic", 0, 1), ("whole_frames", 0, 1),
             ("dropout", 0, 0.95), ("jpeg", 0, 1), ("colour", 0, 1), ("learning_rate", 0, 10), ("class_balance", 0, 2),
         ):  # fmt: skip
             value = getattr(self, name)

@@ -49,26 +49,26 @@ class Vote(keras.layers.Layer):
         return tuple(shapes[0])
 
 
-class MeanHeat(keras.layers.Layer):
-    """The members' maps, M tensors (N, h, w, 6), to their weighted mean (N, h, w, 2) 0-1: masked here, bare here."""
+class MeanNobody(keras.layers.Layer):
+    """The members' answers, M tensors (N, 4), to the weighted mean (N, 1) of P(nobody)."""
 
     def __init__(self, ensemble: Ensemble, **options: Any) -> None:
         super().__init__(**options)
         self.shares = ensemble.fitted.weights
 
-    def call(self, maps: Sequence[Any]) -> Any:
-        return sum(share * ops.sigmoid(one[..., :2]) for share, one in zip(self.shares, maps))
+    def call(self, answers: Sequence[Any]) -> Any:
+        return sum(share * one[:, 3:] for share, one in zip(self.shares, answers))
 
     def compute_output_shape(self, shapes: Sequence[tuple[int | None, ...]]) -> tuple[int | None, ...]:
-        return (*shapes[0][:3], 2)
+        return (shapes[0][0], 1)
 
 
 def one_model(ensemble: Ensemble, members: Sequence[keras.Model]) -> keras.Model:
     """All members as one model.
 
     Its inputs are the ensemble's views in order (:attr:`allmasked.ensemble.EnsemblePredictor.views`), (N, H, W, 3)
-    float32 RGB 0-255 each. It gives ``probabilities`` (N, 3), and where every member makes evidence maps of the same
-    view ``heat`` (N, h, w, 2), too.
+    float32 RGB 0-255 each. It gives ``probabilities`` (N, 3), and where every member makes evidence maps ``nobody``
+    (N, 1) and the maps of each, ``maps_1`` (N, h, w, 6) and so on, too.
 
     Args:
         ensemble: its vote, temperatures and what was fitted.
@@ -81,16 +81,17 @@ def one_model(ensemble: Ensemble, members: Sequence[keras.Model]) -> keras.Model
     inputs = [
         keras.Input((height, width, 3), name=f"view_{number}") for number, ((width, height), _) in enumerate(views)
     ]
-    with_heat = len(views) == 1 and all(isinstance(model.output, dict) for model in members)
-    probabilities, maps = [], []
+    with_maps = all(isinstance(model.output, dict) for model in members)
+    found: dict[str, list[Any]] = {"probabilities": [], "answer": [], "maps": []}
     for number, (row, model) in enumerate(zip(ensemble.members, members)):
         outputs = model.output if isinstance(model.output, dict) else {"probabilities": model.output}
-        wanted = [outputs[name] for name in ("probabilities", *(["maps"] if with_heat else []))]
-        inside = keras.Model(model.input, wanted, name=f"member_{number}")
-        found = inside(inputs[views.index((row.size, row.fit))])
-        probabilities.append(found[0])
-        maps += found[1:]
-    outputs = {"probabilities": Vote(ensemble, name="vote", dtype="float32")(probabilities)}
-    if with_heat:
-        outputs["heat"] = MeanHeat(ensemble, name="heat", dtype="float32")(maps)
+        wanted = list(found) if with_maps else ["probabilities"]
+        inside = keras.Model(model.input, [outputs[name] for name in wanted], name=f"member_{number}")
+        said = inside(inputs[views.index((row.size, row.fit))])
+        for name, value in zip(wanted, said if isinstance(said, list | tuple) else [said]):
+            found[name].append(value)
+    outputs = {"probabilities": Vote(ensemble, name="vote", dtype="float32")(found["probabilities"])}
+    if with_maps:
+        outputs["nobody"] = MeanNobody(ensemble, name="nobody", dtype="float32")(found["answer"])
+        outputs |= {f"maps_{number}": maps for number, maps in enumerate(found["maps"], 1)}
     return keras.Model(inputs, outputs, name="allmasked")

@@ -112,10 +112,10 @@ def answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask
     if wanted:
         found = ask(run.folder, [(photo.path, split.root / photo.path) for photo in wanted])
         for photo, prediction in zip(wanted, track(found, f"scoring {name}", len(wanted)), strict=True):
-            if prediction.given_somebody is None:
+            if prediction.label is None:
                 failed[photo.path] = prediction
             else:
-                rows[key(photo)] = [float(p) for p in prediction.given_somebody]
+                rows[key(photo)] = given_somebody(prediction)
         order = [photo for photo in photos if key(photo) in rows]
         write_json(
             stored,
@@ -134,6 +134,12 @@ def answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask
         np.array([rows[key(photo)] for photo in answered], dtype=np.float64).reshape(-1, len(CLASSES)),
         tuple(failed[photo.path] for photo in photos if photo.path in failed),
     )
+
+
+def given_somebody(prediction: Prediction) -> list[float]:
+    """P(all), P(none), P(some) of a photo that somebody is in: they sum to 1."""
+    there = np.array(prediction.four[:3]) + 1e-9
+    return [float(p) for p in there / there.sum()]
 
 
 def _ensemble_answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask) -> Answers:

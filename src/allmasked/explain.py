@@ -22,7 +22,6 @@ from PIL.Image import Image
 
 from allmasked import pixels as px
 from allmasked.errors import ConfigError, PhotoError, RunError, unknown
-from allmasked.evidence import SCORE
 from allmasked.faces import prediction_of
 from allmasked.runs import replacing
 from allmasked.types import CLASSES, NOBODY, Answers, Label, Prediction, Predictor, Size
@@ -364,14 +363,9 @@ def explainers_for(model: keras.Model | Network) -> list[str]:
 
 def explainer_for(predictor: Predictor) -> str:
     """The explainer to take where none is named: the network's own maps, its class activation maps, or Grad-CAM."""
-    if getattr(predictor, "pooling", None) is not None or _head(predictor) == "evidence":
+    if predictor.finds_faces:
         return "evidence"
     return "grad-cam" if hasattr(predictor, "model") else "cam"
-
-
-def _head(predictor: Predictor) -> str:
-    """Of an exported file, "" of anything else."""
-    return str(getattr(getattr(predictor, "metadata", None), "head", ""))
 
 
 @dataclass(frozen=True)
@@ -409,7 +403,6 @@ def explain_paths(
     """
     row = explainer_named(explainer or explainer_for(predictor))
     size, fit = predictor.size, predictor.fit
-    score: float = getattr(predictor, "face_score", SCORE)
 
     def read(path: str | Path, name: str) -> tuple[str, Size, NDArray[np.uint8]]:
         image = px.decode(path, name=name)
@@ -430,7 +423,7 @@ def explain_paths(
                 yield Explanation(Prediction(name, None, None, found.reason), "", None, None)
                 continue
             path, photo, _ = found
-            prediction = prediction_of(name, answers, number, photo, size, fit, score)
+            prediction = prediction_of(name, answers, number, photo, size, fit)
             yield Explanation(prediction, path, CLASSES[int(indices[number])], heats[number])
             number += 1
 

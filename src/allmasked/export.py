@@ -25,11 +25,10 @@ from allmasked import pixels as px
 from allmasked.config import TrainConfig
 from allmasked.ensemble import EnsemblePredictor, View, open_ensemble, read_views
 from allmasked.errors import AllmaskedError, ConfigError, PhotoError, require, unknown
-from allmasked.evidence import SCORE
-from allmasked.faces import pooling_of
 from allmasked.heads import HEADS
 from allmasked.onnx_model import ExportedPredictor, Metadata, OnnxPredictor, input_names
 from allmasked.predictor import KerasPredictor
+from allmasked.reading import Calibration
 from allmasked.runs import Run, replacing, write_text
 from allmasked.types import Answers, Size
 
@@ -124,7 +123,10 @@ class Source:
             if rows.vote == "majority" and tolerance < 1:
                 ranked = np.sort([rows.calibrated(k, said) for k, said in enumerate(own)])
                 steady = (ranked[..., -1] - ranked[..., -2]).min(0) > 2 * tolerance
-        return self.metadata.answers(outputs), steady
+        answers = self.metadata.answers(outputs)
+        if "nobody" in outputs:
+            answers = dataclasses.replace(answers, nobody=outputs["nobody"][:, 0])
+        return answers, steady
 
 
 # --- writers ---------------------------------------------------------------------------------------------------------
@@ -172,7 +174,10 @@ def _quantised(source: Source) -> onnx.ModelProto:
             photo = next(self.rest, None)
             return None if photo is None else {name: pixels[None] for name, pixels in zip(names, photo)}
 
-    float32 = ("scaling", "evidence", "boxes", "maps", "presence", "logits", "cam_conv", "vote", "heat")
+    float32 = (
+        "scaling", "evidence", "boxes", "maps", "faces", "answer", "probabilities", "logits", "cam_conv", "vote",
+        "nobody",
+    )  # fmt: skip
     kept = [node.name for node in source.onnx.graph.node if node.name.split("/")[0].rstrip("_0123456789") in float32]
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
@@ -343,7 +348,8 @@ def export(
     precision: str = "float32",
     size: Size | None = None,
     validate: str | Path | None = None,
-    calibration: dict[str, Any] | None = None,
+    calibration: Calibration | None = None,
+    settings: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Report:
     """Write a run's or an ensemble's model to ``out`` and check it; no file is left behind that answers otherwise.
@@ -359,7 +365,8 @@ def export(
             map take any size, an ensemble only its members'.
         validate: photos for the round trip, and the ranges of int8: a labelled data set or split.json; by default the
             run's own validation and training photos where they are still there, else drawn pictures.
-        calibration: fields of :class:`allmasked.onnx_model.Metadata` to set: ``temperature``, ``presence_scale``, ...
+        calibration: of the faces, instead of the run's own.
+        settings: fields of :class:`allmasked.onnx_model.Metadata` to set: ``name``, ``temperature``.
         seed: of the photos' choice.
 
     Raises:
@@ -379,8 +386,13 @@ def export(
     out = Path(out)
     if row.suffix and out.suffix != row.suffix:
         raise ConfigError(f"--out {out}: a file for {format} must end in {row.suffix}")
-    source = open_ensemble_source(run, size, calibration or {}) if run.is_ensemble else open_source(run, size)
-    source.metadata = dataclasses.replace(source.metadata, precision=precision, **(calibration or {}))
+    if run.is_ensemble:
+        if calibration is not None:
+            raise ConfigError(f"{run.folder}: is an ensemble, whose members keep their calibration; leave it out")
+        source = open_ensemble_source(run, size)
+    else:
+        source = open_source(run, size, calibration)
+    source.metadata = dataclasses.replace(source.metadata, precision=precision, **(settings or {}))
     checked = photos(run, validate, source, "validation", CHECKED_PHOTOS, seed)
     if precision == "int8":
         source.calibration = photos(run, validate, source, "train", CALIBRATION_PHOTOS, seed)
@@ -397,14 +409,12 @@ def export(
     return Report(out, sum(map(_bytes, written)), source.metadata, found, drawn)
 
 
-def open_ensemble_source(run: Run, size: Size | None, calibration: Mapping[str, Any]) -> Source:
+def open_ensemble_source(run: Run, size: Size | None) -> Source:
     """An ensemble's members as one model in float32."""
     from allmasked.ensemble_model import one_model
 
     if size is not None:
         raise ConfigError(f"{run.folder}: is an ensemble, whose members keep their sizes; leave out --size")
-    if wrong := sorted({"presence_scale", "presence_bias", "face_score"} & set(calibration)):
-        raise ConfigError(f"{run.folder}: is an ensemble, which has no --{wrong[0].replace('_', '-')}; leave it out")
     members: list[Source] = []
 
     def open_member(folder: Path) -> KerasPredictor:
@@ -427,12 +437,15 @@ def open_ensemble_source(run: Run, size: Size | None, calibration: Mapping[str, 
         created_from=run.name,
         views=predictor.views if len(predictor.views) > 1 else (),
         members=tuple(member.name for member in predictor.ensemble.members),
+        member_views=tuple((member.size, member.fit) for member in predictor.members),
+        shares=predictor.ensemble.fitted.weights,
+        calibration=tuple(row for m in members for row in m.metadata.calibration) if predictor.finds_faces else (),
     )
     return Source(model, metadata, predictor)
 
 
-def open_source(run: Run, size: Size | None = None) -> Source:
-    """A run's model in float32, for inputs of ``size`` px."""
+def open_source(run: Run, size: Size | None = None, calibration: Calibration | None = None) -> Source:
+    """A run's model in float32, for inputs of ``size`` px; ``calibration`` of its faces, if not its own."""
     config = TrainConfig.read(run.config)
     trained = models.load(run.model)
     recipe = dataclasses.replace(config.recipe, size=size or config.recipe.size, precision="float32")
@@ -446,17 +459,18 @@ def open_source(run: Run, size: Size | None = None) -> Source:
                 f"the head {config.head!r} takes inputs of {config.recipe.size[0]} x {config.recipe.size[1]} px only"
             ) from None
         model.jit_compile = models.jit_compile()
-    pooling: dict[str, tuple[float, float]] = {}
-    if HEADS[config.head].maps:
-        pooling = dataclasses.asdict(pooling_of(model.get_layer("presence")))
+    if calibration is not None:
+        if not models.has_maps(model):
+            raise ConfigError(f"{run.folder}: its head {config.head!r} finds no faces that could be calibrated")
+        models.calibrate(model, calibration)
+    calibration = models.calibration_of(model)
     metadata = Metadata(
         name=run.name,
         size=recipe.size,
         fit="squash" if recipe.fit == "squash" else "letterbox",
         backbone=config.backbone,
         head=config.head,
-        face_score=SCORE,
-        pooling=pooling,
+        calibration=(dataclasses.asdict(calibration),) if calibration else (),
         version=importlib.metadata.version("allmasked"),
         created_from=run.name,
     )

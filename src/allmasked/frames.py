@@ -27,17 +27,25 @@ MOST_ENLARGED = 2.0
 SEEN, CUT = 0.6, 0.15
 """A face counts when at least this share of its box is in the frame; when less is than the second, it is not there."""
 TRIES = 6
+NEARLY = (0.7, 1.2)
+"""A frame that shows the whole photo shows it so much smaller or larger than when predicting."""
+STRETCHED, STRETCH = 0.3, 1.3
+"""Share of frames whose width is stretched or squeezed, and by how much at most: some collectors squash photos."""
 
 
-def cut_frame(sample: Sample, frame: Size, natural: float, recipe: Recipe, rng: np.random.Generator) -> Sample:
+def cut_frame(
+    sample: Sample, rng: np.random.Generator, frame: Size, natural: float, recipe: Recipe, *, whole: bool = False
+) -> Sample:
     """One augmented frame. Fully determined by ``rng``'s state.
 
     Args:
         sample: the photo, larger than the frame.
+        rng: what is drawn comes from it.
         frame: width and height px.
         natural: factor from the photo's pixels to those of the input when predicting.
+        whole: show nearly all of the photo at nearly the size that it has when predicting; ``frame`` is the input then.
     """
-    scale, centre = _choose(sample, frame, natural, recipe, rng)
+    scale, centre = _whole(sample, frame, natural, rng) if whole else _choose(sample, frame, natural, recipe, rng)
     matrix = _matrix(scale, centre, frame, recipe, rng)
     if sample.boxes is None or not len(sample.boxes):
         boxes, label = sample.boxes, sample.label
@@ -101,6 +109,16 @@ def _choose(
     return best[1], best[2]
 
 
+def _whole(sample: Sample, frame: Size, natural: float, rng: np.random.Generator) -> tuple[float, NDArray[np.float64]]:
+    """Scale and centre of a frame as large as the input."""
+    left, top, right, bottom = sample.content
+    smallest = NEARLY[0] if sample.boxes is not None else UNMARKED_ZOOM_OUT
+    largest = NEARLY[1] if sample.boxes is not None else 1.0
+    scale = natural * float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
+    play = np.abs(np.array(frame) / scale - (right - left, bottom - top)) / 2
+    return scale, np.array([(left + right) / 2, (top + bottom) / 2]) + rng.uniform(-1, 1, 2) * play
+
+
 def _share(boxes: Boxes, window: NDArray[np.float64]) -> NDArray[np.float64]:
     """The share of each box (F,) that lies in the window (left, top, right, bottom)."""
     width = np.minimum(boxes[:, 2], window[2]) - np.maximum(boxes[:, 0], window[0])
@@ -125,4 +143,7 @@ def _matrix(
     mirror = -1.0 if recipe.flip and rng.random() < 0.5 else 1.0
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag([mirror, 1.0])
     turn = scale * turn
+    if rng.random() < STRETCHED:
+        factor = float(np.exp(rng.uniform(-1, 1) * np.log(STRETCH) / 2))
+        turn = turn @ np.diag([factor, 1 / factor])
     return np.concatenate([turn, (np.array(frame) / 2 - turn @ centre)[:, None]], axis=1)

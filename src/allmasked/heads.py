@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from allmasked.types import CLASSES
+from allmasked.types import CLASSES, Size
 
 EVIDENCE_CHANNELS = 96
 
@@ -20,22 +20,24 @@ class Head:
     """One row.
 
     Attributes:
-        build: ``build(features, dropout)`` gives the model's outputs by name. ``features`` is the backbone's map
-            (N, h, w, C), or with ``maps`` the list of those at a stride of 8, 16 and 32.
+        build: ``build(features, dropout, size)`` gives the model's outputs by name. ``features`` is the backbone's map
+            (N, h, w, C), or with ``maps`` the list of those at a stride of 8, 16 and 32; ``size`` width and height of
+            the input in px, None for a model of any size, which makes maps only.
         linear: whether the logits are a linear function of the averaged features, so that CAM has a closed form.
-        maps: whether it makes evidence maps: further outputs ``presence`` (N, 2), the logits of "somebody masked is
-            there" and "somebody bare is there", and ``maps`` (N, h, w, 6), for each cell the logits of a masked and of
-            a bare face and the face's box (see :mod:`allmasked.evidence`).
+        maps: whether it makes evidence maps: further outputs ``maps`` (N, h, w, 6), for each cell the logits of a
+            masked and of a bare face and the face's box (see :mod:`allmasked.evidence`), ``faces`` (N, 64, 7) and
+            ``answer`` (N, 4), P(all), P(none), P(some), P(nobody) as read off the faces (see
+            :mod:`allmasked.reading`).
     """
 
     name: str
     help: str
-    build: Callable[[Any, float], dict[str, Any]]
+    build: Callable[[Any, float, Size | None], dict[str, Any]]
     linear: bool
     maps: bool = False
 
 
-def _softmax(features: Any, dropout: float) -> dict[str, Any]:
+def _softmax(features: Any, dropout: float, size: Size | None) -> dict[str, Any]:  # noqa: ARG001
     from keras import layers
 
     x = layers.GlobalAveragePooling2D(name="average")(features)
@@ -44,7 +46,7 @@ def _softmax(features: Any, dropout: float) -> dict[str, Any]:
     return {"probabilities": layers.Activation("softmax", name="probabilities", dtype="float32")(x)}
 
 
-def _notebook(features: Any, dropout: float) -> dict[str, Any]:
+def _notebook(features: Any, dropout: float, size: Size | None) -> dict[str, Any]:  # noqa: ARG001
     from keras import layers, regularizers
 
     # AveragePooling2D(5, 5) needs 5 x 5; on smaller maps (small inputs) it takes what there is.
@@ -57,18 +59,18 @@ def _notebook(features: Any, dropout: float) -> dict[str, Any]:
     return {"probabilities": layers.Activation("softmax", name="probabilities", dtype="float32")(x)}
 
 
-def _evidence(features: list[Any], dropout: float) -> dict[str, Any]:  # noqa: ARG001
+def _evidence(features: list[Any], dropout: float, size: Size | None) -> dict[str, Any]:  # noqa: ARG001
     """Features of three strides are merged top down (Lin et al. 2017), at a stride of 8 since faces are small."""
     from keras import initializers, layers
 
-    from allmasked.pooling import LogSumExp
+    from allmasked.readout import AnswerOfFaces, FindFaces, GivenSomebody
 
     x = None
     for stride, level in zip((32, 16, 8), reversed(features)):
         side = layers.Conv2D(EVIDENCE_CHANNELS, 1, name=f"lateral{stride}")(level)
         if x is not None:
             height, width = side.shape[1:3]
-            if (height, width) == (2 * x.shape[1], 2 * x.shape[2]):
+            if height is None or (height, width) == (2 * x.shape[1], 2 * x.shape[2]):
                 x = layers.UpSampling2D(2, name=f"up{stride}")(x)
             else:
                 x = layers.Resizing(height, width, "nearest", name=f"up{stride}")(x)
@@ -79,15 +81,13 @@ def _evidence(features: list[Any], dropout: float) -> dict[str, Any]:  # noqa: A
     rare = initializers.Constant(-4.0)  # most cells show no face
     evidence = layers.Conv2D(2, 1, bias_initializer=rare, dtype="float32", name="evidence")(x)
     boxes = layers.Conv2D(4, 1, dtype="float32", name="boxes")(x)
-    presence = LogSumExp(name="presence", dtype="float32")(evidence)
-    # softmax of (a, b, a + b) is P(all), P(none), P(some) given that somebody is there, with a and b the two logits
-    both = initializers.Constant([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
-    logits = layers.Dense(
-        len(CLASSES), use_bias=False, kernel_initializer=both, trainable=False, dtype="float32", name="logits"
-    )(presence)
-    probabilities = layers.Activation("softmax", name="probabilities", dtype="float32")(logits)
     maps = layers.Concatenate(name="maps", dtype="float32")([evidence, boxes])
-    return {"probabilities": probabilities, "presence": presence, "maps": maps}
+    if size is None:
+        return {"maps": maps}
+    faces = FindFaces(size, name="faces", dtype="float32")(maps)
+    answer = AnswerOfFaces(name="answer", dtype="float32")(faces)
+    probabilities = GivenSomebody(name="probabilities", dtype="float32")(answer)
+    return {"probabilities": probabilities, "answer": answer, "faces": faces, "maps": maps}
 
 
 HEADS: dict[str, Head] = {
@@ -102,7 +102,7 @@ HEADS: dict[str, Head] = {
         ),
         Head(
             "evidence",
-            "ours: maps of masked and of bare faces, pooled by log-sum-exp; counts faces, can say nobody, learns boxes",
+            "ours: maps of masked and of bare faces, the answer read off the faces; counts them, can say nobody",
             _evidence,
             linear=False,
             maps=True,

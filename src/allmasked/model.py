@@ -10,20 +10,19 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from allmasked.backbones import BACKBONES, Scaling, build_backbone
 from allmasked.config import TrainConfig
 from allmasked.errors import RunError, WeightsError, require, unknown
 from allmasked.heads import HEADS
+from allmasked.reading import Calibration
 from allmasked.runs import Run, replacing
 
 if TYPE_CHECKING:
     import keras
 
 
-def build(config: TrainConfig) -> keras.Model:
-    """The model of a configuration, with its initial weights.
+def build(config: TrainConfig, *, any_size: bool = False) -> keras.Model:
+    """The model of a configuration, with its initial weights; ``any_size`` for one that takes any multiples of 32.
 
     Its layer ``backbone`` is the backbone's model, whose output is the feature map, or the maps at a stride of 8, 16
     and 32 for a head with maps.
@@ -46,17 +45,17 @@ def build(config: TrainConfig) -> keras.Model:
         weights = config.weights or BACKBONES[config.backbone].default_weights
         run = Run(weights) if Path(weights).is_dir() else None
         scaling: Scaling = "none" if recipe.scaling == "none" else "backbone"
-        backbone = build_backbone(
-            config.backbone, recipe.size, "random" if run else weights, scaling=scaling, seed=config.seed
-        )
-        width, height = recipe.size
+        size = None if any_size else recipe.size
+        source = "random" if run else weights
+        backbone = build_backbone(config.backbone, size, source, scaling=scaling, seed=config.seed)
+        width, height = size or (None, None)
         pixels = keras.Input((height, width, 3), name="pixels", dtype="float32")
         head, row = HEADS[config.head], BACKBONES[config.backbone]
         if head.maps:
             levels = [backbone.get_layer(name).output for name in (row.stride8_layer, row.stride16_layer)]
             backbone = keras.Model(backbone.input, [*levels, backbone.output], name="backbone")
         keras.utils.set_random_seed(config.seed)  # the head starts the same whatever the backbone drew
-        outputs = head.build(backbone(pixels), recipe.dropout)
+        outputs = head.build(backbone(pixels), recipe.dropout, size)
         model = keras.Model(pixels, outputs if head.maps else outputs["probabilities"], name="allmasked")
         if run:
             _take_weights(model, run, config)
@@ -72,8 +71,14 @@ def _take_weights(model: keras.Model, run: Run, config: TrainConfig) -> None:
         raise WeightsError(
             f"{run.folder}: is {theirs.backbone} with head {theirs.head}, not {config.backbone} with head {config.head}"
         )
+    given = load(run.model)
     try:
-        model.set_weights(load(run.model).get_weights())
+        if has_maps(given):  # one that takes any size ends with its maps
+            part(model, "maps").set_weights(part(given, "maps").get_weights())
+            if (calibration := calibration_of(given)) and "faces" in model.output:
+                calibrate(model, calibration)
+        else:
+            model.set_weights(given.get_weights())
     except ValueError:
         raise WeightsError(
             f"{run.folder}: its weights do not fit at {config.recipe.size}; give --size as it has"
@@ -93,21 +98,19 @@ def part(model: keras.Model, output: str) -> keras.Model:
     return view
 
 
-def calibrate(model: keras.Model, fitted: list[list[float]]) -> None:
-    """Put a calibration (:func:`allmasked.evidence.calibration`) of the presence logits into the model's weights."""
-    scale, bias = np.array(fitted, np.float32).T
-    layer = model.get_layer("presence")
-    layer.bias.assign(layer.bias.numpy() * scale + bias)
-    layer.scale.assign(layer.scale.numpy() * scale)
+def calibration_of(model: keras.Model) -> Calibration | None:
+    """How a model's faces are calibrated; None where its head finds none."""
+    return model.get_layer("faces").calibration if has_maps(model) else None
+
+
+def calibrate(model: keras.Model, fitted: Calibration) -> None:
+    """Put a calibration into the model's weights."""
+    model.get_layer("faces").calibration = fitted
 
 
 def learner(model: keras.Model) -> keras.Model:
-    """The part of a model that is trained: the model itself, or with maps its outputs ``presence`` and ``maps``."""
-    if not has_maps(model):
-        return model
-    keras = require("keras", "train")
-    outputs = {name: tensor for name, tensor in model.output.items() if name != "probabilities"}
-    return keras.Model(model.input, outputs, name="learner")
+    """The part of a model that is trained: the model itself, or with maps the part that makes them."""
+    return part(model, "maps") if has_maps(model) else model
 
 
 def has_maps(model: keras.Model) -> bool:
@@ -118,7 +121,7 @@ def has_maps(model: keras.Model) -> bool:
 def load(path: str | Path) -> keras.Model:
     """Load a ``.keras`` file without compiling it; code inside the file is never run. Raises :class:`RunError`."""
     keras = require("keras", "train")
-    import allmasked.pooling  # noqa: F401  (Keras must know our layer)
+    import allmasked.readout  # noqa: F401  (Keras must know our layers)
 
     if Path(path).is_file() and not zipfile.is_zipfile(path):
         raise RunError(f"{path}: is not a model that Keras can load (no zip file, or cut off); train it again")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from allmasked import metrics, votes
+from allmasked import metrics, onnx_readout, votes
 from allmasked.errors import ConfigError, require
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def graph_of(model: keras.Model, inputs: Sequence[str] = (INPUT,), *, linear: bo
     """The ONNX model of one of our Keras models.
 
     Its ``inputs``, by name in the model's order: (N, H, W, 3) uint8 RGB, any N. Outputs, float32: those of the Keras
-    model by name (``probabilities`` (N, 3); ``presence`` (N, 2) and ``maps`` (N, h, w, 6) of a head with maps), and
+    model by name (``probabilities`` (N, 3); of a head with maps also ``answer`` (N, 4), ``faces`` (N, 64, 7) and
+    ``maps`` (N, h, w, 6), see :mod:`allmasked.readout`), and
     where ``linear`` says that the head averages the features for one dense layer, ``cam`` (N, h, w, 3): each class's
     activation map in closed form.
 
@@ -370,19 +371,6 @@ def _scaled_sum(graph: Graph, layer: Any, inputs: list[str]) -> str:
     return graph.add("Add", [inputs[0], graph.add("Mul", [inputs[1], factor], f"{layer.name}/mul")], layer.name)
 
 
-def _log_sum_exp(graph: Graph, layer: Any, inputs: list[str]) -> str:
-    sharpness = np.exp(_array(layer.log_sharpness).clip(-2, 3))
-    name = layer.name
-    value = graph.add(
-        "Mul", [inputs[0], graph.constant(sharpness[:, None, None], f"{name}/sharpness")], f"{name}/sharp"
-    )
-    value = graph.add(
-        "ReduceLogSumExp", [value, graph.constant(np.array([2, 3]), f"{name}/axes")], f"{name}/pool", keepdims=0
-    )
-    value = graph.add("Mul", [value, graph.constant(_array(layer.scale) / sharpness, f"{name}/scale")], f"{name}/mul")
-    return graph.add("Add", [value, graph.constant(_array(layer.bias), f"{name}/bias")], f"{name}/add")
-
-
 def _vote(graph: Graph, layer: Any, inputs: list[str]) -> str:
     """Of :class:`allmasked.ensemble_model.Vote`; formulas in :mod:`allmasked.votes`."""
 
@@ -418,19 +406,21 @@ def _vote(graph: Graph, layer: Any, inputs: list[str]) -> str:
     return weighed([count, mean], [1 / (len(inputs) + 1)] * 2)
 
 
-def _mean_heat(graph: Graph, layer: Any, inputs: list[str]) -> str:
-    """Of :class:`allmasked.ensemble_model.MeanHeat`."""
-    start, end, axis = (graph.constant(np.array([number]), "heat/slice") for number in (0, 2, 1))
-    scaled = []
-    for value, weight in zip(inputs, layer.shares):
-        value = graph.add("Sigmoid", [graph.add("Slice", [value, start, end, axis], "heat/evidence")], "heat/sigmoid")
-        scaled.append(graph.add("Mul", [value, graph.constant(np.float32(weight), "heat/weight")], "heat/weighed"))
-    return graph.add("Sum", scaled, "heat/sum")
+def _mean_nobody(graph: Graph, layer: Any, inputs: list[str]) -> str:
+    """Of :class:`allmasked.ensemble_model.MeanNobody`."""
+    column = graph.constant(np.array([3]), "nobody/column")
+    scaled = [
+        graph.add("Mul", [graph.add("Gather", [value, column], "nobody/own", axis=1),
+                          graph.constant(np.float32(share), "nobody/share")], "nobody/weighed")
+        for value, share in zip(inputs, layer.shares)
+    ]  # fmt: skip
+    return graph.add("Sum", scaled, "nobody/sum")
 
 
 LAYERS: dict[str, Callable[[Graph, Any, list[str]], str]] = {
     "Activation": _activation,
     "Add": _element_wise("Add"),
+    "AnswerOfFaces": onnx_readout.answer_of_faces,
     "AveragePooling2D": _average_pool,
     "Concatenate": _concatenate,
     "Conv2D": _conv,
@@ -438,11 +428,12 @@ LAYERS: dict[str, Callable[[Graph, Any, list[str]], str]] = {
     "Dense": _dense,
     "DepthwiseConv2D": _depthwise,
     "Dropout": lambda graph, layer, inputs: inputs[0],  # noqa: ARG005
+    "FindFaces": onnx_readout.find_faces,
     "Flatten": _flatten,
+    "GivenSomebody": onnx_readout.given_somebody,
     "GlobalAveragePooling2D": _global_average,
-    "LogSumExp": _log_sum_exp,
     "MaxPooling2D": _max_pool,
-    "MeanHeat": _mean_heat,
+    "MeanNobody": _mean_nobody,
     "Multiply": _element_wise("Mul"),
     "ReLU": _relu,
     "Rescaling": _rescaling,

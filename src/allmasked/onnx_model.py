@@ -15,13 +15,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from allmasked.ensemble import View, Viewer
+from allmasked.ensemble import Together, View, Viewer
 from allmasked.errors import RunError, require
-from allmasked.evidence import SCORE, boxes_of, probabilities_of
-from allmasked.faces import Pooling, nobody_of
+from allmasked.reading import Calibration, read_maps
 from allmasked.types import CLASSES, Answers, Size
 
-FORMAT = 1
+FORMAT = 2
 DEFAULT = Path(__file__).parent / "models" / "default.onnx"
 """The model that ships."""
 
@@ -37,15 +36,13 @@ class Metadata:
     Attributes:
         size: width and height of the input in px.
         temperature: the logits are divided by it (Guo et al. 2017).
-        presence_scale, presence_bias: calibration of a head with maps: of each of its two presence logits, before the
-            temperature.
-        face_score: the lowest score of a face.
-        pooling: ``sharpness``, ``scale`` and ``bias`` of the layer that pools the maps; empty without maps.
+        calibration: of the faces (:class:`allmasked.reading.Calibration` as a dictionary), one for each output
+            ``maps``: of the network, or of an ensemble's members; empty without maps.
         created_from: name of the run.
         precision: of the weights.
         views: size and fit of each input of an ensemble whose members see photos at different sizes, one of them
             ``size`` and ``fit``; empty where there is one input.
-        members: names of an ensemble's members.
+        members: names of an ensemble's members; ``member_views`` has the input of each, ``shares`` its part.
     """
 
     name: str
@@ -55,15 +52,14 @@ class Metadata:
     head: str = ""
     classes: tuple[str, ...] = CLASSES
     temperature: float = 1.0
-    presence_scale: tuple[float, float] = (1.0, 1.0)
-    presence_bias: tuple[float, float] = (0.0, 0.0)
-    face_score: float = SCORE
-    pooling: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    calibration: tuple[Mapping[str, Any], ...] = ()
     precision: str = "float32"
     version: str = ""
     created_from: str = ""
     views: tuple[View, ...] = ()
     members: tuple[str, ...] = ()
+    member_views: tuple[View, ...] = ()
+    shares: tuple[float, ...] = ()
     format: int = FORMAT
 
     def strings(self) -> dict[str, str]:
@@ -75,42 +71,38 @@ class Metadata:
         """From :meth:`strings`; raises :class:`RunError` naming ``origin``."""
         try:
             values = {name: json.loads(strings[name]) for name in cls.__dataclass_fields__ if name in strings}
-            for name in ("size", "classes", "presence_scale", "presence_bias", "members"):
+            for name in ("size", "classes", "calibration", "members", "shares"):
                 if name in values:
                     values[name] = tuple(values[name])
-            values["views"] = tuple((tuple(size), fit) for size, fit in values.get("views", ()))
+            for name in ("views", "member_views"):
+                values[name] = tuple((tuple(size), fit) for size, fit in values.get(name, ()))
             metadata = cls(**values)
-        except (TypeError, ValueError):
+            for row in metadata.calibration:
+                Calibration.parse(row)
+        except (TypeError, ValueError, KeyError, AttributeError):
             raise RunError(f"{origin}: was not made by 'allmasked export' (it doesn't say what goes in)") from None
         if metadata.format > FORMAT:
             raise RunError(f"{origin}: needs a newer allmasked (its format is {metadata.format}, known is {FORMAT})")
+        if metadata.format == 1 and strings.get("pooling", "{}") != "{}":
+            raise RunError(f"{origin}: was made by an older allmasked that read its answer otherwise; export it again")
         if metadata.classes != CLASSES:
             raise RunError(f"{origin}: its classes are {', '.join(metadata.classes)}, not {', '.join(CLASSES)}")
         return metadata
 
     @property
-    def calibrated_pooling(self) -> Pooling | None:
-        """From maps to calibrated presence; None without maps."""
-        if not self.pooling:
-            return None
-        scale = np.multiply(self.pooling["scale"], self.presence_scale) / self.temperature
-        bias = (np.multiply(self.pooling["bias"], self.presence_scale) + self.presence_bias) / self.temperature
-        pairs = [(float(a), float(b)) for a, b in (self.pooling["sharpness"], scale, bias)]
-        return Pooling(*pairs)
+    def faces(self) -> tuple[Calibration, ...]:
+        """:attr:`calibration`, parsed."""
+        return tuple(Calibration.parse(row) for row in self.calibration)
 
     def answers(self, outputs: Mapping[str, NDArray[Any]]) -> Answers:
         """The network's outputs, by name, calibrated."""
-        if "maps" not in outputs:
-            probabilities = outputs["probabilities"]
-            if self.temperature != 1:
-                raised = np.maximum(probabilities, 1e-30) ** (1 / self.temperature)
-                probabilities = raised / raised.sum(1, keepdims=True)
-            return Answers(np.asarray(probabilities, np.float32), heat=outputs.get("heat", outputs.get("cam")))
-        scale, bias = (np.array(values, np.float32) for values in (self.presence_scale, self.presence_bias))
-        presence = (outputs["presence"] * scale + bias) / np.float32(self.temperature)
-        maps = outputs["maps"]
-        heat = 1 / (1 + np.exp(-np.clip(maps[..., :2], -50, 50)))
-        return Answers(probabilities_of(presence), nobody_of(presence), heat, boxes_of(maps[..., 2:6], self.size))
+        if "maps" in outputs:
+            return read_maps(outputs["maps"], self.size, self.faces[0])
+        probabilities = outputs["probabilities"]
+        if self.temperature != 1:
+            raised = np.maximum(probabilities, 1e-30) ** (1 / self.temperature)
+            probabilities = raised / raised.sum(1, keepdims=True)
+        return Answers(np.asarray(probabilities, np.float32), heat=outputs.get("heat", outputs.get("cam")))
 
 
 def processors() -> int:
@@ -136,12 +128,8 @@ class ExportedPredictor(Viewer):
         self.name, self.size, self.fit = self.metadata.name, self.metadata.size, self.metadata.fit
 
     @property
-    def face_score(self) -> float:
-        return self.metadata.face_score
-
-    @property
-    def pooling(self) -> Pooling | None:
-        return self.metadata.calibrated_pooling
+    def finds_faces(self) -> bool:
+        return bool(self.metadata.calibration)
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -152,15 +140,33 @@ class ExportedPredictor(Viewer):
         """The network's outputs by name, uncalibrated, for pixels (N, H, W, 3) uint8 RGB, N > 0, for each input."""
         raise NotImplementedError
 
+    def answer_views(self, views: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> Together:  # noqa: ARG002
+        """The answers for photos fitted to each of :attr:`views`."""
+        outputs = self.run(*views)
+        if "nobody" not in outputs:
+            return Together(self.metadata.answers(outputs).probabilities)
+        members, heats = [], []
+        for number, calibration in enumerate(self.metadata.faces):
+            view, share = self.metadata.member_views[number], self.metadata.shares[number]
+            said = read_maps(outputs[f"maps_{number + 1}"], view[0], calibration)
+            assert said.faces is not None and said.heat is not None
+            members.append((view, share, calibration.counting, said.faces))
+            heats.append(np.float32(share) * said.heat)
+        heat = np.sum(heats, axis=0) if len(self.views) == 1 else None
+        return Together(outputs["probabilities"], outputs["nobody"][:, 0], tuple(members), heat)
+
     def answer_fitted(self, views: Sequence[NDArray[np.uint8]]) -> Answers:
         """All that the model can tell of photos fitted to each of :attr:`views`."""
         if not len(views[0]):
             return Answers(np.zeros((0, len(CLASSES)), np.float32))
+        if self.metadata.members:
+            return self.answer_views(views).on_view(len(views[0]), self.size)
         return self.metadata.answers(self.run(*views))
 
-    def predict_fitted(self, views: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> NDArray[np.float32]:  # noqa: ARG002
-        """Probabilities (N, 3) float32 for photos fitted to each of :attr:`views`."""
-        return self.answer_fitted(views).probabilities
+    @property
+    def apart(self) -> bool:
+        """Whether its photos must come fitted to each view: those of an ensemble."""
+        return bool(self.metadata.members)
 
     def answer(self, pixels: NDArray[np.uint8]) -> Answers:
         """All that the model can tell of pixels (N, H, W, 3) uint8 RGB in :attr:`size` and :attr:`fit`."""

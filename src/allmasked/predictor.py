@@ -10,7 +10,8 @@ import fnmatch
 import glob
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -22,11 +23,11 @@ from allmasked import pixels as px
 from allmasked import tiles as closer
 from allmasked.config import TrainConfig
 from allmasked.errors import ConfigError, PhotoError, RunError
-from allmasked.evidence import SCORE, boxes_of
-from allmasked.faces import Pooling, nobody_of, pooling_of, prediction_of, without_small_faces
+from allmasked.faces import counting_on_photo, on_photo, prediction_from, prediction_of
 from allmasked.onnx_model import DEFAULT, OnnxPredictor
+from allmasked.reading import Calibration, read_maps
 from allmasked.runs import Run
-from allmasked.types import CLASSES, Answers, Prediction, Predictor, Size
+from allmasked.types import CLASSES, Answers, Counting, Prediction, Predictor, Size
 
 if TYPE_CHECKING:
     import keras
@@ -86,9 +87,12 @@ class KerasPredictor:
     whole: keras.Model
 
     @property
-    def pooling(self) -> Pooling | None:
-        """How its maps are pooled; None without maps."""
-        return pooling_of(self.whole.get_layer("presence")) if self.whole is not self.model else None
+    def finds_faces(self) -> bool:
+        return self.whole is not self.model
+
+    @cached_property
+    def _calibration(self) -> Calibration:
+        return self.whole.get_layer("faces").calibration
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (N, 3) float32 for pixels (N, H, W, 3) uint8 RGB."""
@@ -106,17 +110,8 @@ class KerasPredictor:
         batch[:count] = pixels
         if self.whole is self.model:
             return Answers(np.asarray(self.model.predict_on_batch(batch), np.float32)[:count])
-        outputs = {name: np.asarray(value, np.float32)[:count] for name, value in
-                   self.whole.predict_on_batch(batch).items()}  # fmt: skip
-        return answers_of(outputs["probabilities"], outputs["presence"], outputs["maps"], self.size)
-
-
-def answers_of(
-    probabilities: NDArray[np.float32], presence: NDArray[np.float32], maps: NDArray[np.float32], size: Size
-) -> Answers:
-    """The outputs of a head with maps (see :class:`allmasked.heads.Head`) as Answers."""
-    heat = 1 / (1 + np.exp(-np.clip(maps[..., :2], -50, 50)))
-    return Answers(probabilities, nobody_of(presence), heat.astype(np.float32), boxes_of(maps[..., 2:6], size))
+        maps = np.asarray(self.whole.predict_on_batch(batch)["maps"], np.float32)[:count]
+        return read_maps(maps, self.size, self._calibration)
 
 
 def _open_run(run: Run) -> KerasPredictor:
@@ -142,14 +137,34 @@ class Answered:
     heat: NDArray[np.float32] | None = None
 
 
+@dataclass(frozen=True)
+class Look:
+    """How closely to look, and at what.
+
+    Attributes:
+        min_face_px: a face lower than this, in px of the photo, is too small to be judged.
+        min_face_share: one lower than this share of the highest face is far behind; both by the model's rule if None.
+        tiles: at which photos to look again, closer, one of :data:`allmasked.tiles.TILES`.
+    """
+
+    min_face_px: float | None = None
+    min_face_share: float | None = None
+    tiles: str = "never"
+
+    def counting(self, own: Counting, photo: Size, size: Size, fit: px.Fit) -> Counting:
+        """Which faces of a photo count, in its px; ``own`` is the model's rule."""
+        own = counting_on_photo(own, photo, size, fit)
+        given = {"min_face_px": self.min_face_px, "min_face_share": self.min_face_share}
+        return replace(own, **{name: value for name, value in given.items() if value is not None})
+
+
 def predict_paths(
     predictor: Predictor,
     photos: Iterable[tuple[str, str | Path]],
     *,
     batch_size: int = 32,
     threads: int | None = None,
-    min_face_px: float = 0,
-    tiles: str = "never",
+    look: Look = Look(),
 ) -> Iterator[Prediction]:
     """Answer for any number of photos, in input order; a photo that can't be read gets a Prediction with its error.
 
@@ -158,16 +173,12 @@ def predict_paths(
         photos: (name, path) pairs; consumed as needed.
         batch_size: photos a step of the network; probabilities don't depend on it (up to rounding, about 1e-6).
         threads: threads that decode meanwhile; by default one a processor.
-        min_face_px: faces lower than this in the photo don't count, see :func:`allmasked.faces.without_small_faces`.
-        tiles: at which photos to look again, closer, one of :data:`allmasked.tiles.TILES`.
+        look: how closely.
 
     Raises:
-        ConfigError: ``min_face_px`` or ``tiles`` for a network that finds no faces.
+        ConfigError: ``look`` asks for what a network that finds no faces can't do.
     """
-    found = answer_paths(
-        predictor, photos, batch_size=batch_size, threads=threads, min_face_px=min_face_px, tiles=tiles
-    )
-    for answered in found:
+    for answered in answer_paths(predictor, photos, batch_size=batch_size, threads=threads, look=look):
         yield answered.prediction
 
 
@@ -177,36 +188,29 @@ def answer_paths(
     *,
     batch_size: int = 32,
     threads: int | None = None,
-    min_face_px: float = 0,
-    tiles: str = "never",
+    look: Look = Look(),
 ) -> Iterator[Answered]:
     """As :func:`predict_paths`, with the evidence maps (of the whole photo). What cannot be is told at once, before the
     first photo."""
-    if getattr(predictor, "pooling", None) is None:
-        if min_face_px:
+    if look.tiles not in closer.TILES:
+        raise ConfigError(f"tiles {look.tiles!r}: must be one of {', '.join(closer.TILES)}")
+    if not predictor.finds_faces:
+        if look.min_face_px is not None or look.min_face_share is not None:
             raise ConfigError(f"{predictor.name}: finds no faces, so none can be left out by their size (--min-face)")
-        if tiles != "never":
+        if look.tiles != "never":
             raise ConfigError(f"{predictor.name}: finds no faces, so a closer look at parts is of no use (--tiles)")
-    if tiles not in closer.TILES:
-        raise ConfigError(f"tiles {tiles!r}: must be one of {', '.join(closer.TILES)}")
-    return _answer(predictor, photos, batch_size, threads, min_face_px, tiles)
+    if isinstance(predictor, ensembles.Viewer) and predictor.apart:
+        if look.tiles != "never":
+            raise ConfigError(f"{predictor.name}: is an ensemble, which can't look closer (--tiles)")
+        found = ensembles.predict_paths(predictor, photos, batch_size=batch_size, threads=threads, rule=look.counting)
+        return (Answered(one, one.path) for one in found)
+    return _answer(predictor, photos, batch_size, threads, look)
 
 
 def _answer(
-    predictor: Predictor,
-    photos: Iterable[tuple[str, str | Path]],
-    batch_size: int,
-    threads: int | None,
-    min_face_px: float,
-    tiles: str,
+    predictor: Predictor, photos: Iterable[tuple[str, str | Path]], batch_size: int, threads: int | None, look: Look
 ) -> Iterator[Answered]:
     size, fit = predictor.size, predictor.fit
-    pooling: Pooling | None = getattr(predictor, "pooling", None)
-    score: float = getattr(predictor, "face_score", SCORE)
-    if isinstance(predictor, ensembles.Viewer) and predictor.apart:
-        for found in ensembles.predict_paths(predictor, photos, batch_size=batch_size, threads=threads):
-            yield Answered(found, found.path)
-        return
 
     def read(path: str | Path, name: str) -> tuple[str | Path, Size, NDArray[np.uint8]]:
         array = px.read(path, size, fit, name=name)
@@ -217,28 +221,23 @@ def _answer(
 
     for batch in px.decode_batches(photos, read, batch_size=batch_size, threads=threads):
         good = [one for _, one in batch if not isinstance(one, PhotoError)]
-        answers = Answers(np.zeros((0, len(CLASSES)), np.float32))
         if good:
             answers = predictor.answer(np.stack([array for _, _, array in good]))
-        lowest = [min_face_px * px.placement(photo, size, fit).scale_y for _, photo, _ in good]
-        if good and min_face_px and pooling is not None and answers.boxes is not None:
-            answers = without_small_faces(answers, pooling, np.array(lowest))
-        again = closer.wanted(answers, tiles) if good and tiles != "never" else np.zeros(len(good), bool)
-        presence = closer.presence_of(answers) if again.any() else None
         row = 0
         for name, one in batch:
             if isinstance(one, PhotoError):
                 yield Answered(Prediction(name, None, None, one.reason), "")
                 continue
             path, photo, _ = one
-            prediction = prediction_of(name, answers, row, photo, size, fit, score, lowest[row])
-            if presence is not None and pooling is not None and again[row]:
+            counting = look.counting(answers.counting, photo, size, fit)
+            prediction = prediction_of(name, answers, row, photo, size, fit, counting)
+            if answers.faces is not None and closer.wanted(prediction, look.tiles):
                 with contextlib.suppress(PhotoError):  # gone since the first look, which then has to do
                     image = px.decode(path, name=name, fit_within=closer.decoded_size(size))
-                    prediction = closer.look_closer(
-                        predictor, image, photo, prediction, presence[row], pooling, score, min_face_px
-                    )
-            heat = answers.heat[row] if answers.heat is not None and answers.nobody is not None else None
+                    first = on_photo(answers.faces[row], photo, size, fit)
+                    found = closer.look_closer(predictor, image, photo, first)
+                    prediction = prediction_from(name, found, counting, photo=photo)
+            heat = answers.heat[row] if answers.heat is not None and answers.faces is not None else None
             yield Answered(prediction, path, heat)
             row += 1
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,10 +15,10 @@ from numpy.typing import NDArray
 from allmasked import pixels as px
 from allmasked.augment import Sample, augment, mosaic
 from allmasked.config import Recipe
-from allmasked.evidence import PRESENCE, map_targets
+from allmasked.evidence import map_targets, with_answer
 from allmasked.frames import cut_frame
 from allmasked.loaders import Batch, Loader, Source
-from allmasked.types import CLASSES, Photo, Size
+from allmasked.types import CLASSES, LABELS, Photo, Size
 
 
 def class_weights(labels: NDArray[np.int32], power: float) -> NDArray[np.float32]:
@@ -35,20 +36,19 @@ def training_batches(
     seed: int,
     epoch: int,
     pool: ThreadPoolExecutor,
-    grid: Size | None = None,
+    grid: Callable[[Size], Size] | None = None,
     frames: Source | None = None,
     soft: NDArray[np.float32] | None = None,
 ) -> Iterator[tuple[NDArray[Any], Any, Any]]:
     """One epoch of (pixels, labels, weights) as the import option gives them, augmented by the recipe.
 
-    With ``grid``, the width and height of the head's maps in cells, labels and weights are those of the outputs
-    ``presence`` and ``maps``, by name. With ``frames``, the photos at a larger size, frames are cut from them. With
-    ``soft``, a teacher's answers (photos, 3), labels are (B, 6): the label, and the teacher's answer; where the label
-    is another after augmentation, the teacher has not seen that photo, and the label stands for it. With both, ``soft``
-    is (photos, 2) and the labels of ``presence`` are (B, 4).
+    With ``grid``, which gives the head's maps in cells (width, height) for an input of a size, labels are targets of
+    the maps (B, h, w, 13). With ``frames``, the photos at a larger size, frames are cut from them, and a share of the
+    steps shows the photos whole, in halves of a batch. With ``soft``, a teacher's answers (photos, 3), labels are
+    (B, 6): the label, and the teacher's answer; where the label is another after augmentation, the teacher has not seen
+    that photo, and the label stands for it. With both, ``soft`` is (photos, 4) and stands for the label.
     """
     natural = source.size[0] / frames.size[0] if frames else 1.0
-    size = recipe.frame if frames else source.size
     given = frames or source
     photos = source.photos("train")
     weights = class_weights(source.labels("train"), recipe.class_balance)
@@ -58,27 +58,41 @@ def training_batches(
             whole = before = batch.labels if batch.labels.ndim == 1 else batch.labels.argmax(1)
             if grid and batch.indices is not None:
                 whole = source.labels("train")[batch.indices]
+            whole_photos = False
             if grid or augments(recipe):
                 samples = [_sample(batch, i, int(label), photos, given) for i, label in enumerate(whole)]
+                whole_photos = bool(
+                    frames and np.random.default_rng([seed, epoch, step]).random() < recipe.whole_frames
+                )
+                size = recipe.frame if frames and not whole_photos else source.size
                 if frames or augments(recipe):
                     rngs = [np.random.default_rng([seed, epoch, step, i]) for i in range(len(samples))]
                     if frames:
-                        changed = list(pool.map(lambda s, r: cut_frame(s, size, natural, recipe, r), samples, rngs))
+                        cut = functools.partial(
+                            cut_frame, frame=size, natural=natural, recipe=recipe, whole=whole_photos
+                        )
+                        changed = list(pool.map(cut, samples, rngs))
                     else:
                         changed = list(pool.map(lambda s, r: augment(s, recipe, r, empty=bool(grid)), samples, rngs))
-                    samples = _with_mosaics(changed, recipe, rngs) if grid else changed
+                    samples = changed if whole_photos or not grid else _with_mosaics(changed, recipe, rngs)
                 pixels = np.stack([sample.pixels for sample in samples])
                 whole = np.array([sample.label for sample in samples], np.int32)
             else:
                 pixels = batch.pixels
             if grid:
-                maps = np.stack([map_targets(sample.boxes, size, grid) for sample in samples])
-                weight = {"presence": weights[whole], "maps": np.full(len(whole), recipe.map_weight, np.float32)}
-                presence = PRESENCE[whole]
+                answers = np.eye(len(LABELS), dtype=np.float32)[whole]
                 if soft is not None and batch.indices is not None:
                     same = whole == source.labels("train")[batch.indices]
-                    presence = np.hstack([presence, np.where(same[:, None], soft[batch.indices], presence)])
-                yield pixels.astype(np.float32), {"presence": presence, "maps": maps}, weight
+                    answers = np.where(same[:, None], soft[batch.indices], answers)
+                targets = [
+                    with_answer(map_targets(sample.boxes, size, grid(size)), answer, weight)
+                    for sample, answer, weight in zip(samples, answers, weights[whole])
+                ]
+                some = max(1, recipe.batch_size // 2) if whole_photos else len(whole)
+                for start in range(0, len(whole), some):
+                    rows = slice(start, start + some)
+                    ones = np.ones(len(whole[rows]), np.float32)
+                    yield pixels[rows].astype(np.float32), np.stack(targets[rows]), ones
                 continue
             labels = (
                 whole.astype(np.int32) if loader.labels == "integer" else np.eye(len(CLASSES), dtype=np.float32)[whole]
@@ -121,6 +135,10 @@ def _sample(batch: Batch, index: int, label: int, photos: tuple[Photo, ...], sou
     place = px.placement((photo.width, photo.height), source.size, source.fit)
     boxes = None
     if photo.faces is not None:
-        rows = [(*place.box(face.left, face.top, face.right, face.bottom), float(face.masked)) for face in photo.faces]
+        asked = {"masked": 1.0, "unknown": -1.0}
+        rows = [
+            (*place.box(face.left, face.top, face.right, face.bottom), asked.get(face.wear, 0.0))
+            for face in photo.faces
+        ]
         boxes = np.array(rows, np.float32).reshape(-1, 5)
     return Sample(pixels, label, place.box(0, 0, photo.width, photo.height), boxes)

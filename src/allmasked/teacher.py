@@ -16,8 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allmasked.errors import ConfigError, RunError
-from allmasked.evidence import PRESENCE
-from allmasked.losses import presence_accuracy, presence_loss
 from allmasked.metrics import apply_temperature
 from allmasked.runs import Run, read_json, write_json
 from allmasked.types import CLASSES, LABELS, Photo
@@ -62,18 +60,16 @@ class Teacher:
             found[known] = apply_temperature(rows, self.temperature)
         return found.astype(np.float32)
 
-    def presence_targets(self, photos: Sequence[Photo]) -> NDArray[np.float32]:
-        """The teacher's probabilities (N, 2) of a masked and of a bare face, softened; the label where it has none.
+    def answer_targets(self, photos: Sequence[Photo]) -> NDArray[np.float32]:
+        """What a student with maps learns, (N, 4): ``alpha`` of the label and the rest of the teacher's answer.
 
-        P(masked) = P(all) + P(some), P(bare) = P(none) + P(some), each with its logit divided by the temperature.
+        The teacher's answer is softened by the temperature; the label stands where it has none.
         """
-        found = PRESENCE[[LABELS.index(photo.label) for photo in photos]].astype(np.float64)
+        found = np.eye(len(LABELS))[[LABELS.index(photo.label) for photo in photos]]
         known, rows = self._answered(photos)
         if known:
-            some = rows[:, CLASSES.index("some")]
-            pair = np.stack([rows[:, CLASSES.index("all")] + some, rows[:, CLASSES.index("none")] + some], axis=1)
-            pair = np.clip(pair, 1e-6, 1 - 1e-6)
-            found[known] = 1 / (1 + (1 / pair - 1) ** (1 / self.temperature))
+            soft = np.pad(apply_temperature(rows, self.temperature), ((0, 0), (0, 1)))
+            found[known] = self.alpha * found[known] + (1 - self.alpha) * soft
         return found.astype(np.float32)
 
     def _answered(self, photos: Sequence[Photo]) -> tuple[list[int], NDArray[np.float64]]:
@@ -98,22 +94,6 @@ class Teacher:
             return alpha * labels + (1 - alpha) * temperature**2 * losses.categorical_crossentropy(soft, softened)
 
         return distillation
-
-    def presence_loss(self, label_smoothing: float) -> Any:
-        """:meth:`loss` for heads with maps: binary cross-entropies of two logits, targets (N, 4): label, teacher."""
-        alpha, temperature = self.alpha, self.temperature
-        hard, soft = presence_loss(label_smoothing), presence_loss(0.0)
-
-        def distillation(y_true: Any, y_pred: Any) -> Any:
-            labels = hard(y_true[:, :2], y_pred)
-            return alpha * labels + (1 - alpha) * temperature**2 * soft(y_true[:, 2:], y_pred / temperature)
-
-        return distillation
-
-
-def label_presence_accuracy(y_true: Any, y_pred: Any) -> Any:
-    """:func:`allmasked.losses.presence_accuracy` for the targets of :meth:`Teacher.presence_loss`: the label's part."""
-    return presence_accuracy(y_true[:, :2], y_pred)
 
 
 def accuracy(y_true: Any, y_pred: Any) -> Any:

@@ -25,18 +25,19 @@ from numpy.typing import NDArray
 from allmasked import model as models
 from allmasked import pixels as px
 from allmasked.backbones import notebook_frozen
+from allmasked.calibrating import LEAST, fit, peaks_of
 from allmasked.config import Recipe, TrainConfig
 from allmasked.dataset import write_split
 from allmasked.errors import AllmaskedError, ConfigError, DataError, RunError, require, unknown
-from allmasked.evidence import calibration, probabilities_of
 from allmasked.heads import HEADS
 from allmasked.loaders import LOADERS, Loader, Source, ahead
-from allmasked.losses import label_loss, map_loss, presence_accuracy, presence_loss
+from allmasked.losses import answer_accuracy, faces_loss, label_loss
 from allmasked.progress import bar, stderr
+from allmasked.reading import Calibration, read_maps
 from allmasked.runs import Run, replacing, write_text
 from allmasked.samples import training_batches
 from allmasked.schedule import History, Plan, learning_rate, plan_epoch
-from allmasked.teacher import Teacher, label_presence_accuracy
+from allmasked.teacher import Teacher
 from allmasked.teacher import accuracy as teacher_accuracy
 from allmasked.types import NOBODY, Size, Split
 
@@ -182,24 +183,25 @@ class _Training:
         learns = self.recipe.epochs + self.recipe.head_epochs > 0
         self.frames = _frames(source, config, loader) if learns else None
         self.trained = self.model
-        if self.frames:  # a second model of the same weights, for photos of another size
-            recipe = dataclasses.replace(config.recipe, size=config.recipe.frame)
-            self.trained = models.build(dataclasses.replace(config, recipe=recipe))
+        if self.frames:  # a second model of the same weights, for photos of other sizes
+            self.trained = models.build(config, any_size=True)
         self.learner = models.learner(self.trained)
-        self.view = models.part(self.model, "presence") if models.has_maps(self.model) else self.model
-        self.grid: Size | None = None
-        if models.has_maps(self.model):
-            rows, columns = self.learner.output["maps"].shape[1:3]
-            self.grid = (columns, rows)
+        self.view = models.part(self.model, "maps") if models.has_maps(self.model) else self.model
+        self.grid = self._grid if models.has_maps(self.model) else None
         self.teacher = Teacher.read(run) if run.teacher.is_file() else None
         self.soft: NDArray[np.float32] | None = None
         if self.teacher:
-            targets = self.teacher.presence_targets if self.grid else self.teacher.targets
+            targets = self.teacher.answer_targets if self.grid else self.teacher.targets
             self.soft = targets(source.photos("train"))
         self.history: History = []
         self.phase = ""
         self.began = time.monotonic()
         self.pool = ThreadPoolExecutor(os.cpu_count())
+
+    def _grid(self, size: Size) -> Size:
+        """Width and height of the maps, in cells, for an input of a size."""
+        rows, columns = self.learner.compute_output_shape((None, size[1], size[0], 3))[1:3]
+        return columns, rows
 
     def go(self) -> None:
         self._restore()
@@ -220,13 +222,11 @@ class _Training:
         if phase == self.phase:
             return
         self.phase = phase
-        set_trainable(self.trained, self.config, phase)
+        set_trainable(self.trained, self.config, phase, self.model)
         loss: Any = label_loss(self.loader.labels, self.recipe.label_smoothing)
         metrics: Any = ["accuracy"]
         if self.grid:
-            presence: Any = self.teacher.presence_loss if self.teacher else presence_loss
-            loss = {"presence": presence(self.recipe.label_smoothing), "maps": map_loss()}
-            metrics = {"presence": label_presence_accuracy if self.teacher else presence_accuracy}
+            loss, metrics = faces_loss(self.recipe.map_weight), [answer_accuracy]
         elif self.teacher:
             loss, metrics = self.teacher.loss(self.recipe.label_smoothing), [teacher_accuracy]
         self.learner.compile(
@@ -250,10 +250,10 @@ class _Training:
             )
         )
         try:
-            for step, (pixels, labels, weights) in enumerate(batches):
-                self.learner.optimizer.learning_rate = learning_rate(recipe, plan, step, steps)
+            for pixels, labels, weights in batches:
+                self.learner.optimizer.learning_rate = learning_rate(recipe, plan, seen // recipe.batch_size, steps)
                 logs = self.learner.train_on_batch(pixels, labels, sample_weight=weights, return_dict=True)
-                logs.setdefault("accuracy", next((v for k, v in logs.items() if k.endswith("presence_accuracy")), 0.0))
+                logs.setdefault("accuracy", next((v for k, v in logs.items() if k.endswith("answer_accuracy")), 0.0))
                 seen += len(pixels)
                 for name in mean:  # train_on_batch gives each batch's own figures
                     mean[name] += (float(logs[name]) - mean[name]) * len(pixels) / seen
@@ -264,7 +264,7 @@ class _Training:
         seconds = time.monotonic() - began
         progress.update(task, note="validating")
         self._share_weights()
-        scores = validate(self.view, self.source, self.loader, recipe.batch_size, presence=bool(self.grid))
+        scores = validate(self.view, self.source, self.loader, recipe.batch_size, maps=bool(self.grid))
         line = {
             "epoch": epoch + 1,
             "phase": plan.phase,
@@ -286,19 +286,21 @@ class _Training:
         """What the weights as given score, and with a head with maps their calibration at this size."""
         self._enter("head")
         self._share_weights()
-        scores = validate(self.view, self.source, self.loader, self.recipe.batch_size, presence=bool(self.grid))
+        scores = validate(self.view, self.source, self.loader, self.recipe.batch_size, maps=bool(self.grid))
         return {"epoch": 1, "phase": "none", **scores, "seconds": 0.0}
 
     def _share_weights(self) -> None:
         """Give the model what the one that learns from frames has learnt."""
         if self.trained is not self.model:
-            self.model.set_weights(self.trained.get_weights())
+            models.part(self.model, "maps").set_weights(self.trained.get_weights())
 
     def _validation_note(self) -> str:
         return f"validation macro-F1 {self.history[-1]['val_macro_f1']:.3f}" if self.history else ""
 
     def _best(self) -> int:
-        """The number (from 1) of the epoch with the lowest validation loss."""
+        """The number (from 1) of the epoch whose weights are kept."""
+        if self.recipe.keep == "last":
+            return len(self.history)
         return 1 + int(np.argmin([line["val_loss"] for line in self.history]))
 
     def _keep(self, line: dict[str, Any]) -> None:
@@ -338,7 +340,7 @@ class _Training:
             _assign(stored, self.trained.variables, path)
         self._share_weights()
         if fitted := self.history[best - 1].get("calibration"):
-            models.calibrate(self.model, fitted)
+            models.calibrate(self.model, Calibration.parse(fitted))
         facts = {
             **environment(),
             "best_epoch": best,
@@ -368,15 +370,18 @@ class _Training:
         self.writer.flush()
 
 
-def set_trainable(model: keras.Model, config: TrainConfig, phase: str) -> None:
-    """Say which layers learn: none of the backbone in phase ``head``, else as the recipe has it."""
+def set_trainable(model: keras.Model, config: TrainConfig, phase: str, sized: keras.Model | None = None) -> None:
+    """Say which layers learn: none of the backbone in phase ``head``, else as the recipe has it.
+
+    ``sized`` is the same model at one size, where ``model`` takes any.
+    """
     from keras import layers
 
     backbone, recipe = model.get_layer("backbone"), config.recipe
     if recipe.frozen_layers == "notebook":
         frozen = set(notebook_frozen(config.backbone, backbone))
     elif recipe.frozen_layers == "early":
-        frozen = early_layers(backbone)
+        frozen = early_layers((sized or model).get_layer("backbone"))
     else:
         frozen = {layer.name for layer in backbone.layers[: int(recipe.frozen_layers)]}
     backbone.trainable = True
@@ -412,13 +417,12 @@ def make_optimizer(recipe: Recipe, model: keras.Model) -> keras.optimizers.Optim
 
 
 def validate(
-    model: keras.Model, source: Source, loader: Loader, batch_size: int, *, presence: bool = False
+    model: keras.Model, source: Source, loader: Loader, batch_size: int, *, maps: bool = False
 ) -> dict[str, Any]:
     """Loss (with weight penalties, as Keras has it), accuracy and macro-F1 on the validation part.
 
-    With ``presence``, ``model`` gives the presence logits of a head with maps. They are calibrated on the same photos
-    first (:func:`allmasked.evidence.calibration`): frames have fewer cells than photos, and the pooled evidence grows
-    with their number. ``calibration`` keeps what was fitted.
+    With ``maps``, ``model`` gives the evidence maps of a head with maps. Their faces are calibrated on the same photos
+    first (:mod:`allmasked.calibrating`); ``calibration`` keeps what was fitted.
     """
     from sklearn.metrics import f1_score
 
@@ -429,18 +433,23 @@ def validate(
             pixels = np.zeros((batch_size, *batch.pixels.shape[1:]), np.float32)
             pixels[:count] = batch.pixels
             outputs.append(np.asarray(model.predict_on_batch(pixels))[:count])
-            labels.append(batch.labels if batch.labels.ndim == 1 else batch.labels.argmax(1))
+            if batch.indices is not None:
+                labels.append(source.labels("validation")[batch.indices])
+            else:
+                labels.append(batch.labels if batch.labels.ndim == 1 else batch.labels.argmax(1))
     p, y = np.concatenate(outputs), np.concatenate(labels)
-    fitted = {}
-    if presence:
-        scale, bias = calibration(p, y).T
-        p = probabilities_of(p * scale + bias)
-        fitted = {"calibration": [[float(v) for v in pair] for pair in zip(scale, bias)]}
-    loss = -np.log(np.clip(p[np.arange(len(y)), y], 1e-7, 1)).mean() + sum(float(penalty) for penalty in model.losses)
+    fitted: dict[str, Any] = {}
+    if maps:
+        calibration = fit([peaks_of(photo, source.size) for photo in p], y)
+        answers = read_maps(p, source.size, calibration)
+        assert answers.nobody is not None
+        p = np.column_stack([answers.probabilities * (1 - answers.nobody[:, None]), answers.nobody])
+        fitted = {"calibration": dataclasses.asdict(calibration)}
+    loss = -np.log(np.clip(p[np.arange(len(y)), y], LEAST if maps else 1e-7, 1)).mean()
     return {
-        "val_loss": float(loss),
+        "val_loss": float(loss + sum(float(penalty) for penalty in model.losses)),
         "val_accuracy": float((p.argmax(1) == y).mean()),
-        "val_macro_f1": float(f1_score(y, p.argmax(1), average="macro", zero_division=0)),
+        "val_macro_f1": float(f1_score(y, p.argmax(1), labels=np.unique(y), average="macro", zero_division=0)),
         **fitted,
     }
 

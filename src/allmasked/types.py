@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 Label = Literal["all", "none", "some"]
 Answer = Literal["all", "none", "some", "nobody"]
 Part = Literal["train", "validation", "test", "left_out"]
-Wear = Literal["masked", "unmasked", "incorrect"]
+Wear = Literal["masked", "unmasked", "incorrect", "unknown"]
+"""``unknown``: somebody may be there; nothing is asked about the place, and it never decides a label."""
 Size = tuple[int, int]
 """Width and height in px, in this order, as everywhere in this package."""
 
@@ -85,9 +86,15 @@ class Split:
 
 @dataclass(frozen=True)
 class FoundFace:
-    """A face that a model found: a peak of its evidence maps, or a box where it has learnt boxes.
+    """A face that a model found, as :mod:`allmasked.reading` reads it from the evidence.
 
-    Edges in px of the upright photo; ``score`` 0-1 is how sure the model is of a face worn like that.
+    Attributes:
+        wear: ``masked`` or ``bare``; the photo's label follows from the faces that count, and they from it.
+        score: 0-1, the probability that it is a face.
+        left, top, right, bottom: px of the upright photo.
+        p_masked: 0-1, the probability that it wears a mask if it is a face.
+        counts: whether the answer takes it into account.
+        reason: why it doesn't count; empty where it does.
     """
 
     wear: Literal["masked", "bare"]
@@ -96,10 +103,17 @@ class FoundFace:
     top: float
     right: float
     bottom: float
+    p_masked: float = 0.5
+    counts: bool = True
+    reason: str = ""
 
     @property
     def height_px(self) -> float:
         return self.bottom - self.top
+
+
+SURE_MARGIN = 0.6
+"""An answer is sure when its label is likelier than the next by this much; the model's card says what that brings."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +121,9 @@ class Prediction:
     """The answer for one photo.
 
     ``probabilities`` are in the order of :data:`CLASSES`; with ``p_nobody`` they sum to 1. ``label`` is the likeliest
-    of the four. ``faces`` is None where the model can't tell (a head without evidence maps), and so are the counts.
-    ``error`` is empty when all went well; otherwise ``label`` and ``probabilities`` are None.
+    of the four. ``faces`` is None where the model can't tell (a head without evidence maps), and so are the counts;
+    where they are known, label and faces never contradict each other. ``error`` is empty when all went well; otherwise
+    ``label`` and ``probabilities`` are None.
     """
 
     path: str
@@ -119,26 +134,80 @@ class Prediction:
     faces: tuple[FoundFace, ...] | None = None
 
     @property
-    def given_somebody(self) -> tuple[float, float, float] | None:
-        """``probabilities`` of a photo that somebody is in: they sum to 1."""
-        if self.probabilities is None or not self.p_nobody:
-            return self.probabilities
-        p_all, p_none, p_some = self.probabilities
-        total = p_all + p_none + p_some
-        return (p_all / total, p_none / total, p_some / total) if total else (1 / 3, 1 / 3, 1 / 3)
+    def four(self) -> tuple[float, float, float, float]:
+        """Probabilities of all, none, some and nobody; zeros where there is no answer."""
+        p_all, p_none, p_some = self.probabilities or (0.0, 0.0, 0.0)
+        return p_all, p_none, p_some, self.p_nobody or 0.0
+
+    @property
+    def confidence(self) -> float:
+        """The label's probability."""
+        return 0.0 if self.label is None else self.four[LABELS.index(self.label)]
+
+    @property
+    def sure(self) -> bool | None:
+        """Whether the label is likelier than every other by :data:`SURE_MARGIN`; None where there is no answer."""
+        if self.label is None:
+            return None
+        if self.label == NOBODY and any(not face.counts for face in self.faces or ()):
+            return False  # somebody is there, only too small or too far away
+        rest = max(p for label, p in zip(LABELS, self.four) if label != self.label)
+        return self.confidence - rest >= SURE_MARGIN
 
     @property
     def masked(self) -> int | None:
-        """How many of the faces found wear a mask."""
-        return None if self.faces is None else sum(face.wear == "masked" for face in self.faces)
+        """How many of the faces that count wear a mask."""
+        return self._number("masked")
 
     @property
     def bare(self) -> int | None:
-        """How many of the faces found wear none, or not as they should."""
-        return None if self.faces is None else sum(face.wear == "bare" for face in self.faces)
+        """How many of the faces that count wear none, or not as they should."""
+        return self._number("bare")
+
+    def _number(self, wear: str) -> int | None:
+        if self.faces is None:
+            return None
+        return sum(face.counts and face.wear == wear for face in self.faces)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Where one photo may show a face, likeliest first; see :mod:`allmasked.reading`.
+
+    Attributes:
+        boxes: (F, 4) float, left, top, right, bottom in px, of the network's input or of the photo.
+        score: (F,) 0-1, the probability of a face.
+        masked: (F,) 0-1, the probability that this face wears a mask.
+        counts: (F,) bool, whether it counts.
+    """
+
+    boxes: NDArray[np.floating[Any]]
+    score: NDArray[np.floating[Any]]
+    masked: NDArray[np.floating[Any]]
+    counts: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    def take(self, rows: NDArray[Any]) -> Candidates:
+        """Some of them, in the order of ``rows``."""
+        return Candidates(self.boxes[rows], self.score[rows], self.masked[rows], self.counts[rows])
 
 
 @dataclass(frozen=True)
+class Counting:
+    """Which faces count. A face that doesn't is shown, but says nothing about the photo.
+
+    Attributes:
+        min_face_px: a face lower than this is too small to be judged; in px of whatever the boxes are in.
+        min_face_share: a face lower than this share of the highest face is far behind the people the photo is about.
+    """
+
+    min_face_px: float = 0.0
+    min_face_share: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
 class Answers:
     """What a model says about a batch of N photos.
 
@@ -148,19 +217,23 @@ class Answers:
         nobody: (N,) float32, the probability that nobody is there; None where the head can't tell.
         heat: (N, h, w, 2) float32 0-1, "masked here" and "bare here"; or (N, h, w, 3) raw class activation maps of a
             linear head, one a class; or None.
-        boxes: (N, h, w, 4) float32, for each cell left, top, right, bottom in px of the input of the face centred
-            there; None where no boxes were learnt.
+        faces: N candidates in px of the input; None where the head finds no faces.
+        counting: which of them count by the model's own rule, in px of the input.
+        voted: whether the probabilities are those of a vote; otherwise they are read off the faces, where there are.
     """
 
     probabilities: NDArray[np.float32]
     nobody: NDArray[np.float32] | None = None
     heat: NDArray[np.float32] | None = None
-    boxes: NDArray[np.float32] | None = None
+    faces: tuple[Candidates, ...] | None = None
+    counting: Counting = Counting()
+    voted: bool = False
 
     def rows(self, chosen: NDArray[np.bool_]) -> Answers:
         """The answers about some of the photos."""
-        others = (None if values is None else values[chosen] for values in (self.nobody, self.heat, self.boxes))
-        return Answers(self.probabilities[chosen], *others)
+        nobody, heat = (None if values is None else values[chosen] for values in (self.nobody, self.heat))
+        faces = None if self.faces is None else tuple(one for one, wanted in zip(self.faces, chosen) if wanted)
+        return Answers(self.probabilities[chosen], nobody, heat, faces, self.counting, self.voted)
 
 
 class Predictor(Protocol):
@@ -169,6 +242,11 @@ class Predictor(Protocol):
     name: str
     size: Size
     fit: Literal["letterbox", "squash"]
+
+    @property
+    def finds_faces(self) -> bool:
+        """Whether its answers are read off faces."""
+        ...
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (N, 3), rows summing to 1, columns as :data:`CLASSES`, for pixels (N, H, W, 3) uint8 RGB."""

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +24,6 @@ from PIL import Image
 from allmasked import pixels as px
 from allmasked.annotate import annotate
 from allmasked.errors import ConfigError
-from allmasked.evidence import SCORE
 from allmasked.faces import prediction_of
 from allmasked.runs import replacing
 from allmasked.sources import Look, Source, looks
@@ -68,12 +67,6 @@ class Smoother:
                 return False
         self.label = best
         return True
-
-
-def four(prediction: Prediction) -> NDArray[np.float64]:
-    """The four probabilities of a prediction, 0 for nobody where the model can't tell."""
-    assert prediction.probabilities is not None
-    return np.array([*prediction.probabilities, prediction.p_nobody or 0.0])
 
 
 @dataclass(frozen=True)
@@ -132,7 +125,7 @@ def watch(predictor: Predictor, plan: Watch, emit: Emit, stop: threading.Event) 
                     first = False
                 prediction = predict(predictor, look)
                 previous = smoother.label
-                changed = smoother.update(look.seconds, four(prediction))
+                changed = smoother.update(look.seconds, np.array(prediction.four))
                 assert smoother.label is not None
                 tally[smoother.label] += 1
                 values = _values(look, prediction, smoother)
@@ -141,7 +134,7 @@ def watch(predictor: Predictor, plan: Watch, emit: Emit, stop: threading.Event) 
                 if changed:
                     tell("change", previous=previous, **values)
                 if film is not None:
-                    film.add(look, replace(prediction, **_smoothed(smoother)))
+                    film.add(look, prediction, smoother.label)
         finally:
             timer.cancel()
     tell("end", looks=tally.total(), answers=dict(tally))
@@ -151,16 +144,7 @@ def watch(predictor: Predictor, plan: Watch, emit: Emit, stop: threading.Event) 
 def predict(predictor: Predictor, look: Look) -> Prediction:
     """The answer for one picture."""
     pixels = px.fit_to(look.picture, predictor.size, predictor.fit)[None]
-    score = getattr(predictor, "face_score", SCORE)
-    return prediction_of(
-        look.path, predictor.answer(pixels), 0, look.picture.size, predictor.size, predictor.fit, score
-    )
-
-
-def _smoothed(smoother: Smoother) -> dict[str, Any]:
-    assert smoother.means is not None
-    p_all, p_none, p_some, p_nobody = smoother.means.tolist()
-    return {"label": smoother.label, "probabilities": (p_all, p_none, p_some), "p_nobody": p_nobody}
+    return prediction_of(look.path, predictor.answer(pixels), 0, look.picture.size, predictor.size, predictor.fit)
 
 
 def _values(look: Look, prediction: Prediction, smoother: Smoother) -> Event:
@@ -168,7 +152,7 @@ def _values(look: Look, prediction: Prediction, smoother: Smoother) -> Event:
     means = {f"p_{label}": round(float(p), 4) for label, p in zip(LABELS, smoother.means)}
     where = {"path": look.path} if look.path else {"seconds": round(look.seconds, 3), "frame": look.number}
     return {
-        "label": smoother.label, **where, **means, "seen": prediction.label,
+        "label": smoother.label, **where, **means, "seen": prediction.label, "sure": prediction.sure,
         "masked": prediction.masked, "bare": prediction.bare,
     }  # fmt: skip
 
@@ -251,12 +235,12 @@ class Film:
         self._start = 0.0
         self._last = -1
 
-    def add(self, look: Look, prediction: Prediction) -> None:
-        """Draw the answer on a picture and append it; the first one's size is the film's."""
+    def add(self, look: Look, prediction: Prediction, over_time: str) -> None:
+        """Draw its answer, and the one over time, on a picture and append it; the first one's size is the film's."""
         import av
 
         small = px.thumbnail(look.picture, (self.LONGEST_PX, self.LONGEST_PX))
-        drawn = annotate(small, look.picture.size, prediction, counted="in this picture ")
+        drawn = annotate(small, look.picture.size, prediction, note=f"over time: {over_time}  ·  ")
         if self._stream is None:
             self._size = (drawn.width - drawn.width % 2, drawn.height - drawn.height % 2)
             self._stream = self._container.add_stream("libx264", rate=25, options={"crf": "23", "preset": "veryfast"})

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from allmasked.predictor import KerasPredictor
     from allmasked.types import Photo
 
-COLUMNS = ("path", "label", "p_all", "p_none", "p_some", "p_nobody", "masked", "bare", "error")
+COLUMNS = ("path", "label", "p_all", "p_none", "p_some", "p_nobody", "masked", "bare", "sure", "error")
 FORMATS = ("table", "csv", "json", "jsonl")
 TABLE_ROWS = 500
 
@@ -41,10 +41,12 @@ def row_of(prediction: Prediction, *, boxes: bool = False) -> Row:
     """One answer as columns; None where there is nothing to say. ``boxes`` adds the faces, edges in px of the photo."""
     numbers = (*(prediction.probabilities or (None, None, None)), prediction.p_nobody)
     values = (prediction.path, prediction.label, *(n if n is None else round(n, 6) for n in numbers))
-    row: Row = dict(zip(COLUMNS, (*values, prediction.masked, prediction.bare, prediction.error or None)))
+    counts = (prediction.masked, prediction.bare, prediction.sure)
+    row: Row = dict(zip(COLUMNS, (*values, *counts, prediction.error or None)))
     if boxes:
         row["faces"] = None if prediction.faces is None else [
-            {"wear": face.wear, "score": round(face.score, 3)}
+            {"wear": face.wear, "score": round(face.score, 3), "p_masked": round(face.p_masked, 3)}
+            | {"counts": face.counts, "reason": face.reason or None}
             | {edge: round(getattr(face, edge), 1) for edge in ("left", "top", "right", "bottom")}
             for face in prediction.faces
         ]  # fmt: skip
@@ -86,8 +88,13 @@ def _labels(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 @click.option("--heat", is_flag=True, help="With --annotated: lay the evidence over the photo, too.")
 @click.option("--sort", "sort_to", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
               help="Copy each photo into DIR/all, none, some or nobody.")  # fmt: skip
-@click.option("--min-face", "min_face_px", metavar="PX", default=0.0, type=FiniteRange(0),
-              help="Faces lower than this in the photo don't count.")  # fmt: skip
+@click.option("--min-face", "min_face_px", metavar="PX", type=FiniteRange(0),
+              help="A face lower than this in the photo is too small to judge: shown, not counted.  [default: the"
+              " model's own rule, see its card]")  # fmt: skip
+@click.option("--min-face-share", metavar="SHARE", type=FiniteRange(0, 1),
+              help="A face lower than this share of the highest face is far behind: shown, not counted.  [default: the"
+              " model's own rule]")  # fmt: skip
+@click.option("--unsure", is_flag=True, help="List only the answers that a person should look at.")
 @click.option("--tiles", default=TILES[0], show_default=True, type=click.Choice(TILES),
               help="Look again, closer, at five overlapping parts of a photo: for crowds and small faces, six times as"
               " slow for each such photo.")  # fmt: skip
@@ -107,7 +114,9 @@ def predict_command(
     annotated: Path | None,
     heat: bool,
     sort_to: Path | None,
-    min_face_px: float,
+    min_face_px: float | None,
+    min_face_share: float | None,
+    unsure: bool,
     tiles: str,
     fail_on: frozenset[str],
     batch_size: int,
@@ -119,9 +128,11 @@ def predict_command(
     PATH is a photo, a folder (searched with all folders below), a pattern in quotes such as 'photos/**/*.jpg', or -
     for a list on stdin, one path a line. A photo that can't be read gets its line with the error; the rest goes on.
 
-    p_all, p_none, p_some and p_nobody sum to 1. masked and bare count the faces found.
+    p_all, p_none, p_some and p_nobody sum to 1. They are read off the faces found, of which masked and bare count those
+    that are neither too small to judge nor far behind the others; so label and counts never contradict each other. sure
+    says whether the label leads by 0.6; where it doesn't, a person should look.
     """
-    from allmasked.predictor import answer_paths, open_predictor
+    from allmasked.predictor import Look, answer_paths, open_predictor
 
     if heat and annotated is None:
         raise click.UsageError("--heat goes with --annotated DIR")
@@ -129,11 +140,11 @@ def predict_command(
     photos = _outside(_photos(paths, null), [folder for folder in (annotated, sort_to) if folder is not None])
     predictor = open_predictor(model, threads=threads)
     tally: Counter[str] = Counter()
+    doubtful: Counter[bool] = Counter()
     started = time.perf_counter()
 
-    found = answer_paths(
-        predictor, photos, batch_size=batch_size, threads=threads, min_face_px=min_face_px, tiles=tiles
-    )
+    look = Look(min_face_px, min_face_share, tiles)
+    found = answer_paths(predictor, photos, batch_size=batch_size, threads=threads, look=look)
 
     def rows() -> Iterator[Row]:
         for answered in found:
@@ -147,12 +158,14 @@ def predict_command(
 
                 copy_into(sort_to / prediction.label, Path(answered.path))
             tally[prediction.label or "failed"] += 1
-            yield row_of(prediction, boxes=boxes)
+            doubtful[prediction.sure is False] += 1
+            if not unsure or not prediction.sure:
+                yield row_of(prediction, boxes=boxes)
 
     columns = (*COLUMNS[:-1], "faces", "error") if boxes else COLUMNS
     with _output(out) as stream:
         _write(_with_bar(rows(), "predict", paths, kind, out), kind, stream, columns)
-    _summary(tally, time.perf_counter() - started)
+    _summary(tally, time.perf_counter() - started, doubtful[True])
     ctx.exit(1 if tally["failed"] or any(tally[label] for label in fail_on) else 0)
 
 
@@ -453,7 +466,7 @@ def _table(rows: list[Row], columns: tuple[str, ...]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    optional = ("error", "picture", "p_nobody", "masked", "bare", "faces")
+    optional = ("error", "picture", "p_nobody", "masked", "bare", "sure", "faces")
     shown = [name for name in columns if name not in optional or any(row[name] is not None for row in rows)]
     table = Table(*shown, box=None, header_style="bold", pad_edge=False)
     table.columns[0].overflow = "fold"
@@ -486,11 +499,12 @@ def _faithfulness_table(rows: list[Faithfulness], title: str) -> Any:
     return table
 
 
-def _summary(tally: Counter[str], seconds: float) -> None:
+def _summary(tally: Counter[str], seconds: float, unsure: int = 0) -> None:
     total = tally.total()
     counts = ", ".join(f"{tally[name]} {name}" for name in (*LABELS, "failed") if tally[name] or name in CLASSES)
     rate = f"{total / seconds:.1f} photos/s" if seconds > 0 else ""
-    progress.stderr.print(f"{total} photos in {seconds:.1f} s ({rate}): {counts}", markup=False, soft_wrap=True)
+    doubt = f"; {unsure} of them unsure" if unsure else ""
+    progress.stderr.print(f"{total} photos in {seconds:.1f} s ({rate}): {counts}{doubt}", markup=False, soft_wrap=True)
 
 
 def _plain(text: str) -> str:

@@ -29,10 +29,8 @@ from allmasked.export import EXPORTS, PRECISIONS
               help="Photos for the check against Keras (and the ranges of int8); default: the run's own.")  # fmt: skip
 @click.option("--name", help="What the model is called; default: the run's name.")
 @click.option("--temperature", type=FiniteRange(min=0, min_open=True), help="Logits are divided by it.")
-@click.option("--presence-scale", type=(float, float), metavar="MASKED BARE",
-              help="Calibration of a head with maps: factors on its two presence logits.")  # fmt: skip
-@click.option("--presence-bias", type=(float, float), metavar="MASKED BARE", help="The same: then added.")
-@click.option("--face-score", type=FiniteRange(0, 1), help="Lowest score of a face found.")
+@click.option("--calibration", metavar="FILE", type=click.Path(path_type=Path),
+              help="Calibration of the faces (JSON) instead of the run's own, fitted on validation.")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, help="Seed of the photos' choice.")
 def export_command(
     run: Path,
@@ -42,18 +40,21 @@ def export_command(
     size: str | None,
     validate: Path | None,
     seed: int,
-    **calibration: Any,
+    calibration: Path | None,
+    **settings: Any,
 ) -> None:
     """Write a run's or an ensemble's model as one file for other engines, checked before it is left behind.
 
     An .onnx file answers without Keras: give it to 'allmasked predict --model FILE'. An ensemble becomes one network,
     vote and temperatures included; it has an input for each size that its members want, and asks all of them.
     """
+    from allmasked.calibrating import read_calibration
     from allmasked.export import export
 
     report = export(
         run, out, format=kind, precision=precision, size=parse_size(size) if size else None, validate=validate,
-        calibration={name: value for name, value in calibration.items() if value is not None}, seed=seed,
+        calibration=read_calibration(calibration) if calibration else None,
+        settings={name: value for name, value in settings.items() if value is not None}, seed=seed,
     )  # fmt: skip
     found = report.round_trip
     sizes = [size for size, _ in report.metadata.views] or [report.metadata.size]
