@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from allmasked.errors import MissingExtraError, require
+from allmasked.errors import require
 
 Colour = tuple[float, float, float]
 Stop = tuple[float, Colour, float]
@@ -28,15 +28,8 @@ BLACK: Colour = (0.0, 0.0, 0.0)
 
 @functools.cache
 def skia() -> Any:
-    """The skia module, or :class:`MissingExtraError` with the way to get it (and the GL libraries that it links)."""
-    try:
-        return require("skia", "train")
-    except MissingExtraError:
-        raise
-    except ImportError as error:
-        raise MissingExtraError(
-            f"skia cannot be loaded ({error}): install the system's GL libraries, e.g. apt-get install libgl1 libegl1"
-        ) from error
+    """The skia module, or :class:`MissingExtraError` with the way to get it."""
+    return require("skia", "synth")
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:
