@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from allmasked.errors import require
+from allmasked.errors import MissingExtraError, require
+from allmasked.without_gl import OPENGL, stand_in
 
 Colour = tuple[float, float, float]
 Stop = tuple[float, Colour, float]
@@ -28,8 +29,13 @@ BLACK: Colour = (0.0, 0.0, 0.0)
 
 @functools.cache
 def skia() -> Any:
-    """The skia module, or :class:`MissingExtraError` with the way to get it."""
-    return require("skia", "synth")
+    """The skia module, with or without OpenGL on this machine; or :class:`MissingExtraError` with the way to get it."""
+    try:
+        return require("skia", "synth")
+    except MissingExtraError:
+        if not stand_in("skia", OPENGL):
+            raise
+        return require("skia", "synth")
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:
