@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -75,6 +75,12 @@ CANNOT_LOAD = {
 def _missing(module: str, extra: str) -> MissingExtraError:
     """The error for a module that is not installed, naming the extra that brings it."""
     return MissingExtraError(f"this needs {module!r}, which is not installed: pip install 'allmasked[{extra}]'")
+
+
+def expect(module: str, extra: str) -> None:
+    """As :func:`require`, but only a look whether it is there: at once, also for what takes seconds to import."""
+    if importlib.util.find_spec(module) is None:
+        raise _missing(module, extra)
 
 
 def require(module: str, extra: str) -> ModuleType:

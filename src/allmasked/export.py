@@ -24,7 +24,7 @@ from allmasked import model as models
 from allmasked import pixels as px
 from allmasked.config import TrainConfig
 from allmasked.ensemble import EnsemblePredictor, View, open_ensemble, read_views
-from allmasked.errors import AllmaskedError, ConfigError, PhotoError, require, unknown
+from allmasked.errors import AllmaskedError, ConfigError, PhotoError, expect, require, unknown
 from allmasked.evidence import SCORE
 from allmasked.faces import pooling_of
 from allmasked.heads import HEADS
@@ -283,6 +283,8 @@ class Export:
     open: Callable[[Path], ExportedPredictor]
     precisions: tuple[str, ...] = ("float32",)
     beside: tuple[str, ...] = ()
+    needs: tuple[tuple[str, str], ...] = (("keras", "export"), ("onnx", "export"))
+    """Modules to look for before anything is done, and the extras that bring them."""
 
 
 EXPORTS: dict[str, Export] = {
@@ -300,7 +302,10 @@ EXPORTS: dict[str, Export] = {
             "litert", ".tflite", "LiteRT (TensorFlow Lite), with .json beside it",
             write_litert, _open_litert, ("float32", "float16"), (".json",),
         ),
-        Export("savedmodel", "", "TensorFlow's SavedModel, a folder", write_savedmodel, _open_savedmodel),
+        Export(
+            "savedmodel", "", "TensorFlow's SavedModel, a folder",
+            write_savedmodel, _open_savedmodel, needs=(("keras", "train"),),
+        ),
     )
 }  # fmt: skip
 
@@ -379,6 +384,8 @@ def export(
     out = Path(out)
     if row.suffix and out.suffix != row.suffix:
         raise ConfigError(f"--out {out}: a file for {format} must end in {row.suffix}")
+    for module, extra in row.needs:
+        expect(module, extra)
     source = open_ensemble_source(run, size, calibration or {}) if run.is_ensemble else open_source(run, size)
     source.metadata = dataclasses.replace(source.metadata, precision=precision, **(calibration or {}))
     checked = photos(run, validate, source, "validation", CHECKED_PHOTOS, seed)
