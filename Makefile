@@ -11,10 +11,10 @@ BIN := $(VENV)/bin
 
 .PHONY: demo seven test format clean
 
-demo: $(VENV)/.train
+demo: $(VENV)/.demo
 	$(BIN)/allmasked demo --out demo
 
-seven: $(VENV)/.train
+seven: $(VENV)/.demo
 	PATH="$$(pwd)/$(BIN):$$PATH" sh scripts/seven seven
 
 test: $(VENV)/.dev
@@ -28,13 +28,13 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(VENV)/.train: pyproject.toml constraints.txt scripts/environment
-	PYTHON="$(PYTHON)" sh scripts/environment "$(VENV)" train
+$(VENV)/.demo: pyproject.toml constraints.txt scripts/environment
+	PYTHON="$(PYTHON)" sh scripts/environment "$(VENV)" train,synth
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt scripts/environment
 	PYTHON="$(PYTHON)" sh scripts/environment "$(VENV)" dev
-	touch $@ $(VENV)/.train
+	touch $@ $(VENV)/.demo
 
 clean:
 	rm -rf "$(VENV)" demo seven

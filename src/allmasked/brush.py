@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from allmasked.errors import MissingExtraError, require
+from allmasked.without_gl import OPENGL, stand_in
 
 Colour = tuple[float, float, float]
 Stop = tuple[float, Colour, float]
@@ -28,15 +29,13 @@ BLACK: Colour = (0.0, 0.0, 0.0)
 
 @functools.cache
 def skia() -> Any:
-    """The skia module, or :class:`MissingExtraError` with the way to get it (and the GL libraries that it links)."""
+    """The skia module, with or without OpenGL on this machine; or :class:`MissingExtraError` with the way to get it."""
     try:
-        return require("skia", "train")
+        return require("skia", "synth")
     except MissingExtraError:
-        raise
-    except ImportError as error:
-        raise MissingExtraError(
-            f"skia cannot be loaded ({error}): install the system's GL libraries, e.g. apt-get install libgl1 libegl1"
-        ) from error
+        if not stand_in("skia", OPENGL):
+            raise
+        return require("skia", "synth")
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from allmasked.dataset import read_split
-from allmasked.errors import AllmaskedError
+from allmasked.errors import AllmaskedError, expect
 from allmasked.progress import stderr
 from allmasked.runs import Run, read_json
 
@@ -76,8 +76,11 @@ def tour(out: Path, command: Command, *, photos: int = 600, seed: int = 0) -> di
     """Go through all steps below the folder ``out`` and return the test part's scores.
 
     Raises:
+        MissingExtraError: one of the two extras that the steps need is not installed.
         AllmaskedError: a step failed; nothing that was done before is lost.
     """
+    for module in ("skia", "keras"):
+        expect(module, "train,synth")
     began = time.monotonic()
     todo = steps(out, photos, seed)
     for number, make in enumerate(todo, 1):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -65,6 +65,24 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     return ConfigError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(names)}")
 
 
+CANNOT_LOAD = {
+    "cv2": "pip install --force-reinstall --no-deps opencv-python-headless",  # opencv-python lies over it
+    "skia": "install the system's libraries, e.g. apt-get install libgl1 libegl1 libexpat1",
+}
+"""Modules that link libraries of the system, and the way out where one of these is missing."""
+
+
+def _missing(module: str, extra: str) -> MissingExtraError:
+    """The error for a module that is not installed, naming the extra that brings it."""
+    return MissingExtraError(f"this needs {module!r}, which is not installed: pip install 'allmasked[{extra}]'")
+
+
+def expect(module: str, extra: str) -> None:
+    """As :func:`require`, but only a look whether it is there: at once, also for what takes seconds to import."""
+    if importlib.util.find_spec(module) is None:
+        raise _missing(module, extra)
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import ``module`` or raise :class:`MissingExtraError` naming the extra that brings it."""
     try:
@@ -73,9 +91,11 @@ def require(module: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != module.split(".")[0]:
             raise
-        raise MissingExtraError(
-            f"this needs {module!r}, which is not installed: pip install 'allmasked[{extra}]'"
-        ) from error
+        raise _missing(module, extra) from error
+    except ImportError as error:
+        if module not in CANNOT_LOAD:
+            raise
+        raise MissingExtraError(f"{module} cannot be loaded ({error}): {CANNOT_LOAD[module]}") from error
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from allmasked import model as models
 from allmasked import pixels as px
 from allmasked.config import TrainConfig
 from allmasked.ensemble import EnsemblePredictor, View, open_ensemble, read_views
-from allmasked.errors import AllmaskedError, ConfigError, PhotoError, require, unknown
+from allmasked.errors import AllmaskedError, ConfigError, PhotoError, expect, require, unknown
 from allmasked.heads import HEADS
 from allmasked.onnx_model import ExportedPredictor, Metadata, OnnxPredictor, input_names
 from allmasked.predictor import KerasPredictor
@@ -288,6 +288,8 @@ class Export:
     open: Callable[[Path], ExportedPredictor]
     precisions: tuple[str, ...] = ("float32",)
     beside: tuple[str, ...] = ()
+    needs: tuple[tuple[str, str], ...] = (("keras", "export"), ("onnx", "export"))
+    """Modules to look for before anything is done, and the extras that bring them."""
 
 
 EXPORTS: dict[str, Export] = {
@@ -305,7 +307,10 @@ EXPORTS: dict[str, Export] = {
             "litert", ".tflite", "LiteRT (TensorFlow Lite), with .json beside it",
             write_litert, _open_litert, ("float32", "float16"), (".json",),
         ),
-        Export("savedmodel", "", "TensorFlow's SavedModel, a folder", write_savedmodel, _open_savedmodel),
+        Export(
+            "savedmodel", "", "TensorFlow's SavedModel, a folder",
+            write_savedmodel, _open_savedmodel, needs=(("keras", "train"),),
+        ),
     )
 }  # fmt: skip
 
@@ -386,6 +391,8 @@ def export(
     out = Path(out)
     if row.suffix and out.suffix != row.suffix:
         raise ConfigError(f"--out {out}: a file for {format} must end in {row.suffix}")
+    for module, extra in row.needs:
+        expect(module, extra)
     if run.is_ensemble:
         if calibration is not None:
             raise ConfigError(f"{run.folder}: is an ensemble, whose members keep their calibration; leave it out")

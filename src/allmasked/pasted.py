@@ -21,7 +21,7 @@ from allmasked import fitting, landmarks
 from allmasked.brush import pick, skia
 from allmasked.dataset import sha256_of
 from allmasked.distractors import COVERED, DISTRACTORS
-from allmasked.errors import DataError
+from allmasked.errors import DataError, require
 from allmasked.landmarks import Found
 from allmasked.masks import MaskStyle, Place, paint_mask, sample_style
 from allmasked.painted import MANIFEST, Record, Summary, begin, check, cpus, fill, save, sheet
@@ -88,12 +88,13 @@ def paste_dataset(
     Raises:
         ConfigError: a setting out of range.
         DataError: no usable photo; ``out`` holds something else or cannot be written.
-        MissingExtraError: Skia, OpenCV or the detector is not installed.
+        MissingExtraError: Skia, OpenCV or SciPy is not installed.
     """
     out = Path(out)
     check(count, seed, workers)
     skia()
     landmarks.ready()
+    require("scipy", "synth")
     root, sources = sources_of(photos, part=part, data=data)
     digest = hashlib.sha256()
     for source in sources:

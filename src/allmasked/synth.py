@@ -14,7 +14,7 @@ from PIL import Image
 
 from allmasked import scenes
 from allmasked.brush import skia
-from allmasked.errors import ConfigError, DataError
+from allmasked.errors import ConfigError, DataError, require
 from allmasked.painted import JOURNAL, MANIFEST, Record, Summary, check, cpus, faces_of, fill, save, sheet
 from allmasked.types import CLASSES, Size
 
@@ -50,13 +50,14 @@ def draw_dataset(
     Raises:
         ConfigError: a setting out of range.
         DataError: ``out`` holds something else or cannot be written.
-        MissingExtraError: Skia is not installed.
+        MissingExtraError: Skia or OpenCV is not installed.
     """
     out = Path(out)
     check(photos, seed, workers)
     if size is not None and not all(160 <= edge <= 2000 for edge in size):
         raise ConfigError(f"photos must be 160 to 2000 px wide and high, not {size[0]} x {size[1]}")
-    skia()  # says at once when it is missing
+    skia()  # says at once what is missing
+    require("cv2", "synth")
     settings = {
         "kind": "drawn",
         "version": VERSION,
