@@ -106,8 +106,9 @@ class Making:
         )  # fmt: skip
 
     def final(self) -> None:
-        everything = [*self.data["fold_a"], *self.data["fold_b"]]
-        self.extend(read_split(self.out / "base.json"), everything, "final")
+        together = union([read_split(self.out / f"{name}.json") for name in ("fold_a", "fold_b")])
+        print(f"final: {len(together.part('train'))} photos to train on")
+        write_split(together, self.out / "final.json")
         mean = self.out / "runs" / "mean"
         mean_of([self.out / "runs" / name for name in ("fold_a", "fold_b")], mean)
         self.train("final", "final", mean)
@@ -223,6 +224,14 @@ def hold_out(split: Split, sources: Iterable[Path]) -> Split:
             size = {"sha256": one.sha256, "width": one.width, "height": one.height}
             new.append(dataclasses.replace(photo, group=first + number[index], **size))  # type: ignore[arg-type]
     return dataclasses.replace(split, photos=tuple(sorted(new, key=lambda photo: photo.path)))
+
+
+def union(splits: Sequence[Split]) -> Split:
+    """One split whose training part is that of them all; they are of one root."""
+    photos: dict[str, Photo] = {}
+    for split in splits:
+        photos |= {p.path: p for p in split.photos if p.part == "train" or p.path not in photos}
+    return dataclasses.replace(splits[0], photos=tuple(photos[path] for path in sorted(photos)))
 
 
 def path_below(path: Path, root: Path) -> str:

@@ -123,7 +123,10 @@ def crowd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     class Doubtful(ColourModel):
         def maps(self, photo: np.ndarray) -> np.ndarray:
-            return np.where(photo.min() < 5, np.minimum(super().maps(photo), 0), super().maps(photo))
+            maps = super().maps(photo)
+            if photo.min() < 5:
+                maps[..., :2] = np.minimum(maps[..., :2], 0)
+            return maps
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("allmasked.predictor.open_predictor", lambda *_args, **_options: Doubtful())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import sys
 from pathlib import Path
@@ -61,3 +62,15 @@ def test_what_shows_the_same_as_a_photo_held_out_is_not_trained_on(tmp_path: Pat
     parts = {photo.path: photo.part for photo in held.photos}
     assert parts[copy.path] == "left_out" and parts["held/all/copy.png"] == "test"
     assert len(held.part("train")) == len(split.part("train")) - 1
+
+
+def test_the_union_trains_on_what_either_trains_on(tmp_path: Path) -> None:
+    split = make_split(tmp_path / "data", {"train": 3, "validation": 2, "test": 1})
+    first, second = (
+        dataclasses.replace(
+            split, photos=tuple(dataclasses.replace(p, part="left_out") if p == out else p for p in split.photos)
+        )
+        for out in split.part("train")[:2]
+    )
+    assert script.union([first, second]).photos == tuple(sorted(split.photos, key=lambda p: p.path))
+    assert len(first.part("train")) == len(split.part("train")) - 1
