@@ -40,10 +40,14 @@ from allmasked.errors import PhotoError, RunError, require
 from allmasked.progress import track
 from allmasked.runs import read_json, write_json
 
-Kind = Literal["exact", "copy", "crop", "mirrored", "scene"]
+Kind = Literal["exact", "copy", "crop", "mirrored", "scene", "source"]
 """``exact``: the same bytes. ``copy``: the same frame. ``crop``: one shows a part of the other. ``mirrored``: a copy or
 crop with left and right exchanged. ``scene``: not the same photo, but most of it is: the next picture of a still
-camera, or a copy that was painted over. All but ``scene`` are near-duplicates; all are kept in one part of a split."""
+camera, or a copy that was painted over. ``source``: made from one photo, by their names (:mod:`allmasked.augmented`).
+The first four are near-duplicates; all are kept in one part of a split."""
+
+COPIES: tuple[Kind, ...] = ("exact", "copy", "crop", "mirrored")
+"""Kinds of pairs that show the same photo."""
 
 THUMBNAIL_PX = 128
 FREQUENCIES = 8

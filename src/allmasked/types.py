@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Label = Literal["all", "none", "some"]
 Answer = Literal["all", "none", "some", "nobody"]
 Part = Literal["train", "validation", "test", "left_out"]
-Wear = Literal["masked", "unmasked", "incorrect"]
+Wear = Literal["masked", "unmasked", "incorrect", "unknown"]
 Size = tuple[int, int]
 """Width and height in px, in this order, as everywhere in this package."""
 
