@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
-from allmasked.albums import part_named, part_of, plain
+from allmasked.albums import Album, part_named, part_of, plain
 from allmasked.annotations import WEAR_NAMES
 from allmasked.errors import ConfigError, DataError
 from allmasked.readers import Options, read, read_dataset
@@ -384,6 +384,17 @@ def test_two_ids_of_one_photo_in_a_coco_file(tmp_path):
     assert {Path(p.path).name for p in photos} == {"c.jpg", "d.jpg", "e.jpg"} and len(problems) >= 1
 
 
+def test_two_layouts_that_contradict_each_other_are_refused_by_name(tmp_path):
+    make_voc(tmp_path)
+    write(tmp_path / "labels.csv", "image,label\na.jpg,all\nb.jpg,some\n")
+    reading = read(tmp_path)
+    assert reading.layout == "voc" and any("also looks like csv" in said for said in reading.said)
+    write(tmp_path / "labels.csv", "image,label\na.jpg,none\n")
+    with pytest.raises(DataError, match=r"images/a.jpg is all as voc and none as csv.*--layout csv"):
+        read(tmp_path)
+    assert labels(tmp_path, layout="voc") == ALL and labels(tmp_path, layout="csv") == {"a.jpg": "none"}
+
+
 # --- photos found -----------------------------------------------------------------------------------------------------
 
 
@@ -444,6 +455,18 @@ def test_a_label_file_is_never_paired_across_parts(tmp_path):
     _, photos, problems = read_dataset(tmp_path)
     assert [p.path for p in photos] == ["train/images/0.jpg"]
     assert {p.path for p in problems} == {"train/labels/1.txt", "test/images/0.jpg", "test/images/1.jpg"}
+
+
+def test_names_that_differ_in_case_only_stay_apart(tmp_path):
+    for name, number in (("x", 0), ("X", 1)):
+        photo(tmp_path / "images" / f"{name}.jpg")
+        write(tmp_path / "labels" / f"{name}.txt", f"{number} .5 .5 .2 .2")
+    write(tmp_path / "data.yaml", "nc: 3\nnames: [mask, no_mask]")
+    reading = read(tmp_path)
+    assert {p.path: p.label for p in reading.photos} == {"images/x.jpg": "all", "images/X.jpg": "none"}
+    assert reading.problems == (("data.yaml", "names 2 classes where its nc is 3"),)
+    album = Album(tmp_path)
+    assert album.find("X.jpg") == ("images/X.jpg", "") and album.find("x.png")[0] == ""
 
 
 def test_labels_that_could_be_of_two_photos_are_of_none(tmp_path):

@@ -205,6 +205,7 @@ class Album:
         end = loose(f"/{given.with_name(stem).as_posix()}")
         found = [path for path in found if loose(f"/{PurePosixPath(path).with_suffix('').as_posix()}").endswith(end)
                  or loose(f"/{path}").endswith(end)] or found  # fmt: skip
+        found = [path for path in found if PurePosixPath(path).name == given.name] or found
         where = "beside that file and below the data set's folder, by name in any case and with any photo's ending"
         return found, "" if found else f"there is no photo {shown(text)} (looked {where})"
 
@@ -268,7 +269,7 @@ def _closeness(file: str, photo: str) -> int:
     of_file = [name for name in PurePosixPath(loose(file)).parts[:-1] if name not in _LABEL_FOLDERS]
     of_photo = [name for name in PurePosixPath(loose(photo)).parts[:-1] if name not in _PHOTO_FOLDERS]
     if of_file == of_photo or PurePosixPath(loose(file)).parent == PurePosixPath(loose(photo)).parent:
-        return 1000
+        return 1000 + (PurePosixPath(file).stem == PurePosixPath(photo).stem)
     if len({part_of(file), part_of(photo)} - {None}) > 1:
         return -1
     return sum((Counter(of_file) & Counter(of_photo)).values())

@@ -20,11 +20,11 @@ import numpy as np
 
 from allmasked.albums import Problem
 from allmasked.annotations import Options
-from allmasked.augmented import same_source
-from allmasked.duplicates import COPIES, Descriptor, describe, groups, near_duplicates
+from allmasked.duplicates import COPIES, Descriptor, describe, groups
 from allmasked.errors import ConfigError, DataError, PhotoError, RunError
 from allmasked.readers import read, root_of
 from allmasked.runs import read_json, write_text
+from allmasked.siblings import siblings
 from allmasked.types import CLASSES, LABELS, NOBODY, PARTS, Face, Part, Photo, Split, Wear
 
 VALIDATION, TEST = 0.15, 0.2
@@ -82,13 +82,12 @@ def make_split(
             readable.append(dataclasses.replace(photo, **known))  # type: ignore[arg-type]
     if not readable:
         raise DataError(f"{root}: none of its {len(photos):,} photos can be read")
-    pairs = near_duplicates(descriptors, remember=True) + same_source([photo.path for photo in readable])
+    pairs = siblings([photo.path for photo in readable], descriptors)
     scenes = groups(len(readable), pairs)
     copies = groups(len(readable), pairs, COPIES)
-    together = groups(len(readable), pairs, (*COPIES, "source"))
     readable = [dataclasses.replace(photo, group=number) for photo, number in zip(readable, copies)]
     readable = _left_out(readable, parts or {})
-    readable = [dataclasses.replace(photo, group=number) for photo, number in zip(readable, together)]
+    readable = [dataclasses.replace(photo, group=number) for photo, number in zip(readable, scenes)]
     settings: dict[str, object] = {"validation": validation, "test": test_source or test}
     if test_source:
         readable = _apart(readable, scenes, test_source)
@@ -108,7 +107,8 @@ def make_split(
         readable[index] = dataclasses.replace(readable[index], part=part)
     readable = _nobody(readable, scenes)
     if parts is not None:
-        settings["twins"] = {"copies": _across(readable, together), "scenes": _across(readable, scenes)}
+        twins = groups(len(readable), pairs, (*COPIES, "source"))
+        settings["twins"] = {"copies": _across(readable, twins), "scenes": _across(readable, scenes)}
     settings |= {
         "pairs": {kind: sum(pair.kind == kind for pair in pairs) for kind in sorted({pair.kind for pair in pairs})},
         "skipped": [{"path": problem.path, "reason": problem.reason} for problem in skipped],

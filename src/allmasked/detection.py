@@ -178,6 +178,8 @@ def _class_lists(path: Path, notes: Notes) -> list[ClassList]:
             names = dict(enumerate(names))
         if not isinstance(names, dict) or not all(str(number).isdigit() for number in names):
             continue
+        if str(content.get("nc", len(names))) != str(len(names)):
+            notes.problem(relative(file, path), f"names {len(names)} classes where its nc is {content['nc']}")
         shape = content.get("kpt_shape")
         landmarks = 0
         if isinstance(shape, list) and len(shape) == 2 and all(str(side).isdigit() for side in shape):

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from allmasked.annotations import Options
-from allmasked.augmented import same_source
 from allmasked.dataset import sha256_of
-from allmasked.duplicates import describe, groups, near_duplicates
+from allmasked.duplicates import describe, groups
 from allmasked.errors import ConfigError, PhotoError
 from allmasked.readers import read_dataset
+from allmasked.siblings import siblings
 from allmasked.types import LABELS, Photo, Split
 
 
@@ -67,9 +67,8 @@ def extend_split(
     held_out = [photo for photo in known if photo.part in ("validation", "test")]
     found = describe([root / photo.path for photo in [*new, *held_out]])
     readable = [index for index, one in enumerate(found) if not isinstance(one, PhotoError)]
-    pairs = near_duplicates([one for one in found if not isinstance(one, PhotoError)], remember=True)
     paths = [photo.path for photo in [*new, *held_out]]
-    pairs += same_source([paths[index] for index in readable])
+    pairs = siblings([paths[index] for index in readable], [one for one in found if not isinstance(one, PhotoError)])
     numbers = dict(zip(readable, groups(len(readable), pairs)))
     reserved = {numbers[index]: photo for index, photo in enumerate(held_out, len(new)) if index in numbers}
     seen = {photo.sha256 for photo in known if photo.sha256}

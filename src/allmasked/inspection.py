@@ -20,7 +20,6 @@ from typing import Any, Literal
 import numpy as np
 
 from allmasked import duplicates
-from allmasked.augmented import same_source
 from allmasked.boxes import ODDITIES, OddBox, drawn_elsewhere, odd_boxes
 from allmasked.dataset import load_photos
 from allmasked.duplicates import Kind
@@ -29,6 +28,7 @@ from allmasked.measures import CHECKS, Measures, measure
 from allmasked.progress import track
 from allmasked.readers import Options
 from allmasked.shortcuts import SizeLeak, size_leak
+from allmasked.siblings import same_source, siblings
 from allmasked.types import LABELS, NOBODY, Answer, Label, Photo
 
 SMALL_FACE_PX = 24
@@ -479,14 +479,14 @@ def _duplicates(root: Path, photos: Sequence[Measures]) -> tuple[list[Pair], lis
     """Pairs of near-duplicates, pairs of one scene, and the groups of near-duplicates (most have one member)."""
     described = duplicates.describe([root / photo.path for photo in photos])
     known = [(p, d) for p, d in zip(photos, described) if isinstance(d, duplicates.Descriptor)]
-    found = duplicates.near_duplicates([descriptor for _, descriptor in known], remember=True)
+    found = siblings([photo.path for photo, _ in known], [descriptor for _, descriptor in known])
     pairs = []
     for a, b, score, kind in found:
         one, two = known[a][0], known[b][0]
         pairs.append(Pair(one.path, two.path, one.label, two.label, score, kind, one.label == two.label))
     groups: dict[int, list[str]] = {}
-    same = [pair for pair in found if pair.kind != "scene"]
+    same = [pair for pair in found if pair.kind in duplicates.COPIES]
     for (photo, _), number in zip(known, duplicates.groups(len(known), same)):
         groups.setdefault(number, []).append(photo.path)
-    near = [pair for pair in pairs if pair.kind != "scene"]
+    near = [pair for pair in pairs if pair.kind in duplicates.COPIES]
     return near, [pair for pair in pairs if pair.kind == "scene"], [tuple(paths) for paths in groups.values()]

@@ -78,6 +78,8 @@ def read(path: str | Path, *, options: Options | None = None) -> Reading:
             photos.append(photo)
         else:
             notes.problem(photo.path, "its name is not UTF-8; rename it")
+    if not options.layout:
+        _check_others(path, reader, photos, fitting, options)
     if not photos:
         why = f" ({shown(notes.problems[0].path)}: {notes.problems[0].reason})" if notes.problems else ""
         raise DataError(f"{given}: holds no photo with a label, read as {reader.name}{why}")
@@ -103,9 +105,28 @@ def root_of(path: str | Path) -> Path:
     return path.parent if path.is_file() else path
 
 
+def _check_others(path: Path, reader: Reader, photos: list[Photo], fitting: list[Reader], options: Options) -> None:
+    """Refuse a data set that other layouts fit, too, where one of them gives a photo another label."""
+    labels = {photo.path: photo.label for photo in photos}
+    for other in fitting:
+        if other is reader:
+            continue
+        try:
+            read_otherwise = other.read(path, options, Notes())
+        except DataError:  # its own concern: it is not read
+            continue
+        for photo in read_otherwise:
+            label = labels.get(photo.path, photo.label)
+            if label != photo.label and NOBODY not in (label, photo.label):
+                raise DataError(
+                    f"{path}: {photo.path} is {label} as {reader.name} and {photo.label} as {other.name}; say which "
+                    f"counts with --layout {reader.name} or --layout {other.name}"
+                )
+
+
 def _said(notes: Notes, parts: Mapping[str, Part], others: list[str]) -> list[str]:
     """How a data set was understood, in words."""
-    said = [f"it also looks like {', '.join(others)}, which was not read (--layout {others[0]})"] if others else []
+    said = [f"it also looks like {', '.join(others)}, which is not read (--layout {others[0]})"] if others else []
     said += notes.said
     if notes.names:
         names = [f"{name!r} is {meaning} ({count:,})" for (name, meaning), count in notes.names.most_common(20)]

@@ -1,19 +1,20 @@
-"""Augmented copies stay with their source, whatever tool named them; parts that a data set brings can be kept."""
+"""Augmented copies and frames of a video stay together; parts that a data set brings can be kept."""
 
+import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from allmasked.augmented import same_source, source_of
 from allmasked.cli import cli
 from allmasked.dataset import load_split, read_split, write_split
 from allmasked.errors import ConfigError
 from allmasked.extending import extend_split
 from allmasked.inspection import inspect
+from allmasked.siblings import same_source, source_of
 from allmasked.types import CLASSES
 
 
@@ -89,6 +90,41 @@ def test_no_augmented_copy_of_a_held_out_photo_is_added(tmp_path):
     split = extend_split(read_split(tmp_path / "split.json"), [tmp_path / "b"])
     held_out = {source_of(p.path) for part in ("validation", "test") for p in split.part(part)}
     assert held_out and not held_out & {source_of(photo.path) for photo in split.part("train")}
+
+
+# --- frames of a video ------------------------------------------------------------------------------------------------
+
+
+def street(seed: int, at: float | None = None) -> Image.Image:
+    """A street of its own; with a group of people who have come so far (0-1) towards the camera."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 255, (7, 12, 3), np.uint8)).resize((400, 225), Image.Resampling.BICUBIC)
+    fine = Image.fromarray(rng.integers(0, 255, (28, 50, 3), np.uint8)).resize((400, 225), Image.Resampling.BICUBIC)
+    image = Image.blend(coarse, fine, 0.6)
+    if at is not None:
+        pen = ImageDraw.Draw(image)
+        wide, high = round(40 + 60 * at), round(60 + 120 * at)
+        for person in range(3):
+            left, top = 60 + person * 90 + round(40 * at), 215 - high
+            pen.rectangle((left, top, left + wide, 215), fill=(20 + 15 * person, 20, 30))
+            pen.ellipse((left + wide // 4, top - 20, left + 3 * wide // 4, top + 15), fill=(220, 180, 150))
+    return image
+
+
+@pytest.mark.parametrize("name", ["frame_{:04d}.jpg", "clip-{}.png", "clip_mp4-{}_jpg.rf.0a1b2c3d4e5f.jpg"])
+def test_frames_of_a_video_are_one_group_and_other_numbered_photos_are_not(name, tmp_path):
+    for number in range(36):
+        image = street(1, (number - 10) / 24) if 10 <= number < 22 else street(100 + number, 0.5)
+        if number == 15:
+            image = street(999)  # another shot of the same video
+        path = tmp_path / CLASSES[number % 3] / name.format(number)
+        path.parent.mkdir(exist_ok=True)
+        image.save(path)
+    split = load_split(tmp_path)
+    by_number = {int(re.findall(r"\d+", source_of(photo.path)[0])[-1]): photo.group for photo in split.photos}
+    assert {number for number, group in by_number.items() if group == by_number[10]} == set(range(10, 22))
+    assert len(set(by_number.values())) == 36 - 11
+    assert len({photo.part for photo in split.photos if photo.group == by_number[10]}) == 1
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------
