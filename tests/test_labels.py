@@ -15,7 +15,20 @@ from allmasked.annotations import WEAR_NAMES
 from allmasked.errors import ConfigError, DataError
 from allmasked.readers import Options, read, read_dataset
 from allmasked.types import Face
-from test_readers import CLASSES, LABELS, MARKED, SIZE, make_coco, make_cvat, make_voc, make_yolo, photo, voc_xml, write
+from test_readers import (
+    CLASSES,
+    LABELS,
+    MARKED,
+    SIZE,
+    make_coco,
+    make_createml,
+    make_cvat,
+    make_voc,
+    make_yolo,
+    photo,
+    voc_xml,
+    write,
+)
 
 ALL = {**LABELS, "e.jpg": "nobody"}
 
@@ -235,6 +248,7 @@ def voc_box(tag: str, **numbers: object) -> str:
         voc_box("bndbox", xmin=5, ymin=5, xmax=5, ymax=9),
         voc_box("bndbox", xmin="nan", ymin=5, xmax=7, ymax=9),
         voc_box("bndbox", xmin=5, ymin=5, xmax=9),
+        voc_box("bndbox", xmin=5, ymin=5, xmax=9, ymax="nan"),
         voc_box("robndbox", cx=5, cy=5, w=3, h=4, angle=1),
     ],
 )
@@ -252,7 +266,8 @@ def test_a_box_that_cannot_be_read_makes_its_photos_label_unknown(box, tmp_path)
 
 
 BROKEN_LINES = """
-    1 20 20 10 10|1 .5 .5 nan .2|inf .5 .5 .2 .2|1 .5 .5 -.2 .2|1.5 .5 .5 .2 .2|1 .5 .5|1 .5 .5 .2 .2 .3 .4 .5|
+    1 20 20 10 10|1 .5 .5 nan .2|1 .5 .5 .2 nan|1 .5 nan .2 .2|inf .5 .5 .2 .2|1 .5 .5 -.2 .2|
+    1.5 .5 .5 .2 .2|1 .5 .5|1 .5 .5 .2 .2 .3 .4 .5|
     -1 .5 .5 .2 .2|x|1 -3 .5 .2 .2|1e400 .5 .5 .2 .2"""
 
 
@@ -393,6 +408,37 @@ def test_two_layouts_that_contradict_each_other_are_refused_by_name(tmp_path):
     with pytest.raises(DataError, match=r"images/a.jpg is all as voc and none as csv.*--layout csv"):
         read(tmp_path)
     assert labels(tmp_path, layout="voc") == ALL and labels(tmp_path, layout="csv") == {"a.jpg": "none"}
+
+
+@pytest.mark.parametrize("make", [make_coco, make_cvat, make_createml])
+def test_a_photo_named_twice_in_one_file_has_no_known_label(make, tmp_path):
+    make(tmp_path)
+    file = next(file for file in tmp_path.rglob("*") if file.suffix in (".json", ".xml"))
+    file.write_text(file.read_text().replace("b.jpg", "a.jpg"))
+    _, photos, problems = read_dataset(tmp_path)
+    assert {Path(p.path).name for p in photos} == {"c.jpg", "d.jpg", "e.jpg"}
+    assert any("names its photo twice" in problem.reason for problem in problems)
+
+
+def test_class_numbers_that_begin_at_1_are_refused(tmp_path):
+    make_yolo(tmp_path)
+    for file in (tmp_path / "train/labels").glob("*.txt"):
+        rows = [line.split() for line in file.read_text().splitlines()]
+        file.write_text("\n".join(" ".join([str(int(kind) + 1), *box]) for kind, *box in rows))
+    with pytest.raises(DataError, match=r"number the classes 1 to 3, but data.yaml numbers them from 0 to 2"):
+        read_dataset(tmp_path)
+
+
+def test_the_subset_says_which_photo_of_a_name_is_meant(tmp_path):
+    rows = []
+    for number, (part, wear) in enumerate((("Train", "mask"), ("Val", "no_mask"))):
+        photo(tmp_path / "images" / part / "0.jpg")
+        box = f'<box label="{wear}" xtl="1" ytl="1" xbr="9" ybr="9"/>'
+        rows.append(f'<image id="{number}" name="0.jpg" subset="{part}">{box}</image>')
+    write(tmp_path / "annotations.xml", f"<annotations>{''.join(rows)}</annotations>")
+    assert [(p.path, p.label) for p in read_dataset(tmp_path)[1]] == [
+        ("images/Train/0.jpg", "all"), ("images/Val/0.jpg", "none"),
+    ]  # fmt: skip
 
 
 # --- photos found -----------------------------------------------------------------------------------------------------

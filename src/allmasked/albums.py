@@ -174,12 +174,13 @@ class Album:
     def find(self, name: object, near: Path | None = None) -> tuple[str, str]:
         """(path relative to the root, "") or ("", why there is none); see :meth:`all_found`.
 
-        Of several, the one that shares most names of folders with ``near``, the file that names the photo, where that
-        is one.
+        Of several, the one that shares most names of folders with the name itself and with ``near``, the file that
+        names the photo, where that is one.
         """
         found, reason = self.all_found(name, near)
         if len(found) > 1 and near is not None:
-            found = _nearest(found, relative(near, self.root)) or found
+            folders = PurePosixPath(str(name).strip().replace("\\", "/")).parent
+            found = _nearest(found, f"{folders.as_posix()}/{relative(near, self.root)}") or found
         if len(found) == 1:
             return found[0], ""
         return "", reason or f"{shown(str(name))} could be {shown(found[0])} or {shown(found[1])}"

@@ -131,7 +131,7 @@ def face_of(wear: str, edges: Sequence[Any]) -> Face | None:
         x, y, other_x, other_y = (float(edge) for edge in edges)
     except (TypeError, ValueError):
         return None
-    if x == other_x or y == other_y or not max(map(abs, (x, y, other_x, other_y))) < 1e7:
+    if x == other_x or y == other_y or not all(abs(edge) < 1e7 for edge in (x, y, other_x, other_y)):
         return None
     return Face(wear, min(x, other_x), min(y, other_y), max(x, other_x), max(y, other_y))  # type: ignore[arg-type]
 
@@ -169,6 +169,12 @@ class Marks:
             return
         if width > 0 and height > 0:
             self.frames[photo] = width, height
+
+    def entry(self, source: str, where: str, photo: str, size: Sequence[Any] = ()) -> None:
+        """:meth:`look_at` for a file that holds one entry a photo: a second one makes the photo's label unknown."""
+        if source in self.faces[photo]:
+            self.spoil(where, "the file names its photo twice", photo)
+        self.look_at(source, photo, size)
 
     def add(self, source: str, where: str, photo: str, name: object, edges: Sequence[Any]) -> None:
         """One box (left, top, right, bottom px) of a class on a photo; ``where`` names its file and line."""

@@ -109,11 +109,9 @@ def read_cvat(path: Path, options: Options, notes: Notes) -> list[Photo]:
             where = f"{name}: image {item.get('id', '')} ({shown(item.get('name', ''))})"
             photo, reason = album.find(_in_subset(item), near=file)
             if not photo:
-                photo, reason = album.find(item.get("name", ""), near=file)
-            if not photo:
                 notes.problem(where, reason)
                 continue
-            marks.look_at(name, photo, [item.get("width"), item.get("height")])
+            marks.entry(name, where, photo, [item.get("width"), item.get("height")])
             for number, shape in enumerate(item, start=1):
                 here = f"{where}: {shape.tag} {number}"
                 mask = [a.get("name", "") for a in shape.iter("attribute") if "mask" in plain(a.get("name", ""))]
@@ -273,9 +271,13 @@ def read_yolo(path: Path, options: Options, notes: Notes) -> list[Photo]:
             said = f"class list {relative(named.file, path)}: " + ", ".join(f"{k} {v}" for k, v in named.names.items())
         if said not in notes.said:
             notes.said.append(said)
-        for file, photo in pairs.items():
-            if file.parent == place:
-                _read_lines(file, photo, named, marks)
+        here = [(file, photo) for file, photo in pairs.items() if file.parent == place]
+        used = {number for file, photo in here for number in _read_lines(file, photo, named, marks)}
+        if named and 0 not in used and len(named.names) in used:
+            raise DataError(
+                f"{path}: the label files in {relative(place, path)} number the classes {min(used)} to {max(used)}, "
+                f"but {relative(named.file, path)} numbers them from 0 to {max(named.names)}; mend one of the two"
+            )
     folders = {file.parent for file in pairs}
     stems = {loose(Path(photo).stem) for photo, _ in doubtful}
     for file in texts:
@@ -286,15 +288,16 @@ def read_yolo(path: Path, options: Options, notes: Notes) -> list[Photo]:
                         " and anywhere in the data set)")  # fmt: skip
 
 
-def _read_lines(file: Path, photo: str, named: ClassList | None, marks: Marks) -> None:
-    """The lines of one label file."""
+def _read_lines(file: Path, photo: str, named: ClassList | None, marks: Marks) -> set[int]:
+    """Take in the lines of one label file. Returns the class numbers in it."""
+    used: set[int] = set()
     name = relative(file, marks.root)
     marks.look_at(name, photo)
     try:
         lines = read_text(file).splitlines()
     except DataError as error:
         marks.spoil(name, str(error), photo)
-        return
+        return used
     try:
         width, height = pixels.upright_size(marks.root / photo)
     except Exception:  # decoders raise many kinds; that the photo is broken is told where it is read
@@ -313,11 +316,13 @@ def _read_lines(file: Path, photo: str, named: ClassList | None, marks: Marks) -
                 where, f"{line.strip()[:60]!r} is not 'class x y width height' in shares of the photo{why}", photo
             )
             continue
+        used.add(at)
         if named and at not in named.names:
             marks.spoil(where, f"class {line.split()[0]} is not in {relative(named.file, marks.root)}", photo)
             continue
         edges = [left * width, top * height, right * width, bottom * height]
         marks.add(name, where, photo, named.names[at] if named else str(at), edges)
+    return used
 
 
 _SLACK = 0.05

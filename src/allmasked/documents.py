@@ -95,7 +95,7 @@ def read_coco(path: Path, options: Options, notes: Notes) -> list[Photo]:
                 marks.spoil(f"{name}: image {number}", f"its id {key} is that of {photos[key]}, too", photo)
                 marks.spoilt.add(photos[key])
             else:
-                marks.look_at(name, photo, [row.get("width"), row.get("height")])
+                marks.entry(name, f"{name}: image {number}", photo, [row.get("width"), row.get("height")])
             photos.setdefault(key, photo)
         for number, row in enumerate(content["annotations"], start=1):
             where = f"{name}: annotation {number}"
@@ -139,7 +139,7 @@ def read_createml(path: Path, options: Options, notes: Notes) -> list[Photo]:
             if not photo:
                 notes.problem(where, reason)
                 continue
-            marks.look_at(name, photo)
+            marks.entry(name, where, photo)
             for one, item in enumerate(row["annotations"], start=1):
                 item = item if isinstance(item, dict) else {}
                 place = item.get("coordinates")

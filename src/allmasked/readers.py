@@ -69,6 +69,8 @@ def read(path: str | Path, *, options: Options | None = None) -> Reading:
     given, path = path, Path(path).resolve()
     if not path.exists():
         raise DataError(f"{given}: no such file or folder")
+    if shown(str(path)) != str(path):
+        raise DataError(f"{shown(str(path))}: its name is not UTF-8; rename it")
     fitting = [reader for reader in READERS.values() if reader.detect(path, options)]
     reader = READERS[options.layout] if options.layout else fitting[0] if fitting else _refuse(path)
     notes = Notes()
@@ -85,9 +87,9 @@ def read(path: str | Path, *, options: Options | None = None) -> Reading:
         raise DataError(f"{given}: holds no photo with a label, read as {reader.name}{why}")
     root = root_of(path)
     parts = _given_parts(root, photos, notes)
-    problems = tuple(Problem(shown(problem.path), problem.reason) for problem in notes.problems)
+    problems = tuple(Problem(shown(problem.path), shown(problem.reason)) for problem in notes.problems)
     others = [other.name for other in fitting if other is not reader]
-    said = (f"read as {reader.name}: {reader.help}", *_said(notes, parts, others))
+    said = (f"read as {reader.name}: {reader.help}", *map(shown, _said(notes, parts, others)))
     return Reading(root, reader.name, tuple(photos), problems, said, parts)
 
 
