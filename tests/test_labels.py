@@ -12,17 +12,21 @@ from PIL import Image
 
 from allmasked.albums import Album, part_named, part_of, plain
 from allmasked.annotations import WEAR_NAMES
+from allmasked.dataset import read_split, write_split
 from allmasked.errors import ConfigError, DataError
+from allmasked.inspection import people
 from allmasked.readers import Options, read, read_dataset
-from allmasked.types import Face
+from allmasked.types import Face, Split
 from test_readers import (
     CLASSES,
     LABELS,
     MARKED,
     SIZE,
+    make_boxes,
     make_coco,
     make_createml,
     make_cvat,
+    make_retinanet,
     make_voc,
     make_yolo,
     photo,
@@ -130,6 +134,20 @@ def test_faces_of_which_nothing_is_known_decide_nothing(tmp_path):
     _, photos, problems = read_dataset(tmp_path, wear={"far": "unknown"})
     assert [(p.path, p.label, [f.wear for f in p.faces]) for p in photos] == [("0.jpg", "all", ["masked", "unknown"])]
     assert [p.path for p in problems] == ["1.jpg"]
+
+
+def test_faces_csv_may_say_unknown(tmp_path):
+    photo(tmp_path / "all" / "x.jpg")
+    photo(tmp_path / "none" / "y.jpg")
+    write(
+        tmp_path / "faces.csv",
+        "photo,wear,left,top,right,bottom\nall/x.jpg,masked,1,1,9,9\nall/x.jpg,unknown,20,1,29,9\nnone/y.jpg,ignore,1,1,9,9\n",
+    )
+    root, photos, problems = read_dataset(tmp_path, wear={"ignore": "ignore"})
+    assert [face.wear for face in photos[0].faces] == ["masked", "unknown"] and not problems
+    write_split(Split(root, tuple(photos), 0), tmp_path / "split.json")
+    assert read_split(tmp_path / "split.json").photos[0].faces == photos[0].faces
+    assert people(photos).contradictions == ()
 
 
 def test_names_that_cannot_be_read_are_not_guessed(tmp_path):
@@ -639,9 +657,32 @@ def test_parts_of_lists(tmp_path):
     assert {Path(path).name: part for path, part in read(tmp_path).parts.items()} == {
         "a.jpg": "train", "b.jpg": "train", "c.jpg": "validation",
     }  # fmt: skip
+    (tmp_path / "ImageSets/Main/valid.txt").write_bytes(b"caf\xe9")
+    assert [problem.path for problem in read(tmp_path).problems] == ["ImageSets/Main/valid.txt"]
     write(tmp_path / "ImageSets/Main/test.txt", "a\n")
     with pytest.raises(DataError, match=r"both name images/a.jpg"):
         read(tmp_path)
+
+
+def test_the_labels_of_a_photo_called_test_are_no_list_of_a_part(tmp_path):
+    for name in ("0", "test", "my photo"):
+        photo(tmp_path / f"{name}.jpg")
+        write(tmp_path / f"{name}.txt", "0 .5 .5 .2 .2")
+    write(tmp_path / "classes.txt", "mask")
+    write(tmp_path / "lists/train.txt", "./my photo.jpg\n0.jpg 1\n")
+    assert read(tmp_path).parts == {"my photo.jpg": "train", "0.jpg": "train"}
+
+
+@pytest.mark.parametrize("make", [make_coco, make_cvat, make_createml, make_boxes, make_retinanet])
+def test_a_single_file_says_nothing_of_other_photos(make, tmp_path):
+    make(tmp_path)
+    photo(tmp_path / "other.jpg")
+    file = next(f for f in sorted(tmp_path.rglob("*")) if f.suffix in (".json", ".xml", ".csv"))
+    if make is make_coco:
+        file = file.rename(tmp_path / file.name)
+    root, photos, problems = read_dataset(file)
+    assert root == file.parent.resolve() and not problems
+    assert {Path(p.path).name: p.label for p in photos} == (LABELS if make is make_boxes else ALL)
 
 
 def test_links_to_folders_are_followed_once(tmp_path):

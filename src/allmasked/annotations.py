@@ -147,10 +147,11 @@ def strange_names(root: Path, names: Counter[str], option: str, meanings: str) -
 
 
 class Marks:
-    """Faces gathered for photos, by the file that marks them."""
+    """Faces gathered for the photos of a folder, or of a file that names them, by the file that marks them."""
 
-    def __init__(self, root: Path, options: Options, notes: Notes) -> None:
-        self.root, self.options, self.notes = root, options, notes
+    def __init__(self, path: Path, options: Options, notes: Notes) -> None:
+        self.root, self.whole = (path.parent, False) if path.is_file() else (path, True)
+        self.options, self.notes = options, notes
         self.faces: dict[str, dict[str, list[Face]]] = defaultdict(dict)
         self.frames: dict[str, Size] = {}
         self.spoilt: set[str] = set()
@@ -204,7 +205,7 @@ class Marks:
 
     def photos(self, album: Album, missing: str) -> list[Photo]:
         """The photos with the labels that their faces give them; the others become problems, those that nothing marks
-        with the reason ``missing``.
+        with the reason ``missing`` (none where only a file was given: others may mark them).
 
         Raises:
             DataError: a class's name means nothing known, or two files contradict each other.
@@ -218,7 +219,8 @@ class Marks:
             if path in self.spoilt:
                 continue
             if path not in self.faces:
-                self.notes.problem(path, f"{missing}, so its label is unknown")
+                if self.whole:
+                    self.notes.problem(path, f"{missing}, so its label is unknown")
                 continue
             faces: Sequence[Face] | None = self._agreed(path)
             label = label_of(faces or (), self.options.incorrect_is)

@@ -93,7 +93,7 @@ def detect_cvat(path: Path, options: Options) -> bool:  # noqa: ARG001
 def read_cvat(path: Path, options: Options, notes: Notes) -> list[Photo]:
     """CVAT's own XML (1.1): boxes and polygons of each image. Tracks of a video are told, not read."""
     root = path.parent if path.is_file() else path
-    album, marks = Album(root), Marks(root, options, notes)
+    album, marks = Album(root), Marks(path, options, notes)
     for file in [path] if path.is_file() else files_in(path, [".xml"]):
         name = relative(file, root)
         try:
@@ -251,7 +251,10 @@ def detect_yolo(path: Path, options: Options) -> bool:  # noqa: ARG001
     if not path.is_dir():
         return False
     texts = [file for file in files_in(path, [".txt"]) if not _is_name_list(file)]
-    return any(map(_looks_like_labels, texts)) or (bool(texts) and bool(_class_lists(path, Notes())))
+    try:
+        return any(map(_looks_like_labels, texts)) or (bool(texts) and bool(_class_lists(path, Notes())))
+    except DataError:  # a class list that can't be read, and nothing that needs it
+        return False
 
 
 def read_yolo(path: Path, options: Options, notes: Notes) -> list[Photo]:

@@ -76,7 +76,7 @@ def _documents(path: Path, kind: str, notes: Notes) -> Iterator[tuple[Path, str,
 def read_coco(path: Path, options: Options, notes: Notes) -> list[Photo]:
     """``bbox`` (left, top, width, height px) and ``category_id`` of all COCO files below a folder, or of one."""
     root = path.parent if path.is_file() else path
-    album, marks = Album(root), Marks(root, options, notes)
+    album, marks = Album(root), Marks(path, options, notes)
     for file, name, content in _documents(path, "coco", notes):
         if not content["annotations"]:
             notes.problem(name, "holds no annotations, so it says nothing of its photos")
@@ -107,8 +107,6 @@ def read_coco(path: Path, options: Options, notes: Notes) -> list[Photo]:
                 marks.spoil(where, "its category_id is not in the file", photo)
             elif photo:
                 marks.add(name, where, photo, names[str(row["category_id"])], _sized(row.get("bbox")))
-    if path.is_file():
-        album.paths = [photo for photo in album.paths if photo in marks.faces]
     return marks.photos(album, "no COCO file names it")
 
 
@@ -128,7 +126,7 @@ def _image_of(row: dict[str, Any]) -> Any:
 def read_createml(path: Path, options: Options, notes: Notes) -> list[Photo]:
     """CreateML: ``coordinates`` are the box's centre and size in px."""
     root = path.parent if path.is_file() else path
-    album, marks = Album(root), Marks(root, options, notes)
+    album, marks = Album(root), Marks(path, options, notes)
     for file, name, content in _documents(path, "createml", notes):
         for number, row in enumerate(content, start=1):
             where = f"{name}: image {number}"
@@ -167,7 +165,7 @@ def read_supervisely(path: Path, options: Options, notes: Notes) -> list[Photo]:
 
 def _read_beside(path: Path, kind: str, options: Options, notes: Notes) -> list[Photo]:
     root = path.parent if path.is_file() else path
-    album, marks = Album(root), Marks(root, options, notes)
+    album, marks = Album(root), Marks(path, options, notes)
     pairs, doubtful = pair(album, _files(path, kind, "broken"))
     marks.spoilt |= {pairs[file] for file in _files(path, "broken") if file in pairs}
     for file, name, content in _documents(path, kind, notes):

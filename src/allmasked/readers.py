@@ -20,6 +20,7 @@ from allmasked.albums import (
     read_text,
     relative,
     shown,
+    told,
 )
 from allmasked.annotations import WEARS, Notes, Options, face_of
 from allmasked.detection import detect_cvat, detect_voc, detect_yolo, read_cvat, read_voc, read_yolo
@@ -148,20 +149,28 @@ def _given_parts(root: Path, photos: list[Photo], notes: Notes) -> dict[str, Par
     """The part of each photo as the data set says it: in a list of a part's photos, else by its folders, else by the
     name of the file that marks it."""
     parts: dict[str, Part] = {}
+    marked = Counter(notes.sources.values())
     for photo in photos:
         source = notes.sources.get(photo.path, "")
-        part = part_of(photo.path) or part_named(PurePosixPath(source).stem) or part_of(source)
+        of_many = PurePosixPath(source).stem if marked[source] > 1 else ""  # one of a photo is called like the photo
+        part = part_of(photo.path) or part_named(of_many) or part_of(source)
         if part:
             parts[photo.path] = part
     album = Album(root)
     listed: dict[str, str] = {}
     labelled = {photo.path for photo in photos}
+    stems = {PurePosixPath(path).stem for path in album.paths}
     for file in files_in(root, [".txt"]):
         part = _LISTS.get(file.name.lower())
-        if not part:
+        if not part or file.stem in stems:  # test.txt may hold the labels of test.jpg
             continue
-        for line in read_text(file).splitlines():
-            name, _ = album.find(line.split()[0] if line.split() else "", near=file)
+        try:
+            lines = read_text(file).splitlines()
+        except DataError as error:
+            notes.problems.append(told(error, root))
+            continue
+        for line in filter(str.strip, lines):
+            name = album.find(line, near=file)[0] or album.find(line.split()[0], near=file)[0]
             if name not in labelled:
                 continue
             before = listed.setdefault(name, relative(file, root))

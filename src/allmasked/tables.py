@@ -28,7 +28,7 @@ _EDGES = (
     ("ymax", "y2", "bottom", "bboxy2", "bboxymax", "bboxbottom"),
 )
 """Columns' names, as :func:`allmasked.albums.plain` writes them."""
-_NOT_MADE_BY_HAND = ("submission", "sample", "prediction", "result")
+_NOT_MADE_BY_HAND = ("submission", "prediction", "result")
 """CSVs with such a word in their name hold answers, not labels."""
 
 
@@ -185,7 +185,7 @@ def read_one_hot(path: Path, options: Options, notes: Notes) -> list[Photo]:
 def read_boxes(path: Path, options: Options, notes: Notes) -> list[Photo]:
     """A row a box: path, four edges (px, or shares where all are at most 1) and a class, in columns of any order."""
     tables = _chosen(path, is_boxes, notes, "columns of a path, a class and xmin, ymin, xmax, ymax")
-    album, marks = Album(_root(path)), Marks(_root(path), options, notes)
+    album, marks = Album(_root(path)), Marks(path, options, notes)
     for table in tables:
         columns = [table.column(known) for known in _EDGES]
         label = table.column(_LABELS)
@@ -203,7 +203,7 @@ def read_bare(path: Path, options: Options, notes: Notes) -> list[Photo]:
     """Rows without a header: path, left, top, right, bottom, class, as keras-retinanet reads them; a path alone is a
     photo in which nothing is to be marked."""
     tables = _chosen(path, is_bare, notes, "rows of path, x1, y1, x2, y2, class")
-    album, marks = Album(_root(path)), Marks(_root(path), options, notes)
+    album, marks = Album(_root(path)), Marks(path, options, notes)
     for table in tables:
         table.rows.insert(0, (1, table.names))
         _add_rows(table, 0, [1, 2, 3, 4], 5, [], album, marks)
