@@ -55,7 +55,7 @@ def test_inspect_tells_and_shows_them(tmp_path: Path):
     (tmp_path / "faces.csv").write_text("\n".join(rows))
     found = inspect(tmp_path)
     (finding,) = (finding for finding in found.findings if finding.key == "boxes_outside")
-    assert finding.text == "3 boxes that reach out of their photo"
+    assert finding.text == "boxes reaching out of their photo: 3"
     assert {box["path"] for box in found.to_json()["odd_boxes"]} == {"all/x.png", "none/x.png", "some/x.png"}
     page = make_page(found, tmp_path / "page.html").read_text()
     assert "Boxes that make no sense: 3" in page and "Read as folders" in page

@@ -12,14 +12,20 @@ from allmasked.types import Face, Photo
 Oddity = Literal["outside", "whole", "shape", "twice", "contradict"]
 
 ODDITIES: dict[Oddity, tuple[str, str]] = {
-    "outside": ("reach out of their photo", "They were drawn on another size, or on the photo turned: look at them."),
-    "whole": ("are as large as their photo", "Right for portraits; elsewhere the whole photo was marked, not a face."),
-    "shape": (
-        "are no shape of a face (under 3 px, or one side over 4 times the other)",
-        "Look at them; slips of the pen.",
+    "outside": (
+        "boxes reaching out of their photo",
+        "Drawn on another size, or on the photo turned: look at them.",
     ),
-    "twice": ("lie on a face that is marked twice", "Remove one of the two: it counts as two people."),
-    "contradict": ("mark one face as masked and as bare", "One is wrong, and with it the label: look at them."),
+    "whole": (
+        "boxes as large as their photo",
+        "Right for portraits; elsewhere the photo was marked, not a face.",
+    ),
+    "shape": (
+        "boxes of no face's shape (under 3 px, or one side over 4 times the other)",
+        "Slips of the pen: mend them.",
+    ),
+    "twice": ("faces marked twice", "Remove one of the two: it counts as two people."),
+    "contradict": ("faces marked as masked and as bare at once", "One is wrong, and with it the label: look at them."),
 }
 """What may be odd about a box: in words, and the way out."""
 

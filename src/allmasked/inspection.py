@@ -389,7 +389,7 @@ def _findings(i: Inspection) -> list[Finding]:
         for kind, (words, advice) in ODDITIES.items():
             count = sum(box.kind == kind for box in i.odd_boxes)
             severity: Severity = "note" if kind == "whole" else "warning"
-            add(severity, f"boxes_{kind}", count, f"{_many(count, 'box', 'boxes')} that {words}", advice)
+            add(severity, f"boxes_{kind}", count, f"{words}: {count:,}", advice)
         text = f"{_many(empty, 'photo')} without a marked face"
         add("note", "without_faces", empty, text, "Nobody is there, or a face was not marked.")
         text = f"{100 * small:.0f} % of the marked faces are under {SMALL_FACE_PX} px high"
