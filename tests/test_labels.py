@@ -367,6 +367,14 @@ def test_boxes_drawn_at_another_size_are_left_out_and_told(tmp_path):
     assert [p.path for p in problems] == ["images/default/a.jpg"] and "640 x 48 px" in problems[0].reason
 
 
+def test_a_broken_tag_is_no_box_less(tmp_path):
+    make_cvat(tmp_path)
+    file = tmp_path / "annotations.xml"
+    file.write_text(file.read_text().replace("<box", "box", 2).replace("box", "<box", 1))
+    _, photos, problems = read_dataset(tmp_path)
+    assert "a.jpg" not in {Path(p.path).name for p in photos} and "broken tag" in problems[0].reason
+
+
 def test_attributes_that_say_how_the_mask_is_worn_are_not_passed_over(tmp_path):
     make_cvat(tmp_path)
     file = tmp_path / "annotations.xml"

@@ -112,6 +112,8 @@ def read_cvat(path: Path, options: Options, notes: Notes) -> list[Photo]:
                 notes.problem(where, reason)
                 continue
             marks.entry(name, where, photo, [item.get("width"), item.get("height")])
+            if any((text or "").strip() for text in (item.text, *(shape.tail for shape in item))):
+                marks.spoil(where, "holds text between its boxes, as a broken tag leaves it", photo)
             for number, shape in enumerate(item, start=1):
                 here = f"{where}: {shape.tag} {number}"
                 mask = [a.get("name", "") for a in shape.iter("attribute") if "mask" in plain(a.get("name", ""))]
