@@ -86,12 +86,40 @@ def test_a_truncated_file_is_an_error_never_a_half_grey_photo(kind: str, options
         assert difference(part, full) == 0  # only bytes after the last pixel were missing
 
 
-def test_a_jpeg_whose_end_is_zeros_is_an_error() -> None:
-    whole = encoded(scene(640, 480), "JPEG", quality=95)
-    half = len(whole) // 2
+def test_a_jpeg_needs_its_end_marker_and_nothing_after_it_matters(tmp_path: Path) -> None:
+    data = encoded(scene(640, 480), "JPEG", quality=92)
+    thumbnail = Image.Exif()
+    thumbnail[0x9286] = encoded(scene(), "JPEG")  # a whole JPEG in the header
+    with_thumbnail = encoded(scene(640, 480), "JPEG", quality=92, exif=thumbnail)
+    for tail in (
+        b"\0" * 10,
+        b"\0" * 4096,
+        b"\0" * 2_100_000,
+        b"text",
+        b"text" + b"\0" * 100,
+        b"\n",
+        encoded(scene(), "PNG"),
+    ):
+        for whole in (data, with_thumbnail):
+            assert pixels.decode(whole + tail).size == (640, 480)
+            assert pixels.decode(whole + tail, fit_within=(64, 64)).size[0] < 640
+    for cut in (data[:-2], data[:-1], with_thumbnail[:-2], data[: len(data) // 2], with_thumbnail[: -len(data) // 3]):
+        for tail in (b"", b"\0" * 10, b"\0" * 4096, b"\0" * 2_100_000, b"text"):
+            for how in ({}, {"fit_within": (64, 64)}):
+                with pytest.raises(PhotoError, match="cut off"):
+                    pixels.decode(cut + tail, **how)
+    (tmp_path / "x.jpg").write_bytes(data[:-2])
     with pytest.raises(PhotoError, match="cut off"):
-        pixels.decode(whole[:half] + bytes(len(whole) - half))
-    assert difference(pixels.decode(whole + bytes(500)), pixels.decode(whole)) == 0  # padding after the end is harmless
+        pixels.decode(tmp_path / "x.jpg")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_the_size_in_the_header_is_that_of_the_decoded_photo(kind: str) -> None:
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        data = encoded(scene(64, 48), kind, exif=exif)
+        assert pixels.upright_size(data) == pixels.decode(data).size, orientation
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

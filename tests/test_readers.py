@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from allmasked.annotations import Album, label_of
+from allmasked.albums import Album
+from allmasked.annotations import label_of
 from allmasked.errors import ConfigError, DataError
 from allmasked.readers import READERS, Options, read_dataset
 from allmasked.types import Face
@@ -106,6 +107,78 @@ def make_coco(root: Path) -> None:
     write(root / "annotations" / "instances_train.json", json.dumps(content))
 
 
+def make_cvat(root: Path) -> None:
+    images = []
+    for number, (name, faces) in enumerate(MARKED.items()):
+        photo(root / "images" / "default" / name)
+        boxes = "".join(
+            f'<box label="{wear}" xtl="{left}" ytl="{top}" xbr="{right}" ybr="{bottom}"/>'
+            for wear, left, top, right, bottom in faces
+        )
+        images.append(f'<image id="{number}" name="{name}" width="{SIZE[0]}" height="{SIZE[1]}">{boxes}</image>')
+    write(root / "annotations.xml", f"<annotations><version>1.1</version>{''.join(images)}</annotations>")
+
+
+def make_createml(root: Path) -> None:
+    rows = []
+    for name, faces in MARKED.items():
+        photo(root / "train" / name)
+        marks = [
+            {"label": wear, "coordinates": {"x": (x + r) / 2, "y": (y + b) / 2, "width": r - x, "height": b - y}}
+            for wear, x, y, r, b in faces
+        ]
+        rows.append({"image": name, "annotations": marks})
+    write(root / "train" / "_annotations.createml.json", json.dumps(rows))
+
+
+def make_labelme(root: Path) -> None:
+    for name, faces in MARKED.items():
+        photo(root / name)
+        shapes = [
+            {"label": wear, "points": [[right, bottom], [x, y]], "shape_type": "rectangle"}
+            for wear, x, y, right, bottom in faces
+        ]
+        content = {"shapes": shapes, "imagePath": name, "imageWidth": SIZE[0], "imageHeight": SIZE[1]}
+        write(root / f"{name[0]}.json", json.dumps(content))
+
+
+def make_supervisely(root: Path) -> None:
+    for name, faces in MARKED.items():
+        photo(root / "ds" / "img" / name)
+        objects = [
+            {"classTitle": wear, "geometryType": "rectangle", "points": {"exterior": [[x, y], [r, b]], "interior": []}}
+            for wear, x, y, r, b in faces
+        ]
+        content = {"size": {"width": SIZE[0], "height": SIZE[1]}, "objects": objects}
+        write(root / "ds" / "ann" / f"{name}.json", json.dumps(content))
+    write(root / "meta.json", json.dumps({"classes": [{"title": name} for name in CLASSES]}))
+
+
+def make_boxes(root: Path) -> None:
+    rows = ["filename,width,height,class,xmin,ymin,xmax,ymax"]
+    for name, faces in MARKED.items():
+        photo(root / "train" / name)
+        rows += [f"{name},{SIZE[0]},{SIZE[1]},{wear},{','.join(map(str, box))}" for wear, *box in faces]
+    write(root / "train" / "_annotations.csv", "\n".join(rows))
+
+
+def make_onehot(root: Path) -> None:
+    rows = ["filename, mask, no-mask"]
+    for name, label in LABELS.items():
+        photo(root / "train" / name)
+        rows.append(f"{name}, {int(label != 'none')}, {int(label != 'all')}")
+    write(root / "train" / "_classes.csv", "\n".join(rows))
+
+
+def make_retinanet(root: Path) -> None:
+    rows = []
+    for name, faces in MARKED.items():
+        photo(root / name)
+        rows += [f"{name},{','.join(map(str, box))},{wear}" for wear, *box in faces] or [f"{name},,,,,"]
+    write(root / "annotations.csv", "\n".join(rows))
+    write(root / "classes.csv", "with_mask,0\nwithout_mask,1\n")
+
+
 MAKERS = {
     "folders": make_folders,
     "competition": make_competition,
@@ -113,7 +186,16 @@ MAKERS = {
     "voc": make_voc,
     "yolo": make_yolo,
     "coco": make_coco,
+    "cvat": make_cvat,
+    "createml": make_createml,
+    "labelme": make_labelme,
+    "supervisely": make_supervisely,
+    "boxes": make_boxes,
+    "onehot": make_onehot,
+    "retinanet": make_retinanet,
 }
+WITHOUT_BOXES = ("competition", "csv", "onehot")
+SAYS_NOBODY = ("voc", "yolo", "coco", "cvat", "createml", "labelme", "supervisely", "retinanet")
 
 
 def test_every_reader_has_a_maker():
@@ -126,14 +208,17 @@ def test_layouts_are_recognised_and_agree(layout, tmp_path):
     assert next(name for name, reader in READERS.items() if reader.detect(tmp_path, Options())) == layout
     root, photos, problems = read_dataset(tmp_path)
     assert root == tmp_path.resolve()
-    assert {Path(photo.path).name: photo.label for photo in photos} == LABELS
+    nobody = {"e.jpg": "nobody"} if layout in SAYS_NOBODY else {}
+    assert {Path(photo.path).name: photo.label for photo in photos} == LABELS | nobody
     assert all((root / photo.path).is_file() and "\\" not in photo.path for photo in photos)
     assert [photo.path for photo in photos] == sorted(photo.path for photo in photos)
-    if layout in ("voc", "yolo", "coco"):
-        assert [(Path(p.path).name, "no face is marked" in p.reason) for p in problems] == [("e.jpg", True)]
+    if layout == "boxes":  # a photo without a row may be one that nobody looked at
+        assert [(p.path, p.reason) for p in problems] == [
+            ("train/e.jpg", "no CSV of boxes names it, so its label is unknown")
+        ]
     else:
         assert not problems
-    if layout not in ("competition", "csv"):
+    if layout not in WITHOUT_BOXES:
         for found in photos:
             marked = MARKED[Path(found.path).name]
             assert [f.wear for f in found.faces] == [Options().wearing(m[0]) for m in marked]
@@ -145,7 +230,7 @@ def test_layouts_are_recognised_and_agree(layout, tmp_path):
 def test_incorrect_may_count_as_masked(layout, tmp_path):
     MAKERS[layout](tmp_path)
     _, photos, _ = read_dataset(tmp_path, incorrect_is="masked")
-    assert {Path(p.path).name: p.label for p in photos} == {**LABELS, "d.jpg": "all"}
+    assert {Path(p.path).name: p.label for p in photos} == {**LABELS, "d.jpg": "all", "e.jpg": "nobody"}
 
 
 @pytest.mark.parametrize("layout", ["voc", "yolo", "coco"])
@@ -156,7 +241,7 @@ def test_wear_names_classes(layout, tmp_path):
     with pytest.raises(DataError, match=r"--wear"):
         read_dataset(tmp_path)
     _, photos, _ = read_dataset(tmp_path, wear={"type-a": "masked", "HAT": "ignore"})
-    assert {Path(p.path).name: p.label for p in photos} == {**LABELS, "d.jpg": "all"}
+    assert {Path(p.path).name: p.label for p in photos} == {**LABELS, "d.jpg": "all", "e.jpg": "nobody"}
 
 
 def test_numbered_and_named_class_folders(tmp_path):
@@ -165,7 +250,7 @@ def test_numbered_and_named_class_folders(tmp_path):
     _, photos, _ = read_dataset(tmp_path)
     assert [(p.path, p.label) for p in photos] == [("0/x.png", "none"), ("1/deep/er/x.png", "all"), ("2/x.png", "some")]
     (tmp_path / "1").rename(tmp_path / "Everyone")
-    with pytest.raises(DataError, match=r"'Everyone'.*--classes Everyone=all"):
+    with pytest.raises(DataError, match=r"'Everyone'.*--classes 'Everyone=all'"):
         read_dataset(tmp_path)
     _, photos, _ = read_dataset(tmp_path, classes={"everyone": "all"})
     assert photos[2].label == "all"
@@ -195,7 +280,7 @@ def test_bad_rows_of_a_csv(tmp_path):
     with (tmp_path / "labels.csv").open("a") as file:
         file.write("\nphotos/zz.jpg;all\nphotos/a.jpg;maybe\n../../secret.jpg;all\nphotos/b.jpg;none\nphotos/c.jpg\n")
     _, photos, problems = read_dataset(tmp_path)
-    assert [p.path for p in photos] == ["photos/a.jpg", "photos/c.jpg", "photos/d.jpg"]
+    assert [p.path for p in photos] == ["photos/c.jpg", "photos/d.jpg"]
     reasons = dict(problems)
     assert set(reasons) == {f"labels.csv:{n}" for n in range(6, 11)}
     assert "no photo photos/zz.jpg" in reasons["labels.csv:6"] and "'maybe'" in reasons["labels.csv:7"]
@@ -219,18 +304,19 @@ def test_broken_files_name_file_and_line(tmp_path):
     assert [p.path for p in photos] == ["training/a.jpg"] and len(problems) == 2
 
 
-def test_broken_annotations_are_named(tmp_path):
+def test_broken_annotations_are_named_and_their_photos_left_out(tmp_path):
     make_voc(tmp_path / "voc")
     write(tmp_path / "voc" / "annotations" / "a.xml", "<annotation>\n<object>\n</annotation>")
     write(tmp_path / "voc" / "annotations" / "b.xml", '<!DOCTYPE x [<!ENTITY y "z">]><annotation/>')
     _, photos, problems = read_dataset(tmp_path / "voc")
-    assert {"annotations/a.xml:3", "annotations/b.xml", "images/a.jpg", "images/b.jpg"} <= {p.path for p in problems}
-    assert len(photos) == 2
+    assert [p.path for p in problems] == ["annotations/a.xml:3", "annotations/b.xml"]
+    assert "the label of images/a.jpg is unknown" in problems[0].reason
+    assert [p.path for p in photos] == ["images/c.jpg", "images/d.jpg", "images/e.jpg"]
     make_yolo(tmp_path / "yolo")
     write(tmp_path / "yolo/train/labels/a.txt", "0 .5 .5 .2 .2\n9 .5 .5 .2 .2\n0 .5 x .2 .2\n0 .5\n")
     _, photos, problems = read_dataset(tmp_path / "yolo")
-    assert [p.path for p in problems][:3] == [f"train/labels/a.txt:{n}" for n in (2, 3, 4)]
-    assert len(photos[0].faces) == 1
+    assert [p.path for p in problems] == [f"train/labels/a.txt:{n}" for n in (2, 3, 4)]
+    assert [Path(p.path).name for p in photos] == ["b.jpg", "c.jpg", "d.jpg", "e.jpg"]
     write(tmp_path / "yolo/data.yaml", "names: [a\nb: ]")
     with pytest.raises(DataError, match=r"data.yaml:\d+: is not valid YAML"):
         read_dataset(tmp_path / "yolo")
@@ -292,7 +378,8 @@ def test_album_finds_by_place_then_by_unique_name(tmp_path):
     for name in ("a/x.jpg", "b/x.jpg", "b/y.jpg"):
         photo(tmp_path / name)
     album = Album(tmp_path)
-    assert album.find("x.jpg", near=tmp_path / "a") == ("a/x.jpg", "")
+    assert album.find("x.jpg", near=tmp_path / "a/list.csv") == ("a/x.jpg", "")
+    assert album.find("x.jpg", near=tmp_path / "lists/of_b.csv") == ("b/x.jpg", "")
     assert album.find("elsewhere/b/x.jpg")[0] == "" and "could be" in album.find("x.jpg")[1]
     assert album.find("b\\x.jpg") == ("b/x.jpg", "") and album.find("y") == ("b/y.jpg", "")
     assert album.find(str(tmp_path / "a/x.jpg")) == ("a/x.jpg", "")

@@ -18,12 +18,14 @@ from typing import Any, get_args
 
 import numpy as np
 
-from allmasked.annotations import Options, Problem
-from allmasked.duplicates import Descriptor, describe, groups, near_duplicates
+from allmasked.albums import Problem
+from allmasked.annotations import Options
+from allmasked.duplicates import COPIES, Descriptor, describe, groups
 from allmasked.errors import ConfigError, DataError, PhotoError, RunError
-from allmasked.readers import read_dataset, root_of
+from allmasked.readers import read, root_of
 from allmasked.runs import read_json, write_text
-from allmasked.types import CLASSES, LABELS, PARTS, Face, Part, Photo, Split, Wear
+from allmasked.siblings import siblings
+from allmasked.types import CLASSES, LABELS, NOBODY, PARTS, Face, Part, Photo, Split, Wear
 
 VALIDATION, TEST = 0.15, 0.2
 """Default shares of the photos for validation and test."""
@@ -38,6 +40,8 @@ def make_split(
     test: float = TEST,
     skipped: Iterable[Problem] = (),
     test_source: str = "",
+    parts: Mapping[str, Part] | None = None,
+    said: Sequence[str] = (),
 ) -> Split:
     """Divide photos into train, validation and test by group of near-duplicates, stratified by label and faces.
 
@@ -51,16 +55,21 @@ def make_split(
         skipped: what the reader could not use; only noted in the settings.
         test_source: a pattern (``fmd_*``) of file names or paths: the photos that match, and only they, are the test
             part, as if another had collected them; of the others, those that show the same as one of them are left out.
+        parts: by path, the parts that the data set brings; they are kept, copies across them too, which the settings
+            count (``twins``). What it doesn't bring is taken from its training photos.
+        said: how the reader understood the data set; only noted in the settings.
+
+    Photos without people train, or are left out.
 
     Raises:
-        ConfigError: the shares leave nothing to train on.
+        ConfigError: the shares leave nothing to train on, or ``parts`` are none.
         DataError: no photo is left.
     """
     if min(validation, test) < 0 or validation + test >= 1:
         raise ConfigError(f"validation {validation:g} and test {test:g} must be 0 or more and together less than 1")
     root = Path(root).resolve()
     photos = sorted(photos, key=lambda photo: photo.path)
-    read: list[Photo] = []
+    readable: list[Photo] = []
     unreadable: list[Photo] = []
     descriptors: list[Descriptor] = []
     for photo, found in zip(photos, describe([root / photo.path for photo in photos])):
@@ -70,42 +79,52 @@ def make_split(
         else:
             descriptors.append(found)
             known = {"sha256": found.sha256, "width": found.width, "height": found.height}
-            read.append(dataclasses.replace(photo, **known))  # type: ignore[arg-type]
-    if not read:
+            readable.append(dataclasses.replace(photo, **known))  # type: ignore[arg-type]
+    if not readable:
         raise DataError(f"{root}: none of its {len(photos):,} photos can be read")
-    pairs = near_duplicates(descriptors, remember=True)
-    scenes = groups(len(read), pairs)
-    copies = groups(len(read), pairs, ("exact", "copy", "crop", "mirrored"))
-    read = [dataclasses.replace(photo, group=number) for photo, number in zip(read, copies)]
-    read = _left_out(read)
+    pairs = siblings([photo.path for photo in readable], descriptors)
+    scenes = groups(len(readable), pairs)
+    copies = groups(len(readable), pairs, COPIES)
+    readable = [dataclasses.replace(photo, group=number) for photo, number in zip(readable, copies)]
+    readable = _left_out(readable, parts or {})
+    readable = [dataclasses.replace(photo, group=number) for photo, number in zip(readable, scenes)]
+    settings: dict[str, object] = {"validation": validation, "test": test_source or test}
     if test_source:
-        read = _apart(read, scenes, test_source)
+        readable = _apart(readable, scenes, test_source)
         test = 0.0
-    kept = [index for index, photo in enumerate(read) if photo.part not in ("left_out", "test")]
+    if parts is not None:
+        readable = _given(readable, parts)
+        brought = set(parts.values())
+        validation, test = (0.0 if "validation" in brought else validation), (0.0 if "test" in brought else test)
+        settings["parts"] = "given"
+    kept = [index for index, photo in enumerate(readable) if photo.part == "train" and photo.label != NOBODY]
     if not kept:
         raise DataError(f"{root}: no photo is left: all are copies of each other with labels that disagree")
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
     for index, part in zip(
-        kept, _divide([read[index] for index in kept], [scenes[index] for index in kept], shares, seed)
+        kept, _divide([readable[index] for index in kept], [scenes[index] for index in kept], shares, seed)
     ):
-        read[index] = dataclasses.replace(read[index], part=part)
-    settings = {
-        "validation": validation,
-        "test": test_source or test,
+        readable[index] = dataclasses.replace(readable[index], part=part)
+    readable = _nobody(readable, scenes)
+    if parts is not None:
+        twins = groups(len(readable), pairs, (*COPIES, "source"))
+        settings["twins"] = {"copies": _across(readable, twins), "scenes": _across(readable, scenes)}
+    settings |= {
         "pairs": {kind: sum(pair.kind == kind for pair in pairs) for kind in sorted({pair.kind for pair in pairs})},
         "skipped": [{"path": problem.path, "reason": problem.reason} for problem in skipped],
+        "read": list(said),
     }
-    everything = sorted([*read, *unreadable], key=lambda photo: photo.path)
+    everything = sorted([*readable, *unreadable], key=lambda photo: photo.path)
     return Split(root=root, photos=tuple(everything), seed=seed, settings=settings)
 
 
-def _left_out(photos: list[Photo]) -> list[Photo]:
-    """The photos, with those marked that are exact duplicates or whose copies have another label."""
+def _left_out(photos: list[Photo], parts: Mapping[str, Part]) -> list[Photo]:
+    """The photos, with those marked that are exact duplicates (in one given part) or whose copies' labels differ."""
     members: dict[int, list[Photo]] = defaultdict(list)
-    first: dict[str, Photo] = {}
+    first: dict[tuple[str, str], Photo] = {}
     for photo in photos:
         members[photo.group].append(photo)
-        first.setdefault(photo.sha256, photo)
+        first.setdefault((photo.sha256, parts.get(photo.path, "")), photo)
     out = []
     for photo in photos:
         others = [other for other in members[photo.group] if other.label != photo.label]
@@ -115,8 +134,8 @@ def _left_out(photos: list[Photo]) -> list[Photo]:
             how = "exact duplicate" if same else "near-duplicate"
             reason = f"labels disagree: {photo.label}, but its {how} {other.path} is {other.label}"
             photo = dataclasses.replace(photo, part="left_out", reason=reason)
-        elif first[photo.sha256] is not photo:
-            reason = f"exact duplicate of {first[photo.sha256].path}"
+        elif (same_one := first[photo.sha256, parts.get(photo.path, "")]) is not photo:
+            reason = f"exact duplicate of {same_one.path}"
             photo = dataclasses.replace(photo, part="left_out", reason=reason)
         out.append(photo)
     return out
@@ -139,6 +158,40 @@ def _apart(photos: list[Photo], scenes: Sequence[int], pattern: str) -> list[Pho
             photo = dataclasses.replace(photo, part="left_out", reason=reason)
         out.append(photo)
     return out
+
+
+def _given(photos: list[Photo], parts: Mapping[str, Part]) -> list[Photo]:
+    """The photos in the parts that the data set brings; those in none of them train."""
+    if len(set(parts.values())) < 2:
+        raise ConfigError("parts given: the data set brings none, such as folders train, valid and test; leave it out")
+    return [
+        photo if photo.part == "left_out" else dataclasses.replace(photo, part=parts.get(photo.path, "train"))
+        for photo in photos
+    ]
+
+
+def _nobody(photos: list[Photo], scenes: Sequence[int]) -> list[Photo]:
+    """The photos; those without people left out where they, or one of the same scene, are not for training."""
+    held_out = {scene: photo for photo, scene in zip(photos, scenes) if photo.part in ("validation", "test")}
+    out = []
+    for photo, scene in zip(photos, scenes):
+        if photo.label == NOBODY and photo.part != "left_out" and scene in held_out:
+            other = held_out[scene]
+            reason = f"shows the same as {other.path} ({other.part})"
+            if other is photo:
+                reason = "nobody is there, which only photos for training may say"
+            photo = dataclasses.replace(photo, part="left_out", reason=reason)
+        out.append(photo)
+    return out
+
+
+def _across(photos: Sequence[Photo], numbers: Sequence[int]) -> int:
+    """How many photos share a number with a photo of another part."""
+    parts: dict[int, set[Part]] = defaultdict(set)
+    kept = [(photo, number) for photo, number in zip(photos, numbers) if photo.part != "left_out"]
+    for photo, number in kept:
+        parts[number].add(photo.part)
+    return sum(len(parts[number]) > 1 for _, number in kept)
 
 
 def _divide(photos: Sequence[Photo], scenes: Sequence[int], shares: Mapping[str, float], seed: int) -> list[Part]:
@@ -306,6 +359,7 @@ def load_split(
     data: str | Path | None = None,
     options: Options | None = None,
     test_source: str = "",
+    keep_parts: bool = False,
     **shares: float,
 ) -> Split:
     """The split of a ``split.json``, or of a data set, which is then split now.
@@ -316,18 +370,31 @@ def load_split(
         data: the photos' folder, where it is not where the ``split.json`` says.
         options: how to read a data set.
         test_source: see :func:`make_split`.
+        keep_parts: keep the parts (train, valid, test) that the data set brings.
         shares: ``validation`` and ``test`` of a split made now.
     """
     if is_split(source):
         return read_split(source, data)
-    root, photos, problems = read_dataset(source, options=options)
-    return make_split(root, photos, seed=seed, skipped=problems, test_source=test_source, **shares)
+    found = read(source, options=options)
+    return make_split(
+        found.root, found.photos, seed=seed, skipped=found.problems, test_source=test_source,
+        parts=found.parts if keep_parts else None, said=found.said, **shares,
+    )  # fmt: skip
 
 
-def load_photos(source: str | Path, *, data: str | Path | None = None, options: Options | None = None) -> Split:
-    """The photos of a ``split.json`` (with their parts) or of a data set (undivided: all of them ``train``)."""
+def load_photos(
+    source: str | Path, *, data: str | Path | None = None, options: Options | None = None, nobody: bool = False
+) -> Split:
+    """The photos of a ``split.json`` (with their parts) or of a data set (undivided: all of them ``train``).
+
+    Args:
+        nobody: with the data set's photos without people, which are none of the classes.
+    """
     if is_split(source):
         return read_split(source, data)
-    root, photos, problems = read_dataset(source, options=options)
-    skipped = [{"path": problem.path, "reason": problem.reason} for problem in problems]
-    return Split(root=root, photos=tuple(photos), seed=0, settings={"skipped": skipped})
+    found = read(source, options=options)
+    skipped = [{"path": problem.path, "reason": problem.reason} for problem in found.problems]
+    photos = tuple(photo for photo in found.photos if nobody or photo.label != NOBODY)
+    if not photos:
+        raise DataError(f"{source}: nobody is in any of its {len(found.photos):,} photos")
+    return Split(root=found.root, photos=photos, seed=0, settings={"skipped": skipped, "read": list(found.said)})

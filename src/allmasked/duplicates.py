@@ -24,7 +24,7 @@ import contextlib
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,10 +40,14 @@ from allmasked.errors import PhotoError, RunError, require
 from allmasked.progress import track
 from allmasked.runs import read_json, write_json
 
-Kind = Literal["exact", "copy", "crop", "mirrored", "scene"]
+Kind = Literal["exact", "copy", "crop", "mirrored", "scene", "source"]
 """``exact``: the same bytes. ``copy``: the same frame. ``crop``: one shows a part of the other. ``mirrored``: a copy or
 crop with left and right exchanged. ``scene``: not the same photo, but most of it is: the next picture of a still
-camera, or a copy that was painted over. All but ``scene`` are near-duplicates; all are kept in one part of a split."""
+camera, or a copy that was painted over. ``source``: of one photo or video by their names (:mod:`allmasked.siblings`).
+The first four are near-duplicates; all are kept in one part of a split."""
+
+COPIES: tuple[Kind, ...] = ("exact", "copy", "crop", "mirrored")
+"""Kinds of pairs that show the same photo."""
 
 THUMBNAIL_PX = 128
 FREQUENCIES = 8
@@ -73,8 +77,11 @@ COPY_FIFTIETH = 0.96
 camera: a plain re-encoding keeps everything, and an edited or cropped copy seldom keeps its size."""
 SCENE_HALF = 0.95
 """A scene: at least half of the tiles that show anything agree to this."""
+SCENE_HALF_STILL, STILL_OVERLAP, STILL_SHOWING = 0.9, 0.9, 80
+"""Photos of the same size in px that share so much of their picture, and so many tiles that show anything, are a scene
+where half of these agree to a little less: people have walked on before a still camera."""
 
-_VERSION = 4  # of the search; part of the key of remembered pairs
+_VERSION = 5  # of the search; part of the key of remembered pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,26 +187,32 @@ def groups(count: int, pairs: Iterable[Pair], kinds: Iterable[Kind] | None = Non
     return [numbers.setdefault(root(index), len(numbers)) for index in range(count)]
 
 
+@contextlib.contextmanager
+def one_thread_each() -> Iterator[None]:
+    """OpenCV with one thread a call: the photos are spread over the cores, not each photo."""
+    cv2 = require("cv2", "train")
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
 def _search(descriptors: Sequence[Descriptor]) -> list[Pair]:
     """Near-duplicates among photos of different content."""
     told = [index for index, d in enumerate(descriptors) if d.thumbnail.std() >= 2.0]  # not blank
     if len(told) < 2:
         return []
     found = candidates([descriptors[index].thumbnail for index in told])
-    cv2 = require("cv2", "train")
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # the photos are spread over the cores, not each photo
-    try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool:
 
-            def check(row: list[int]) -> Pair | None:
-                a, b = told[row[0]], told[row[1]]
-                return compare(descriptors[a], descriptors[b], row[2], bool(row[3]), a, b)
+        def check(row: list[int]) -> Pair | None:
+            a, b = told[row[0]], told[row[1]]
+            return compare(descriptors[a], descriptors[b], row[2], bool(row[3]), a, b)
 
-            rows = found.tolist()
-            checked = list(track(pool.map(check, rows, chunksize=64), "comparing", len(rows)))
-    finally:
-        cv2.setNumThreads(threads)
+        rows = found.tolist()
+        checked = list(track(pool.map(check, rows, chunksize=64), "comparing", len(rows)))
     best: dict[tuple[int, int], Pair] = {}
     for pair in checked:
         if pair is not None:
@@ -411,11 +424,20 @@ def compare(one: Descriptor, other: Descriptor, window: int, mirrored: bool, a: 
     kind: Kind
     if tenth >= COPY_TENTH and (fiftieth >= COPY_FIFTIETH or not same_size):
         kind = "mirrored" if mirrored else "copy" if overlap >= 0.93 else "crop"
-    elif not mirrored and overlap >= 0.6 and shows.sum() >= 12 and np.median(agreement[shows]) >= SCENE_HALF:
+    elif not mirrored and _is_scene(overlap, agreement[shows], same_size):
         kind = "scene"
     else:
         return None
     return Pair(min(a, b), max(a, b), round(float(np.clip(tenth, 0, 1)), 4), kind)
+
+
+def _is_scene(overlap: float, showing: NDArray[np.float32], same_size: bool) -> bool:
+    """Whether most of two pictures is the same, from the agreement of the tiles that show anything."""
+    if len(showing) < 12:
+        return False
+    half = float(np.median(showing))
+    still = same_size and overlap >= STILL_OVERLAP and len(showing) >= STILL_SHOWING
+    return (overlap >= 0.6 and half >= SCENE_HALF) or (still and half >= SCENE_HALF_STILL)
 
 
 Box = tuple[float, float, float, float]

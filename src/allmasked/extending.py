@@ -12,10 +12,11 @@ import numpy as np
 
 from allmasked.annotations import Options
 from allmasked.dataset import sha256_of
-from allmasked.duplicates import describe, groups, near_duplicates
+from allmasked.duplicates import describe, groups
 from allmasked.errors import ConfigError, PhotoError
 from allmasked.readers import read_dataset
-from allmasked.types import LABELS, NOBODY, Photo, Split
+from allmasked.siblings import siblings
+from allmasked.types import LABELS, Photo, Split
 
 
 def extend_split(
@@ -45,8 +46,6 @@ def extend_split(
     split = keep_share(split, keep)
     if not sources:
         return split
-    options = options or Options()
-    options = dataclasses.replace(options, classes={NOBODY: NOBODY, **(options.classes or {})})
     read = [read_dataset(source, options=options) for source in sources]
     if most is not None:
         rng = np.random.default_rng(split.seed)
@@ -61,7 +60,6 @@ def extend_split(
             photo,
             path=_below(folder / photo.path, root),
             part="train",
-            faces=() if photo.label == NOBODY else photo.faces,
         )
         for folder, photos, _ in read
         for photo in photos
@@ -69,7 +67,8 @@ def extend_split(
     held_out = [photo for photo in known if photo.part in ("validation", "test")]
     found = describe([root / photo.path for photo in [*new, *held_out]])
     readable = [index for index, one in enumerate(found) if not isinstance(one, PhotoError)]
-    pairs = near_duplicates([one for one in found if not isinstance(one, PhotoError)], remember=True)
+    paths = [photo.path for photo in [*new, *held_out]]
+    pairs = siblings([paths[index] for index in readable], [one for one in found if not isinstance(one, PhotoError)])
     numbers = dict(zip(readable, groups(len(readable), pairs)))
     reserved = {numbers[index]: photo for index, photo in enumerate(held_out, len(new)) if index in numbers}
     seen = {photo.sha256 for photo in known if photo.sha256}

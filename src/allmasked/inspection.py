@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from allmasked import duplicates
+from allmasked.boxes import ODDITIES, OddBox, drawn_elsewhere, odd_boxes
 from allmasked.dataset import load_photos
 from allmasked.duplicates import Kind
 from allmasked.errors import PhotoError, require
@@ -27,7 +28,8 @@ from allmasked.measures import CHECKS, Measures, measure
 from allmasked.progress import track
 from allmasked.readers import Options
 from allmasked.shortcuts import SizeLeak, size_leak
-from allmasked.types import CLASSES, Label, Photo
+from allmasked.siblings import same_source, siblings
+from allmasked.types import LABELS, NOBODY, Answer, Label, Photo
 
 SMALL_FACE_PX = 24
 """Marked faces under this height are called small."""
@@ -62,7 +64,7 @@ class Quantiles:
 class ClassSummary:
     """One class: ``share`` of all readable photos; sizes in px; ``checks`` counts the photos with each flaw."""
 
-    label: Label
+    label: Answer
     photos: int
     share: float
     long_side_px: Quantiles
@@ -152,7 +154,9 @@ class Inspection:
     ``broken`` names photos that cannot be read, ``skipped`` what else cannot be used (a line of a table, a photo
     without a label), each with the reason. ``near_duplicates`` are the pairs that show the same photo, those with the
     same bytes among them (kind ``exact``); ``scenes`` the pairs that most likely don't, but show the same scene.
-    ``groups`` counts the photos that are left when each group of duplicates is taken once.
+    ``groups`` counts the photos that are left when each group of duplicates is taken once. ``said`` tells how the data
+    set was understood; ``odd_boxes`` are marked boxes that make no sense; ``augmented`` groups photos that were made
+    from one, by their names.
     """
 
     root: Path
@@ -170,11 +174,15 @@ class Inspection:
     people: People | None
     findings: tuple[Finding, ...]
     seconds: float
+    said: tuple[str, ...] = ()
+    odd_boxes: tuple[OddBox, ...] = ()
+    elsewhere: str = ""
+    augmented: tuple[tuple[str, ...], ...] = ()
 
     @property
     def imbalance(self) -> float:
-        """The largest class over the smallest that is there."""
-        counts = [c.photos for c in self.classes if c.photos]
+        """The largest class over the smallest that is there, without nobody."""
+        counts = [c.photos for c in self.classes if c.photos and c.label != NOBODY]
         return max(counts) / min(counts) if counts else 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -183,6 +191,7 @@ class Inspection:
             "root": str(self.root),
             "photos": len(self.photos),
             "seconds": round(self.seconds, 1),
+            "read": list(self.said),
             "findings": [dataclasses.asdict(finding) for finding in self.findings],
             "broken": [{"path": path, "reason": reason} for path, reason in self.broken],
             "skipped": [{"path": path, "reason": reason} for path, reason in self.skipped],
@@ -200,6 +209,8 @@ class Inspection:
             "scenes": [_plain(pair) for pair in self.scenes],
             "groups": self.groups,
             "disagreeing_groups": [list(paths) for paths in self.disagreeing_groups],
+            "augmented": [list(paths) for paths in self.augmented],
+            "odd_boxes": [_plain(box) for box in self.odd_boxes],
             "size_leak": (_plain(self.size_leak) | {"words": self.size_leak.words}) if self.size_leak else None,
             "people": _plain(self.people) if self.people else None,
         }
@@ -236,7 +247,7 @@ def people(photos: Sequence[Photo]) -> People | None:
     heights = np.array([face.height_px for _, face in faces])
     contradictions = []
     for photo in boxed:
-        worn = Counter(face.wear for face in photo.faces or ())
+        worn = Counter(face.wear for face in photo.faces or () if face.wear != "unknown")
         masked = worn["masked"]
         says = "nobody" if not worn else "all" if masked == worn.total() else "none" if not masked else "some"
         if worn and says != photo.label:
@@ -247,10 +258,10 @@ def people(photos: Sequence[Photo]) -> People | None:
         photos=len(boxed),
         faces=len(faces),
         wear=dict(Counter(face.wear for _, face in faces)),
-        per_photo={c: Quantiles.of(len(p.faces or ()) for p in boxed if p.label == c) for c in CLASSES},
-        face_height_px={c: Quantiles.of(f.height_px for p, f in faces if p.label == c) for c in CLASSES},
+        per_photo={c: Quantiles.of(len(p.faces or ()) for p in boxed if p.label == c) for c in LABELS},
+        face_height_px={c: Quantiles.of(f.height_px for p, f in faces if p.label == c) for c in LABELS},
         small_faces=round(float((heights < SMALL_FACE_PX).mean()), 4) if len(faces) else 0.0,
-        without_faces=tuple(photo.path for photo in boxed if not photo.faces),
+        without_faces=tuple(photo.path for photo in boxed if not photo.faces and photo.label != NOBODY),
         contradictions=tuple(contradictions),
     )
 
@@ -298,10 +309,12 @@ def exact_duplicates(photos: Sequence[Measures]) -> list[Same]:
 
 
 def summarise(photos: Sequence[Measures]) -> list[ClassSummary]:
-    """One :class:`ClassSummary` a class, in the order of :data:`CLASSES`; classes without photos included."""
+    """One :class:`ClassSummary` a class, in the order of :data:`LABELS`; those without photos too, nobody not."""
     summaries = []
-    for label in CLASSES:
+    for label in LABELS:
         mine = [photo for photo in photos if photo.label == label]
+        if label == NOBODY and not mine:
+            continue
         summaries.append(
             ClassSummary(
                 label=label,
@@ -335,7 +348,7 @@ def _findings(i: Inspection) -> list[Finding]:
         if count:
             found.append(Finding(severity, key, text, advice, count))
 
-    absent = [c.label for c in i.classes if not c.photos]
+    absent: list[str] = [c.label for c in i.classes if not c.photos]
     text = f"no photos of {_names(absent)}"
     add("error", "classes", len(absent), text, "A classifier cannot learn a class without photos.")
     text = f"{_many(len(i.broken), 'file')} cannot be read"
@@ -346,6 +359,10 @@ def _findings(i: Inspection) -> list[Finding]:
     text = f"{_many(groups, 'group')} of duplicates with labels that disagree"
     advice = "A label is wrong, or a crop cuts somebody off: look at them. 'split' leaves these groups out."
     add("warning", "disagreeing", groups, text, advice)
+    copies = sum(len(paths) for paths in i.augmented)
+    text = f"{_many(copies, 'photo')} made from {_many(len(i.augmented), 'source')}, by their names"
+    advice = "Augmented copies: 'split' keeps those of one source in one part; 'train' makes its own, so one is enough."
+    add("note", "augmented", copies, text, advice)
     exact = sum(len(same.paths) - 1 for same in i.exact_duplicates)
     pairs = sum(pair.kind != "exact" for pair in i.near_duplicates)
     text = f"{_many(exact, 'exact copy', 'exact copies')} and {_many(pairs, 'pair')} of near-duplicates"
@@ -362,6 +379,17 @@ def _findings(i: Inspection) -> list[Finding]:
         wrong, empty, small = len(i.people.contradictions), len(i.people.without_faces), i.people.small_faces
         text = f"{_many(wrong, 'label')} that the marked faces contradict"
         add("warning", "contradictions", wrong, text, "Look at them: the label or a box is wrong.")
+        add(
+            "warning",
+            "elsewhere",
+            int(bool(i.elsewhere)),
+            i.elsewhere,
+            "Labels stay right, faces are learnt beside them.",
+        )
+        for kind, (words, advice) in ODDITIES.items():
+            count = sum(box.kind == kind for box in i.odd_boxes)
+            severity: Severity = "note" if kind == "whole" else "warning"
+            add(severity, f"boxes_{kind}", count, f"{words}: {count:,}", advice)
         text = f"{_many(empty, 'photo')} without a marked face"
         add("note", "without_faces", empty, text, "Nobody is there, or a face was not marked.")
         text = f"{100 * small:.0f} % of the marked faces are under {SMALL_FACE_PX} px high"
@@ -387,19 +415,23 @@ def inspect(data: str | Path, *, options: Options | None = None) -> Inspection:
         DataError: not a data set, or without a labelled photo.
         ConfigError: an option is wrong.
     """
-    found = load_photos(data, options=options)
-    skipped = found.settings.get("skipped", ())
-    assert isinstance(skipped, list | tuple)
-    return inspect_photos(found.root, found.photos, [(entry["path"], entry["reason"]) for entry in skipped])
+    found = load_photos(data, options=options, nobody=True)
+    skipped, said = found.settings.get("skipped", ()), found.settings.get("read", ())
+    assert isinstance(skipped, list | tuple) and isinstance(said, list | tuple)
+    entries = [(entry["path"], entry["reason"]) for entry in skipped]
+    return inspect_photos(found.root, found.photos, entries, said)
 
 
-def inspect_photos(root: Path, photos: Sequence[Photo], skipped: Sequence[tuple[str, str]] = ()) -> Inspection:
+def inspect_photos(
+    root: Path, photos: Sequence[Photo], skipped: Sequence[tuple[str, str]] = (), said: Sequence[str] = ()
+) -> Inspection:
     """Inspect photos that have been read already.
 
     Args:
         root: the folder that the photos' paths are relative to.
         photos: with labels, and faces where known.
         skipped: (path, reason) of what the reader could not use.
+        said: how the reader understood the data set.
     """
     started = time.monotonic()
     measured, broken = measure_all(root, photos)
@@ -423,26 +455,38 @@ def inspect_photos(root: Path, photos: Sequence[Photo], skipped: Sequence[tuple[
         scenes=tuple(scenes),
         groups=len(groups),
         disagreeing_groups=tuple(group for group in groups if len({labels[path] for path in group}) > 1),
-        size_leak=size_leak([readable[group[0]] for group in groups]),
+        size_leak=size_leak([readable[group[0]] for group in groups if labels[group[0]] != NOBODY]),
         people=people(kept),
         findings=(),
         seconds=time.monotonic() - started,
+        said=tuple(said),
+        odd_boxes=tuple(odd_boxes(kept)),
+        elsewhere=drawn_elsewhere(kept),
+        augmented=_augmented([m.path for m in measured]),
     )
     return dataclasses.replace(inspection, findings=tuple(_findings(inspection)))
+
+
+def _augmented(paths: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """The groups of photos that were made from one, by their names."""
+    groups: dict[int, list[str]] = {}
+    for path, number in zip(paths, duplicates.groups(len(paths), same_source(paths))):
+        groups.setdefault(number, []).append(path)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
 def _duplicates(root: Path, photos: Sequence[Measures]) -> tuple[list[Pair], list[Pair], list[tuple[str, ...]]]:
     """Pairs of near-duplicates, pairs of one scene, and the groups of near-duplicates (most have one member)."""
     described = duplicates.describe([root / photo.path for photo in photos])
     known = [(p, d) for p, d in zip(photos, described) if isinstance(d, duplicates.Descriptor)]
-    found = duplicates.near_duplicates([descriptor for _, descriptor in known], remember=True)
+    found = siblings([photo.path for photo, _ in known], [descriptor for _, descriptor in known])
     pairs = []
     for a, b, score, kind in found:
         one, two = known[a][0], known[b][0]
         pairs.append(Pair(one.path, two.path, one.label, two.label, score, kind, one.label == two.label))
     groups: dict[int, list[str]] = {}
-    same = [pair for pair in found if pair.kind != "scene"]
+    same = [pair for pair in found if pair.kind in duplicates.COPIES]
     for (photo, _), number in zip(known, duplicates.groups(len(known), same)):
         groups.setdefault(number, []).append(photo.path)
-    near = [pair for pair in pairs if pair.kind != "scene"]
+    near = [pair for pair in pairs if pair.kind in duplicates.COPIES]
     return near, [pair for pair in pairs if pair.kind == "scene"], [tuple(paths) for paths in groups.values()]

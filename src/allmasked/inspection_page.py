@@ -11,13 +11,23 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from allmasked.boxes import ODDITIES
 from allmasked.inspection import Inspection, Pair
 from allmasked.measures import CHECKS, SCALE_PX
 from allmasked.pages import histogram, photo_picture, write_page
 from allmasked.progress import track
 from allmasked.types import CLASSES
 
-SHOWN = {"flaw": 12, "disagreeing": 48, "pairs": 24, "scenes": 9, "exact": 12, "contradictions": 24, "broken": 200}
+SHOWN = {
+    "flaw": 12,
+    "disagreeing": 48,
+    "pairs": 24,
+    "scenes": 9,
+    "exact": 12,
+    "contradictions": 24,
+    "broken": 200,
+    "boxes": 24,
+}
 """How many of each kind the page shows; the JSON holds all."""
 
 WHERE = {
@@ -31,6 +41,9 @@ WHERE = {
     "contradictions": "people",
     "without_faces": "people",
     "faces": "people",
+    "augmented": "duplicates",
+    "elsewhere": "people",
+    **{f"boxes_{kind}": "people" for kind in ODDITIES},
 }
 """Key of a finding -> the section of the page that shows it."""
 
@@ -38,7 +51,9 @@ STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
 def show(inspection: Inspection, console: Console) -> None:
-    """Print classes and findings."""
+    """Print how the data set was understood, classes and findings."""
+    for line in inspection.said:
+        console.print(escape(line), highlight=False, soft_wrap=True)
     table = Table(title=f"{len(inspection.photos):,} photos in {inspection.root}", title_justify="left", box=None)
     for column in ("class", "photos", "share", "long side px", "short side px", "width / height"):
         table.add_column(column, justify="left" if column == "class" else "right")
@@ -85,6 +100,7 @@ def make_page(inspection: Inspection, path: str | Path) -> Path:
     wanted += [p for pair in _spread(list(inspection.scenes), SHOWN["scenes"]) for p in (pair.a, pair.b)]
     wanted += [same.paths[0] for same in exact[: SHOWN["exact"]]]
     wanted += [photo.path for photo in contradictions[: SHOWN["contradictions"]]]
+    wanted += [box.path for box in inspection.odd_boxes[: SHOWN["boxes"]]]
     by_label = {label: [photo for photo in inspection.photos if photo.label == label] for label in CLASSES}
     return write_page(
         path,
@@ -92,6 +108,8 @@ def make_page(inspection: Inspection, path: str | Path) -> Path:
         i=inspection,
         shown=SHOWN,
         checks=CHECKS,
+        oddities=ODDITIES,
+        labels={photo.path: photo.label for photo in inspection.photos},
         scale_px=SCALE_PX,
         disagreeing=disagreeing,
         agreeing=agreeing,

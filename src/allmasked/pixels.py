@@ -102,8 +102,8 @@ def decode(
                 raise PhotoError(name, f"{width} x {height} px is over the limit of {max_pixels:,} pixels")
             if width * height == 0:
                 raise PhotoError(name, f"has no pixels ({width} x {height})")
-            if image.format in ("JPEG", "MPO") and image.fp and _zero_tail(image.fp):
-                raise PhotoError(name, "is cut off (its end is filled with zeros)")
+            if image.format in ("JPEG", "MPO") and image.fp and _cut_off(image.fp):
+                raise PhotoError(name, "is cut off (it has no end marker); copy or save it again")
             if fit_within is not None and image.format in ("JPEG", "MPO"):
                 longest = max(fit_within)  # orientation may swap the sides
                 image.draft("RGB", (2 * longest, 2 * longest))
@@ -130,15 +130,33 @@ def decode(
         raise PhotoError(name, f"cannot be decoded, is it damaged? ({detail})") from None
 
 
-def _zero_tail(stream: IO[bytes]) -> bool:
-    """Whether a JPEG ends in zeros without an end marker, as broken downloads do; decoders take these for grey."""
+def _cut_off(stream: IO[bytes]) -> bool:
+    """Whether a JPEG has no end marker after the start of its picture, as broken downloads; decoders take what is
+    missing for grey. What follows the marker (zeros, a video) makes no difference."""
     position = stream.tell()
-    end = stream.seek(0, os.SEEK_END)
-    stream.seek(max(0, end - 4096))
-    tail = stream.read()
-    stream.seek(position)
-    data = tail.rstrip(b"\0")
-    return len(tail) - len(data) >= 64 and not data.endswith(b"\xff\xd9")
+    try:
+        end = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, end - 2))
+        if stream.read(2) == b"\xff\xd9":
+            return False
+        stream.seek(2)
+        while True:  # over the header's segments, one of which may hold a whole JPEG as thumbnail
+            marker = stream.read(4)
+            if len(marker) < 4 or marker[0] != 0xFF:
+                return False  # no header: for the decoder to say
+            if marker[1] == 0xDA:
+                break
+            stream.seek(int.from_bytes(marker[2:], "big") - 2, os.SEEK_CUR)
+        start = stream.tell()
+        while end > start:
+            first = max(start, end - (1 << 20))
+            stream.seek(first)
+            if b"\xff\xd9" in stream.read(end - first):
+                return False
+            end = first + 1 if first > start else start  # a marker may lie across two blocks
+        return True
+    finally:
+        stream.seek(position)
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -161,14 +179,22 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def stored_size(source: str | Path | bytes) -> tuple[Size, int]:
+    """Width and height in px as stored, and EXIF's orientation (1-8, 1: upright), from the header alone.
+
+    Raises what Pillow raises. TIFF is turned by its decoder, so its size is upright.
+    """
+    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
+        turn = 1
+        with contextlib.suppress(Exception):  # a damaged EXIF block, as in upright_rgb
+            turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return image.size, turn if image.format != "TIFF" and turn in range(2, 9) else 1
+
+
 def upright_size(source: str | Path | bytes) -> Size:
     """Width and height in px of the upright photo, from its header alone. Raises what Pillow raises."""
-    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
-        width, height = image.size
-        with contextlib.suppress(Exception):  # a damaged EXIF block, as in upright_rgb
-            if image.getexif().get(ExifTags.Base.Orientation, 1) in range(5, 9):
-                return height, width
-        return width, height
+    (width, height), turn = stored_size(source)
+    return (height, width) if turn >= 5 else (width, height)
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

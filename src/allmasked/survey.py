@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from allmasked import fitting, landmarks, pixels
-from allmasked.annotations import files_in, relative
+from allmasked.albums import files_in, relative
 from allmasked.dataset import is_split, read_split
 from allmasked.errors import DataError, PhotoError
 from allmasked.landmarks import Box, Found

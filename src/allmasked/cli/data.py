@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +21,14 @@ def parse_names(text: str | None, option: str) -> dict[str, str] | None:
     """``a=x,b=y`` as a table; raises :class:`ConfigError` naming the option."""
     if text is None:
         return None
-    table = {}
-    for item in filter(None, (item.strip() for item in text.split(","))):
-        name, equals, meaning = item.partition("=")
-        if not (name.strip() and equals and meaning.strip()):
-            raise ConfigError(f"{option} {text!r}: {item!r} is not NAME=MEANING")
-        table[name.strip()] = meaning.strip().lower()
+    pairs = re.findall(r"[\s,]*(.+?)\s*=\s*([A-Za-z]+)\s*(?:,|$)|(.+)", text.strip())  # a name may hold "," and "="
+    for _, _, rest in pairs:
+        if rest:
+            raise ConfigError(f"{option} {text!r}: {rest!r} is not NAME=MEANING")
+    table: dict[str, str] = {}
+    for name, meaning, _ in pairs:
+        if table.setdefault(name, meaning.lower()) != meaning.lower():
+            raise ConfigError(f"{option}: {name!r} is given as {table[name]} and as {meaning.lower()}")
     return table
 
 
@@ -35,12 +38,14 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
         (
             click.option("--layout", metavar="NAME", help=f"Layout of DATA: {', '.join(READERS)}. [default: seen]"),
             click.option(
-                "--classes", metavar="NAME=CLASS,...", help="What class folders or labels mean: all, none, some."
+                "--classes",
+                metavar="NAME=CLASS,...",
+                help="What class folders or labels mean: all, none, some, nobody, or ignore.",
             ),
             click.option(
                 "--wear",
                 metavar="NAME=WEAR,...",
-                help="What a detection set's classes mean: masked, unmasked, incorrect, ignore.",
+                help="What a detection set's classes mean: masked, unmasked, incorrect, unknown, or ignore.",
             ),
             click.option(
                 "--incorrect-is",
@@ -72,6 +77,13 @@ def read_options(layout: str | None, classes: str | None, wear: str | None, inco
     metavar="PATTERN",
     help="Photos whose names match, and only they, are the test part, as if another had collected them: 'fmd_*'.",
 )
+@click.option(
+    "--parts",
+    type=click.Choice(["made", "given"]),
+    default="made",
+    show_default=True,
+    help="given: keep those that DATA brings (train, valid, test), copies across them too.",
+)
 @reading_options
 def split_command(
     data: Path,
@@ -80,6 +92,7 @@ def split_command(
     validation: float,
     test: float,
     test_source: str,
+    parts: str,
     layout: str | None,
     classes: str | None,
     wear: str | None,
@@ -87,15 +100,20 @@ def split_command(
 ) -> int:
     """Divide DATA into train, validation and test and write it to a split.json.
 
-    Copies of one photo and pictures of one scene stay in one part; of exact duplicates one is kept; copies whose
-    labels disagree are left out. Everything else takes the split.json in place of DATA.
+    Copies of one photo, augmented ones too, and pictures of one scene stay in one part; of exact duplicates one is
+    kept; copies whose labels disagree are left out. Everything else takes the split.json in place of DATA.
     """
     from allmasked.dataset import is_split, load_split, write_split
 
     if is_split(data):
         raise ConfigError(f"{data}: is a split already; give the data set it was made from")
     options = read_options(layout, classes, wear, incorrect_is)
-    split = load_split(data, seed=seed, options=options, validation=validation, test=test, test_source=test_source)
+    if test_source and parts == "given":
+        raise ConfigError("--test-source makes a test part and --parts given keeps one; give one of them")
+    split = load_split(
+        data, seed=seed, options=options, validation=validation, test=test, test_source=test_source,
+        keep_parts=parts == "given",
+    )  # fmt: skip
     write_split(split, out)
     print_split(split, out)
     return 1 if any(photo.part == "left_out" and photo.group < 0 for photo in split.photos) else 0
@@ -167,7 +185,7 @@ def print_split(split: Split, out: Path) -> None:
     table.add_row("groups", *(f"{number:,}" for number in groups), f"{len({p.group for p in split.photos}):,}")
     stderr.print(table)
     reasons: dict[str, list[str]] = {}
-    kinds = ("labels disagree", "exact duplicate", "shows the same", "not among")
+    kinds = ("labels disagree", "exact duplicate", "shows the same", "not among", "nobody is there")
     for photo in split.part("left_out"):
         kind = next((kind for kind in kinds if photo.reason.startswith(kind)), "")
         reasons.setdefault(kind, []).append(photo.path)
@@ -183,6 +201,13 @@ def print_split(split: Split, out: Path) -> None:
             stderr.print(f"  {escape(line)}", soft_wrap=True)
         if len(lines) > 5:
             stderr.print("  ...")
+    twins = split.settings.get("twins")
+    if isinstance(twins, dict) and twins.get("scenes"):
+        stderr.print(
+            f"warning: {twins['copies']:,} photos have a twin in another part (a copy or an augmented one) and "
+            f"{twins['scenes'] - twins['copies']:,} more show a scene that is in another part: figures of these parts "
+            "are too good; without --parts given none crosses"
+        )
     stderr.print(f"written to {escape(str(out))}: every photo, and why one was left out", soft_wrap=True)
 
 
