@@ -2,7 +2,7 @@
 
     python bench/hard_kinds.py before=ANSWERS.csv after=ANSWERS.csv [--kinds bench/hard_kinds.csv]
 
-ANSWERS.csv comes from ``allmasked predict --out`` (run in the photos' folder) or ``bench/collections.py --csv``. The
+ANSWERS.csv comes from ``allmasked predict --out`` (run in the photos' folder) or ``bench/yardstick.py --csv``. The
 kinds are a list of names of photos (``kind,photo,label``), picked by eye from labelled collections that are not part of
 this project; a photo is counted where every set of answers has it. Prints a Markdown table with 95 % Wilson intervals.
 """

@@ -11,7 +11,7 @@ skipped. Recipe, expected hours and amounts: ``scripts/default_model.toml``. The
     base     a network trained on what both folds have in common
     folds    that network trained on with one fold of the collections, and exported; what shows the same as a photo of
              the other fold is left out
-    measure  the yardstick (``bench/collections.py``): each collection answered by the network that hasn't seen it; the
+    measure  the yardstick (``bench/yardstick.py``): each collection answered by the network that hasn't seen it; the
              faces' calibration is fitted on these answers
     final    the mean of both networks' weights, trained on with everything, exported with that calibration
 
@@ -101,7 +101,8 @@ class Making:
         names.append((f"{self.out / 'split.json'}:validation", "fold_a"))
         models = [item for one, other in names for item in ("--model", f"{one}={self.out / other}.onnx")]
         run(
-            sys.executable, HERE.parent / "bench" / "collections.py", self.photos / "more", *models,
+            sys.executable, HERE.parent / "bench" / "yardstick.py", self.photos / "more", *models,
+            "--min-face", self.data["min_face"], "--min-face-share", self.data["min_face_share"],
             "--calibrate", "--curve", "--write", self.out / "calibration.json",
         )  # fmt: skip
 

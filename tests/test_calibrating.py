@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from allmasked.calibrating import LEAST, Peaks, fit, log_loss, peaks_of, read_calibration, write_calibration
 from allmasked.errors import AllmaskedError
-from allmasked.reading import UNCALIBRATED, Calibration, answer_of, calibrated, read_maps
+from allmasked.reading import FLOOR, UNCALIBRATED, Calibration, answer_of, calibrated, read_maps
 from allmasked.types import LABELS, Counting
 from maps import calibrations, random_maps
 
-TRUE = Calibration((-0.8, 1.6, 0.7, -0.3), (0.6, 0.5, -0.4))
+TRUE = Calibration((-0.8, 1.6, 0.7, -0.3), (0.05, 0.5, -0.4))
 
 
 def simulated(count: int, calibration: Calibration, seed: int = 0) -> tuple[list[Peaks], np.ndarray]:
@@ -28,10 +28,12 @@ def simulated(count: int, calibration: Calibration, seed: int = 0) -> tuple[list
         logits = rng.normal(-0.5, 2, (number, 2)).astype(np.float32)
         height = np.exp(rng.normal(np.log(40), 0.8, number)).astype(np.float32)
         score, masked = calibrated(logits, height, calibration)
-        there = rng.random(number) < np.where(score >= 0.05, score, 0)
+        there = rng.random(number) < np.where(score >= FLOOR, score, 0)
         wears = there & (rng.random(number) < masked)
         bare = there & ~wears
-        labels.append(LABELS.index({(1, 0): "all", (0, 1): "none", (1, 1): "some"}.get((wears.any(), bare.any()), "nobody")))
+        labels.append(
+            LABELS.index({(1, 0): "all", (0, 1): "none", (1, 1): "some"}.get((wears.any(), bare.any()), "nobody"))
+        )
         photos.append(Peaks(logits, height))
     return photos, np.array(labels)
 
@@ -44,6 +46,13 @@ def test_a_known_calibration_is_found_again() -> None:
     other, truth = simulated(2000, TRUE, seed=1)
     loss = [log_loss(other, truth, calibration).mean() for calibration in (UNCALIBRATED, found, TRUE)]
     assert loss[0] > loss[1] + 0.05 and loss[1] == pytest.approx(loss[2], abs=0.01)
+
+
+def test_the_share_of_masks_in_the_fitted_photos_moves_the_offset_of_wear_little() -> None:
+    photos, labels = simulated(1000, TRUE)
+    masked = np.isin(labels, [LABELS.index("all"), LABELS.index("nobody")])
+    offsets = [fit([p for p, one in zip(photos, kept) if one], labels[kept]).wear[0] for kept in (masked, ~masked)]
+    assert -0.7 < offsets[1] < offsets[0] < 0.7
 
 
 @settings(max_examples=10)

@@ -7,6 +7,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -15,10 +16,10 @@ from sklearn.metrics import f1_score
 from allmasked.cli import main
 from allmasked.dataset import write_split
 from allmasked.errors import ConfigError, DataError, RunError
-from allmasked.evaluate import evaluate, part_answers, smallest_face_px
+from allmasked.evaluate import evaluate, given_somebody, part_answers, smallest_face_px
 from allmasked.heldout import key, trained_on
 from allmasked.runs import Run, read_json
-from allmasked.types import Face, Photo, Split
+from allmasked.types import Face, Photo, Prediction, Split
 from fake_runs import FakeModel, fake_run, paint_photos
 
 
@@ -210,6 +211,14 @@ def test_unfinished_run_and_unknown_or_empty_part(run: Run, root: Path, tmp_path
     run.model.unlink()
     with pytest.raises(RunError, match="not finished"):
         evaluate(run.folder, plots=False, ask=FakeModel(1))
+
+
+def test_a_photo_that_somebody_is_in_is_all_none_or_some() -> None:
+    for three, nobody in (((0.2, 0.1, 0.3), 0.4), ((0.0, 0.0, 0.0), 1.0), ((0.5, 0.3, 0.2), None)):
+        found = given_somebody(Prediction("x", "nobody", three, p_nobody=nobody))
+        assert sum(found) == pytest.approx(1)
+        expected = np.array(three) / sum(three) if sum(three) else [1 / 3] * 3
+        assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_smallest_face_in_px_of_the_input() -> None:

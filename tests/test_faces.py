@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allmasked.faces import counting_on_photo, on_photo, prediction_of
+from allmasked.faces import counting_on_photo, on_photo, prediction_from, prediction_of
 from allmasked.pixels import Fit, placement
 from allmasked.reading import TOO_SMALL, UNCALIBRATED, read_maps
 from allmasked.types import LABELS, Answers, Candidates, Counting, Size
@@ -58,7 +58,8 @@ def test_faces_come_back_to_where_they_are_in_the_photo(width: int, height: int,
     if min(x1 - x0, y1 - y0) > 1e-2:
         assert back.boxes[0] == pytest.approx((x0, y0, x1, y1), abs=1e-6 * 4000)
     whole = on_photo(of_box(-9999, -9999, 9999, 9999), photo, SIZE, fit)
-    assert whole.boxes.tolist() == [[0, 0, width, height]]
+    (face,) = prediction_from("x", whole, Counting(), photo=photo).faces or ()
+    assert (face.left, face.top, face.right, face.bottom) == (0, 0, width, height), "told as cut to the photo"
 
 
 @given(side, side, fits, st.floats(2, 40), st.floats(2, 40))

@@ -91,7 +91,9 @@ def test_the_label_weighs_as_much_as_it_is_told() -> None:
 
 
 def test_a_crowd_counts_more_than_a_portrait_but_not_in_proportion() -> None:
-    boxes = np.array([[40 + 60 * k % 120, 40 + 60 * (k // 2), 60 + 60 * k % 120, 60 + 60 * (k // 2), 1] for k in range(4)])
+    boxes = np.array(
+        [[40 + 60 * k % 120, 40 + 60 * (k // 2), 60 + 60 * k % 120, 60 + 60 * (k // 2), 1] for k in range(4)]
+    )
     one, four = (map_targets(some.astype(np.float32), SIZE, GRID) for some in (boxes[:1], boxes))
     empty = np.full((1, 24, 32, 6), -20, np.float32)  # misses all faces
     loss = [loss_of(with_answer(faces, ONE_HOT["all"], 0), empty, box_weight=0) for faces in (one, four)]

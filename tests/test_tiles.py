@@ -21,6 +21,7 @@ from allmasked.types import Candidates, Counting, Prediction
 from colour_model import BLUE, GREY, SKIN, ColourModel
 from maps import candidate_lists
 
+
 @given(st.integers(1, 3000), st.integers(1, 3000))
 def test_parts_cover_the_photo(width: int, height: int) -> None:
     parts = np.array(tiles.parts_of((width, height)))

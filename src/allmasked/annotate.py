@@ -5,7 +5,6 @@ from __future__ import annotations
 import filecmp
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +136,7 @@ def write_annotated(answered: Answered, out: Path, size: Size, fit: px.Fit, *, h
     try:
         photo = px.thumbnail(px.decode(answered.path, fit_within=(LONGEST_PX, LONGEST_PX)), (LONGEST_PX, LONGEST_PX))
     except PhotoError as error:
-        return replace(prediction, label=None, probabilities=None, error=error.reason)
+        return Prediction(prediction.path, None, None, error.reason)
     if (enlarged := min(2, SHORTEST_PX / max(photo.size))) > 1:
         photo = photo.resize((round(photo.width * enlarged), round(photo.height * enlarged)), Image.Resampling.BICUBIC)
     maps = None

@@ -151,8 +151,9 @@ def subset_window(
         )
         share = overlap / np.maximum((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 1e-6)
         inside = share >= 0.95
-        if inside.any() and (share[~inside] <= 0).all():
-            return (float(x0), float(y0), float(x1), float(y1)), label_of(boxes[inside, 4])
+        known = boxes[inside & (boxes[:, 4] >= 0), 4]
+        if len(known) and (share[~inside] <= 0).all():
+            return (float(x0), float(y0), float(x1), float(y1)), label_of(known)
     return None
 
 

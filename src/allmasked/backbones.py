@@ -93,7 +93,7 @@ def build_backbone(
 
     Args:
         name: a key of :data:`BACKBONES`.
-        size: (width, height) of the input in px; None for one that takes any multiples of 32.
+        size: (width, height) of the input in px; None for one that takes any.
         weights: ``imagenet`` (downloaded by Keras once), ``package`` (of an installed package), ``random``, or a file
             (see :func:`allmasked.pretrained.load_weights`); empty for the row's default.
         scaling: ``none`` feeds raw 0-255, as the notebooks did; the networks that ``keras.applications`` scales

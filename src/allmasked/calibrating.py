@@ -21,8 +21,12 @@ Labels = NDArray[np.integer[Any]]
 
 LEAST = 1e-4
 """A photo's probability in the fit is at least this: a wrong label costs no more than nine times a toss-up."""
+FAINT = -5.0
+"""Logit of a peak that no calibration makes a candidate."""
 PRIOR_PHOTOS = 10.0
-"""The uncalibrated reading weighs as much as so many photos (a normal prior of width 1 around its numbers)."""
+"""The uncalibrated reading weighs as much as so many photos: a normal prior around its numbers, as wide as WIDTHS."""
+WIDTHS = np.array([1.0, 1.0, 1.0, 1.0, 0.2, 1.0, 1.0])
+"""The offset of P(masked | face) mirrors how many of the fitted photos' people wear masks; other photos have others."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,6 +40,8 @@ class Peaks:
 def peaks_of(maps: NDArray[np.float32], size: Size) -> Peaks:
     """The peaks of one photo's maps (h, w, 6) over an input of ``size`` px, uncalibrated."""
     rows, columns = reading.peaks(maps[..., :2])
+    seen = np.logaddexp(*maps[rows, columns, :2].T) > FAINT
+    rows, columns = rows[seen], columns[seen]
     boxes = boxes_of(maps[None, ..., 2:6], size)[0][rows, columns]
     logits = maps[rows, columns, :2]
     score, _ = reading.calibrated(logits, reading.heights(boxes), UNCALIBRATED)
@@ -48,7 +54,7 @@ def log_loss(
     photos: Sequence[Peaks], labels: NDArray[np.integer[Any]], calibration: Calibration
 ) -> NDArray[np.float64]:
     """-log P(label) (N,) of photos whose labels are indices into LABELS (N,)."""
-    return _loss(*_padded(photos), np.asarray(labels), calibration)
+    return _loss(_flat(photos), np.asarray(labels), calibration)
 
 
 def fit(
@@ -72,7 +78,7 @@ def fit(
     """
     from scipy.optimize import minimize
 
-    padded, labels = _padded(photos), np.asarray(labels)
+    flat, labels = _flat(photos), np.asarray(labels)
     weights = np.ones(len(labels)) if weights is None else np.asarray(weights, float) * len(labels) / np.sum(weights)
     origin = np.array([*start.score, *start.wear])
 
@@ -81,8 +87,8 @@ def fit(
         return Calibration((s0, s1, s2, s3), (w0, w1, w2), start.counting)
 
     def loss(numbers: NDArray[np.float64]) -> float:
-        away = float(np.square(numbers - origin).sum())
-        total = float((weights * _loss(*padded, labels, calibration(numbers))).sum())
+        away = float(np.square((numbers - origin) / WIDTHS).sum())
+        total = float((weights * _loss(flat, labels, calibration(numbers))).sum())
         return (total + 0.5 * prior_photos * away) / (len(labels) + prior_photos)
 
     slopes = [(None, None), (0.1, None), (None, None), (None, None), (None, None), (0.1, None), (None, None)]
@@ -103,32 +109,30 @@ def write_calibration(calibration: Calibration, path: Path) -> None:
     write_json(path, dataclasses.asdict(calibration))
 
 
-def _padded(photos: Sequence[Peaks]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Logits (N, F, 2), heights (N, F) and which are there (N, F), F being the most of one photo."""
-    most = max((len(photo.logits) for photo in photos), default=0)
-    logits, height = np.zeros((len(photos), most, 2)), np.ones((len(photos), most))
-    there = np.zeros((len(photos), most), bool)
-    for row, photo in enumerate(photos):
-        count = len(photo.logits)
-        logits[row, :count], height[row, :count], there[row, :count] = photo.logits, photo.height_px, True
-    return logits, height, there
+Flat = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]
 
 
-def _loss(
-    logits: NDArray[np.float64],
-    height: NDArray[np.float64],
-    there: NDArray[np.bool_],
-    labels: Labels,
-    calibration: Calibration,
-) -> NDArray[np.float64]:
-    shape = there.shape
-    score, masked = reading.calibrated(logits.reshape(-1, 2), height.reshape(-1), calibration)
-    p, m = score.reshape(shape), masked.reshape(shape)
-    counting = calibration.counting
-    large = there & (height >= counting.min_face_px)
-    highest = np.max(np.where(large & (p >= reading.SHOWN), height, 0.0), axis=1, initial=0.0, keepdims=True)
-    p = np.where(large & (height >= counting.min_face_share * highest) & (p >= reading.FLOOR), p, 0.0)
-    nobody_bare, nobody_masked = (1 - p * (1 - m)).prod(1), (1 - p * m).prod(1)
-    nobody = (1 - p).prod(1)
+def _flat(photos: Sequence[Peaks]) -> Flat:
+    """Logits (P, 2), heights (P,) and photo's number (P,) of all peaks of all photos."""
+    if not photos:
+        return np.zeros((0, 2)), np.zeros(0), np.zeros(0, np.intp)
+    logits = np.concatenate([photo.logits for photo in photos]).astype(float)
+    height = np.concatenate([photo.height_px for photo in photos]).astype(float)
+    return logits, height, np.repeat(np.arange(len(photos)), [len(photo.logits) for photo in photos])
+
+
+def _loss(flat: Flat, labels: Labels, calibration: Calibration) -> NDArray[np.float64]:
+    logits, height, photo = flat
+    score, masked = reading.calibrated(logits, height, calibration)
+    counting, count = calibration.counting, len(labels)
+    large = (height >= counting.min_face_px) & (score >= reading.FLOOR)
+    highest = np.zeros(count)
+    np.maximum.at(highest, photo, np.where(large & (score >= reading.SHOWN), height, 0.0))
+    p = np.where(large & (height >= counting.min_face_share * highest[photo]), score, 0.0)
+
+    def product(part: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.exp(np.bincount(photo, np.log1p(-np.minimum(part, 1 - 1e-9)), count))
+
+    nobody_bare, nobody_masked, nobody = product(p * (1 - masked)), product(p * masked), product(p)
     four = [nobody_bare - nobody, nobody_masked - nobody, 1 - nobody_bare - nobody_masked + nobody, nobody]
-    return np.asarray(-np.log(np.maximum(np.stack(four, 1)[np.arange(len(labels)), labels], LEAST)))
+    return np.asarray(-np.log(np.maximum(np.stack(four, 1)[np.arange(count), labels], LEAST)))

@@ -63,7 +63,7 @@ class Recipe:
     optimizer: str = _setting("adamw", "Optimiser.", "adamw", "adam", "sgd")
     weight_decay: float = _setting(0.02, "Decoupled weight decay (adamw), not on biases and batch normalisation.")
     clip_norm: float = _setting(1.0, "Global gradient norm is cut to this; 0 = not at all.")
-    label_smoothing: float = _setting(0.05, "Share of each label spread over the classes, 0-1.")
+    label_smoothing: float = _setting(0.05, "Share of each label spread over the classes, 0-1 (heads without maps).")
     class_balance: float = _setting(0.5, "Weight of a class in the loss = (1 / its share) to this power; 0 = none.")
     map_weight: float = _setting(1.0, "Weight of the faces' loss beside the label's (head evidence; needs boxes).")
     dropout: float = _setting(0.3, "Dropout before the last layer (head softmax).")

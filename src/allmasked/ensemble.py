@@ -197,8 +197,11 @@ class Together:
         placed = [on_photo(cast(Candidates, own[row]), photo, *view) for view, _, _, own in asked]
         shares = np.array([share for _, share, _, _ in asked])
         view, _, own_rule, _ = asked[0]
-        counting = (rule or counting_on_photo)(own_rule, photo, *view)
-        return prediction_from(name, merged(placed, shares / shares.sum()), counting, four, photo)
+        own = counting_on_photo(own_rule, photo, *view)
+        counting = rule(own_rule, photo, *view) if rule else own
+        # the members voted by their own rule; under another the answer is read off their faces
+        voted = four if counting == own else None
+        return prediction_from(name, merged(placed, shares / shares.sum()), counting, voted, photo)
 
     def on_view(self, count: int, size: Size) -> Answers:
         """The same as answers about photos of ``count`` in one input, which all members' photos were resized from."""

@@ -15,6 +15,7 @@ from allmasked import pixels as px
 from allmasked.ensemble import EnsemblePredictor, read_views
 from allmasked.errors import PhotoError, RunError
 from allmasked.explain import TILE, Explanation, Floats, explainer_named, on_photo
+from allmasked.faces import prediction_of
 from allmasked.runs import replacing
 from allmasked.types import CLASSES, Label, Prediction, Size
 
@@ -67,36 +68,41 @@ def explain_ensemble(
             paths.append(str(path))
             yield name, path
 
-    def read(path: str | Path, name: str) -> tuple[Size, tuple[NDArray[np.uint8], ...]]:
-        return read_views(predictor.views, path, name)
+    def read(path: str | Path, name: str) -> tuple[Size, Size, tuple[NDArray[np.uint8], ...]]:
+        decoded, arrays = read_views(predictor.views, path, name)
+        return px.upright_size(Path(path)), decoded, arrays
 
     weights = np.asarray(predictor.ensemble.fitted.weights)
     for batch in px.decode_batches(noted(), read, batch_size=batch_size):
         good = [found for _, found in batch if not isinstance(found, PhotoError)]
-        said: Iterator[Any] = iter(())
         if good:
-            views = dict(zip(predictor.views, (np.stack(view) for view in zip(*(arrays for _, arrays in good)))))
+            views = dict(zip(predictor.views, (np.stack(view) for view in zip(*(arrays for _, _, arrays in good)))))
             inputs = [views[member.size, member.fit] for member in predictor.members]
-            own = [member.predict(pixels) for member, pixels in zip(predictor.members, inputs)]
-            answers = predictor.ensemble.combine(own)
-            classes = np.full(len(good), CLASSES.index(wanted)) if wanted else answers.argmax(1)
+            together = predictor.answer_views(list(views.values()), early=False)
+            own = [member.answer(pixels) for member, pixels in zip(predictor.members, inputs)]
+            likeliest = together.probabilities.argmax(1)
+            classes = np.full(len(good), CLASSES.index(wanted)) if wanted else likeliest
             heats = [row.heat(cast(Any, net), pixels, classes) for net, pixels in zip(networks, inputs)]
-            said = zip(answers, classes, zip(*own), zip(*heats))
+        number = 0
         for name, found in batch:
             path = paths.popleft()
             if isinstance(found, PhotoError):
                 yield Heat(Explanation(Prediction(name, None, None, found.reason), path, None, None))
                 continue
-            answer, index, each, maps = next(said)
-            explained = CLASSES[int(index)]
-            laid = [on_photo(h, found[0], m.size, m.fit) for h, m in zip(maps, predictor.members)]
+            photo, decoded, _ = found
+            explained = CLASSES[int(classes[number])]
+            laid = [on_photo(h[number], decoded, m.size, m.fit) for h, m in zip(heats, predictor.members)]
+            prediction = together.prediction(name, number, photo)
             yield Heat(
-                Explanation(_prediction(name, answer), path, explained, combined(laid, weights, found[0])),
+                Explanation(prediction, path, explained, combined(laid, weights, decoded)),
                 tuple(
-                    Explanation(_prediction(member.name, one), path, explained, heat)
-                    for member, one, heat in zip(predictor.members, each, laid)
+                    Explanation(
+                        prediction_of(member.name, said, number, photo, member.size, member.fit), path, explained, heat
+                    )
+                    for member, said, heat in zip(predictor.members, own, laid)
                 ),
             )
+            number += 1
 
 
 def combined(heats: Sequence[Floats], weights: NDArray[np.float64], photo: Size) -> Floats:
@@ -106,11 +112,6 @@ def combined(heats: Sequence[Floats], weights: NDArray[np.float64], photo: Size)
     mean = sum(weight * px.enlarge(heat, size) for weight, heat in zip(weights, heats))
     top = float(np.max(mean))
     return np.asarray(mean / top if top > 1e-12 else mean, np.float32)
-
-
-def _prediction(name: str, probabilities: NDArray[Any]) -> Prediction:
-    p_all, p_none, p_some = (float(p) for p in probabilities)
-    return Prediction(name, CLASSES[int(probabilities.argmax())], (p_all, p_none, p_some))
 
 
 def write_members(heats: Iterable[Heat], out: str | Path, *, tag: str = "grad-cam") -> Iterator[Explanation]:
@@ -143,7 +144,4 @@ def write_members(heats: Iterable[Heat], out: str | Path, *, tag: str = "grad-ca
 
 
 def _caption(one: Explanation, name: str) -> str:
-    label, probabilities = one.prediction.label, one.prediction.probabilities
-    assert label is not None and probabilities is not None and label in CLASSES
-    share = probabilities[CLASSES.index(label)]
-    return f"{name or 'together'}\n{label} {share:.2f}"
+    return f"{name or 'together'}\n{one.prediction.label} {one.prediction.confidence:.2f}"

@@ -324,7 +324,8 @@ class RoundTrip:
 
     ``largest`` and ``mean`` are differences of probabilities, ``labels`` the share of photos with the same label (of
     photos whose two likeliest classes differ by more than twice the tolerance), ``heat`` the largest difference of the
-    maps (0-1) or of the probability of nobody.
+    maps (0-1). An answer that is read off maps jumps where a face just counts as one; so there the maps decide whether
+    the file is right (``by_maps``).
     """
 
     photos: int
@@ -332,6 +333,12 @@ class RoundTrip:
     mean: float
     labels: float
     heat: float = 0.0
+    by_maps: bool = False
+
+    @property
+    def off(self) -> float:
+        """What must stay within the tolerance."""
+        return self.heat if self.by_maps else self.largest
 
 
 @dataclass(frozen=True)
@@ -366,8 +373,8 @@ def export(
         out: the file (a folder for ``savedmodel``).
         format: a row of :data:`EXPORTS`.
         precision: of :data:`PRECISIONS`.
-        size: (width, height) px of the exported input; the run's own when None. Heads that average or pool the whole
-            map take any size, an ensemble only its members'.
+        size: (width, height) px of the exported input; the run's own when None. The heads ``softmax`` and
+            ``evidence`` take any size, an ensemble only its members'.
         validate: photos for the round trip, and the ranges of int8: a labelled data set or split.json; by default the
             run's own validation and training photos where they are still there, else drawn pictures.
         calibration: of the faces, instead of the run's own.
@@ -399,6 +406,8 @@ def export(
         source = open_ensemble_source(run, size)
     else:
         source = open_source(run, size, calibration)
+    if source.metadata.calibration and "temperature" in (settings or {}):
+        raise ConfigError(f"{run.folder}: its answer is read off faces, which have no temperature; give --calibration")
     source.metadata = dataclasses.replace(source.metadata, precision=precision, **(settings or {}))
     checked = photos(run, validate, source, "validation", CHECKED_PHOTOS, seed)
     if precision == "int8":
@@ -554,25 +563,33 @@ def compare(expected: Answers, found: Answers, tolerance: float, steady: NDArray
                 " (--validate)"
             )
         expected, found = expected.rows(steady), found.rows(steady)
-    difference = np.abs(expected.probabilities - found.probabilities)
-    ranked = np.sort(expected.probabilities, 1)
+    four, theirs = (_four(answers) for answers in (expected, found))
+    difference = np.abs(four - theirs)
+    ranked = np.sort(four, 1)
     clear = ranked[:, -1] - ranked[:, -2] > 2 * min(tolerance, 1e-3)
-    same = expected.probabilities.argmax(1) == found.probabilities.argmax(1)
+    same = four.argmax(1) == theirs.argmax(1)
     heat = 0.0
     if expected.heat is not None and found.heat is not None:
         heat = float(np.abs(expected.heat - found.heat).max())
-    if expected.nobody is not None and found.nobody is not None:
-        heat = max(heat, float(np.abs(expected.nobody - found.nobody).max()))
     labels = float(same[clear].mean()) if clear.any() else 1.0
-    return RoundTrip(len(difference), float(difference.max()), float(difference.mean()), labels, heat)
+    by_maps = expected.faces is not None and expected.heat is not None
+    return RoundTrip(len(four), float(difference.max()), float(difference.mean()), labels, heat, by_maps)
+
+
+def _four(answers: Answers) -> NDArray[np.float32]:
+    """Probabilities of all, none, some, and of nobody where the model can tell."""
+    if answers.nobody is None:
+        return answers.probabilities
+    return np.column_stack([answers.probabilities * (1 - answers.nobody[:, None]), answers.nobody])
 
 
 def _refuse(found: RoundTrip, precision: str, out: Path) -> None:
     most, others = PRECISIONS[precision]
-    if not np.isfinite(found.largest) or found.largest > most or 1 - found.labels > others:
+    if not np.isfinite(found.off) or found.off > most or 1 - found.labels > others:
+        what = "maps" if found.by_maps else "probabilities"
         raise ExportError(
-            f"{out}: not written: over {found.photos} pictures its probabilities differ from those of Keras by up to "
-            f"{found.largest:.2g} (allowed {most:g}), {1 - found.labels:.1%} of the labels do (allowed {others:.0%})"
+            f"{out}: not written: over {found.photos} pictures its {what} differ from those of Keras by up to "
+            f"{found.off:.2g} (allowed {most:g}), {1 - found.labels:.1%} of the labels do (allowed {others:.0%})"
         )
 
 

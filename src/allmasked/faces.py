@@ -56,11 +56,10 @@ def prediction_from(
         photo: its width and height in px, which the boxes told are cut to.
     """
     found = reading.counted(found, counting)
-    if four is None:
-        p_all, p_none, p_some, nobody = reading.answer_of(found).tolist()
-    else:
-        p_all, p_none, p_some, nobody = four
-    label = reading.label_of((p_all, p_none, p_some, nobody), int(found.counts.sum()))
+    count = int(found.counts.sum())
+    voted = None if four is None else reading.possible(four, count)
+    p_all, p_none, p_some, nobody = (reading.answer_of(found) if voted is None else voted).tolist()
+    label = reading.label_of((p_all, p_none, p_some, nobody), count)
     wears = reading.kinds(found, label)
     faces = []
     for row, (wear, reason) in enumerate(zip(wears, reading.reasons(found, counting))):

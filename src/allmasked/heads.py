@@ -63,14 +63,16 @@ def _evidence(features: list[Any], dropout: float, size: Size | None) -> dict[st
     """Features of three strides are merged top down (Lin et al. 2017), at a stride of 8 since faces are small."""
     from keras import initializers, layers
 
-    from allmasked.readout import AnswerOfFaces, FindFaces, GivenSomebody
+    from allmasked.readout import AnswerOfFaces, AsLarge, FindFaces, GivenSomebody
 
     x = None
     for stride, level in zip((32, 16, 8), reversed(features)):
         side = layers.Conv2D(EVIDENCE_CHANNELS, 1, name=f"lateral{stride}")(level)
         if x is not None:
             height, width = side.shape[1:3]
-            if height is None or (height, width) == (2 * x.shape[1], 2 * x.shape[2]):
+            if height is None:
+                x = AsLarge(name=f"up{stride}")([x, side])
+            elif (height, width) == (2 * x.shape[1], 2 * x.shape[2]):
                 x = layers.UpSampling2D(2, name=f"up{stride}")(x)
             else:
                 x = layers.Resizing(height, width, "nearest", name=f"up{stride}")(x)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def build(config: TrainConfig, *, any_size: bool = False) -> keras.Model:
-    """The model of a configuration, with its initial weights; ``any_size`` for one that takes any multiples of 32.
+    """The model of a configuration, with its initial weights; ``any_size`` for one that takes photos of any size.
 
     Its layer ``backbone`` is the backbone's model, whose output is the feature map, or the maps at a stride of 8, 16
     and 32 for a head with maps.
@@ -128,6 +128,10 @@ def load(path: str | Path) -> keras.Model:
     try:
         model = keras.saving.load_model(str(path), compile=False, safe_mode=True)
     except Exception as error:
+        if "LogSumExp" in str(error):
+            raise RunError(
+                f"{path}: was made by an older allmasked that read its answer otherwise; train it again"
+            ) from None
         raise RunError(f"{path}: is not a model that Keras can load ({str(error).splitlines()[0][:200]})") from None
     model.jit_compile = jit_compile()
     return model

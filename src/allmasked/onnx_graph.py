@@ -40,7 +40,7 @@ class Graph:
 
     def name(self, wanted: str) -> str:
         self._taken[wanted] += 1
-        return wanted if self._taken[wanted] == 1 else f"{wanted}_{self._taken[wanted]}"
+        return wanted if self._taken[wanted] == 1 else self.name(f"{wanted}_{self._taken[wanted]}")
 
     def constant(self, values: Any, name: str) -> str:
         name = self.name(name)

@@ -152,7 +152,8 @@ class ExportedPredictor(Viewer):
             assert said.faces is not None and said.heat is not None
             members.append((view, share, calibration.counting, said.faces))
             heats.append(np.float32(share) * said.heat)
-        heat = np.sum(heats, axis=0) if len(self.views) == 1 else None
+        alike = len(self.views) == 1 and len({one.shape for one in heats}) == 1
+        heat = np.sum(heats, axis=0) if alike else None
         return Together(outputs["probabilities"], outputs["nobody"][:, 0], tuple(members), heat)
 
     def answer_fitted(self, views: Sequence[NDArray[np.uint8]]) -> Answers:

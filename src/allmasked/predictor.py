@@ -236,6 +236,8 @@ def _answer(
                     image = px.decode(path, name=name, fit_within=closer.decoded_size(size))
                     first = on_photo(answers.faces[row], photo, size, fit)
                     found = closer.look_closer(predictor, image, photo, first)
+                    nearer = replace(answers.counting, min_face_px=answers.counting.min_face_px * closer.SHARE)
+                    counting = look.counting(nearer, photo, size, fit)  # parts show faces larger
                     prediction = prediction_from(name, found, counting, photo=photo)
             heat = answers.heat[row] if answers.heat is not None and answers.faces is not None else None
             yield Answered(prediction, path, heat)

@@ -29,7 +29,7 @@ Floats = NDArray[np.floating[Any]]
 
 CANDIDATES = 64
 """At most so many peaks of a photo are looked at, the highest."""
-FLOOR = 0.05
+FLOOR = 0.12
 """A peak whose score is lower is no candidate: faint cells of a whole map don't add up to somebody."""
 OVERLAP, INSIDE = 0.4, 0.7
 """Of two candidates whose boxes' intersection over union is larger than the first, or of which one lies in the other to
@@ -172,6 +172,13 @@ def label_of(four: Sequence[float] | NDArray[Any], faces: int | None = None) -> 
     order: tuple[Answer, ...] = ("nobody", "all", "none", "some")
     allowed = {0: 1, 1: 3}.get(2 if faces is None else faces, 4)
     return max(order[:allowed], key=lambda label: float(four[LABELS.index(label)]))
+
+
+def possible(four: Sequence[float] | NDArray[Any], faces: int) -> NDArray[np.float64] | None:
+    """The four probabilities of a vote without what so many faces can't be; None where nothing is left."""
+    allowed = {0: (0, 0, 0, 1), 1: (1, 1, 0, 1)}.get(faces, (1, 1, 1, 1))
+    kept = np.array(four, float) * allowed
+    return kept / kept.sum() if kept.sum() > 1e-6 else None
 
 
 def kinds(found: Candidates, label: str) -> NDArray[np.int8]:

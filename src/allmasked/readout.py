@@ -1,4 +1,4 @@
-"""The reading of :mod:`allmasked.reading` as Keras layers, so that an exported network gives the answer by itself."""
+"""Layers of the head with maps, the reading of :mod:`allmasked.reading` among them: a network answers by itself."""
 
 from __future__ import annotations
 
@@ -123,3 +123,16 @@ class GivenSomebody(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], 3)
+
+
+@keras.saving.register_keras_serializable(package="allmasked")
+class AsLarge(keras.layers.Layer):
+    """A map (N, h, w, C) as large as another (N, H, W, D), each cell repeated: (N, H, W, C), for inputs of any size."""
+
+    def call(self, both: Any) -> Any:
+        small, like = both
+        return ops.image.resize(small, ops.shape(like)[1:3], interpolation="nearest")
+
+    def compute_output_shape(self, shapes: Any) -> tuple[int | None, ...]:
+        small, like = shapes
+        return (small[0], *like[1:3], small[3])

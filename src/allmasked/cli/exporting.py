@@ -28,7 +28,9 @@ from allmasked.export import EXPORTS, PRECISIONS
 @click.option("--validate", metavar="DATA|split.json", type=click.Path(path_type=Path),
               help="Photos for the check against Keras (and the ranges of int8); default: the run's own.")  # fmt: skip
 @click.option("--name", help="What the model is called; default: the run's name.")
-@click.option("--temperature", type=FiniteRange(min=0, min_open=True), help="Logits are divided by it.")
+@click.option(
+    "--temperature", type=FiniteRange(min=0, min_open=True), help="Logits are divided by it (heads without maps)."
+)
 @click.option("--calibration", metavar="FILE", type=click.Path(path_type=Path),
               help="Calibration of the faces (JSON) instead of the run's own, fitted on validation.")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, help="Seed of the photos' choice.")

@@ -1,6 +1,6 @@
 """The yardstick: answers about collections that a model has not seen in training, one table over all of them.
 
-    python bench/collections.py FOLDER --model casts,previews,singles,smokers,scenes=fold-b.onnx \\
+    python bench/yardstick.py FOLDER --model casts,previews,singles,smokers,scenes=fold-b.onnx \\
         --model mixed,small,cloth,things,crowds=fold-a.onnx [--calibrate] [--curve] [--csv OUT.csv]
 
 FOLDER holds the collections, each in class folders (``split.json:validation`` is a part of a split instead); each is
@@ -32,7 +32,7 @@ from allmasked.onnx_model import OnnxPredictor
 from allmasked.pixels import decode_batches, read
 from allmasked.progress import track
 from allmasked.readers import read_dataset
-from allmasked.reading import Calibration, answer_of, calibrated, counted
+from allmasked.reading import FLOOR, Calibration, answer_of, calibrated, counted
 from allmasked.types import LABELS, SURE_MARGIN, Candidates
 
 RESAMPLES = 1000
@@ -59,7 +59,7 @@ def four_of(peaks: Peaks, calibration: Calibration) -> np.ndarray:
     score, masked = calibrated(peaks.logits, peaks.height_px, calibration)
     height = peaks.height_px.astype(float)
     boxes = np.stack([np.zeros_like(height), np.zeros_like(height), height, height], 1)
-    kept = np.flatnonzero(score >= 0.05)
+    kept = np.flatnonzero(score >= FLOOR)
     found = Candidates(boxes, score, masked, np.ones(len(score), bool)).take(kept)
     return answer_of(counted(found, calibration.counting))
 

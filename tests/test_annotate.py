@@ -1,0 +1,50 @@
+"""The drawn answer: colours say what each face wears, whether it counts, and whether a person should look."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from allmasked.annotate import COLOURS, NOT_COUNTED, UNSURE, VERDICTS, annotate
+from allmasked.types import FoundFace, Prediction
+
+SIZE = (400, 300)
+MASKED = FoundFace("masked", 0.95, 40, 40, 140, 160, 0.9)
+BARE = FoundFace("bare", 0.95, 240, 40, 340, 160, 0.1)
+BEHIND = FoundFace("bare", 0.95, 180, 200, 230, 260, 0.1, False, "far behind the others")
+
+
+def drawn(faces: tuple[FoundFace, ...] = (), **answer: object) -> np.ndarray:
+    prediction = Prediction("x", **({"label": "some", "probabilities": (0.05, 0.05, 0.9)} | answer), faces=faces)  # type: ignore[arg-type]
+    return np.asarray(annotate(Image.new("RGB", SIZE, (60, 60, 60)), SIZE, prediction), int)
+
+
+def shows(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """Where a picture (H, W, 3) has a colour."""
+    return np.abs(picture - colour).max(-1) < 12
+
+
+def test_each_face_has_its_colour_where_it_is() -> None:
+    picture = drawn((MASKED, BARE, BEHIND))[: SIZE[1]]
+    for face, colour in ((MASKED, COLOURS["masked"]), (BARE, COLOURS["bare"]), (BEHIND, NOT_COUNTED)):
+        rows, columns = np.nonzero(shows(picture, colour))
+        assert abs(columns.min() - face.left) < 6 and abs(columns.max() - face.right) < 6
+        assert abs(rows.max() - face.bottom) < 6
+
+
+@pytest.mark.parametrize(
+    ("answer", "colour"),
+    [
+        ({}, VERDICTS["some"][1]),
+        ({"label": "nobody", "probabilities": (0.02, 0.02, 0.02), "p_nobody": 0.94}, VERDICTS["nobody"][1]),
+        ({"probabilities": (0.3, 0.05, 0.65)}, UNSURE),
+    ],
+)
+def test_the_strip_says_the_verdict_and_whether_it_is_sure(
+    answer: dict[str, object], colour: tuple[int, int, int]
+) -> None:
+    strip = drawn(**answer)[SIZE[1] :]
+    assert len(strip) >= 26 and shows(strip, colour)[:, :4].all()
+    for other in {UNSURE, *(colour for _, colour in VERDICTS.values())} - {colour}:
+        assert not shows(strip, other)[:, :4].any()
