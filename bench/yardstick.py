@@ -61,7 +61,7 @@ def four_of(peaks: Peaks, calibration: Calibration) -> np.ndarray:
     boxes = np.stack([np.zeros_like(height), np.zeros_like(height), height, height], 1)
     kept = np.flatnonzero(score >= FLOOR)
     found = Candidates(boxes, score, masked, np.ones(len(score), bool)).take(kept)
-    return answer_of(counted(found, calibration.counting))
+    return answer_of(counted(found, calibration.counting), calibration.counting.some_factor)
 
 
 def load(folder: Path, name: str, predictor: OnnxPredictor) -> Collection:
@@ -124,6 +124,7 @@ def main() -> None:
     parser.add_argument("--calibrate", action="store_true")
     parser.add_argument("--min-face", type=float, help="px of the input")
     parser.add_argument("--min-face-share", type=float)
+    parser.add_argument("--some-factor", type=float)
     parser.add_argument("--write", type=Path, help="the calibration fitted on all, as JSON")
     parser.add_argument("--curve", action="store_true")
     parser.add_argument("--csv", type=Path, help="every photo with its answer")
@@ -136,6 +137,7 @@ def main() -> None:
         collections += [load(options.folder, name, predictor) for name in names.split(",")]
     apart, unfitted = set(options.apart.split(",")), set(options.not_fitted.split(","))
     given = {"min_face_px": options.min_face, "min_face_share": options.min_face_share}
+    given |= {"some_factor": options.some_factor}
     rule = {name: value for name, value in given.items() if value is not None}
 
     def start(one: Collection) -> Calibration:

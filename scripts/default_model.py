@@ -103,6 +103,7 @@ class Making:
         run(
             sys.executable, HERE.parent / "bench" / "yardstick.py", self.photos / "more", *models,
             "--min-face", self.data["min_face"], "--min-face-share", self.data["min_face_share"],
+            "--some-factor", self.data["some_factor"],
             "--calibrate", "--curve", "--write", self.out / "calibration.json",
         )  # fmt: skip
 

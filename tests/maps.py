@@ -9,7 +9,7 @@ from allmasked.reading import Calibration
 from allmasked.types import Candidates, Counting
 
 unit = st.floats(0, 1)
-countings = st.builds(Counting, st.floats(0, 60), unit)
+countings = st.builds(Counting, st.floats(0, 60), unit, st.floats(0.25, 1))
 coefficient = st.floats(-1, 1)
 calibrations = st.builds(
     Calibration,

@@ -16,7 +16,7 @@ from allmasked.cli import cli
 from allmasked.errors import ConfigError
 from allmasked.faces import prediction_from
 from allmasked.predictor import Look, predict_paths
-from allmasked.reading import OVERLAP, overlaps
+from allmasked.reading import INSIDE, OVERLAP, overlaps
 from allmasked.types import Candidates, Counting, Prediction
 from colour_model import BLUE, GREY, SKIN, ColourModel
 from maps import candidate_lists
@@ -62,7 +62,7 @@ def test_looks_together_keep_each_face_once(looks: list[Candidates]) -> None:
     assert not (overlaps(found.boxes, found.boxes)[0][apart] > OVERLAP).any()
     for one in range(len(found)):
         for other in range(len(found)):
-            assert one == other or inside(found.boxes[one], found.boxes[other]) <= tiles.INSIDE + 1e-9
+            assert one == other or inside(found.boxes[one], found.boxes[other]) <= INSIDE + 1e-9
 
 
 def inside(one: np.ndarray, other: np.ndarray) -> float:

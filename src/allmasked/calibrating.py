@@ -67,7 +67,7 @@ def fit(
 ) -> Calibration:
     """The calibration with the lowest mean log loss of the photos' labels, held near ``start`` by a prior.
 
-    Which faces count is left as ``start`` has it. Found by L-BFGS from ``start``, so repeatable.
+    Which faces count is left as ``start`` has it, and its ``some_factor`` is no part of the fit. Found by L-BFGS from ``start``, so repeatable.
 
     Args:
         photos: of held-out photos (N).

@@ -6,6 +6,7 @@ A model has the input ``pixels`` (N, height, width, 3) float32 RGB 0-255 and the
 
 from __future__ import annotations
 
+import dataclasses
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,12 +101,18 @@ def part(model: keras.Model, output: str) -> keras.Model:
 
 def calibration_of(model: keras.Model) -> Calibration | None:
     """How a model's faces are calibrated; None where its head finds none."""
-    return model.get_layer("faces").calibration if has_maps(model) else None
+    if not has_maps(model):
+        return None
+    found: Calibration = model.get_layer("faces").calibration
+    counting = dataclasses.replace(found.counting, some_factor=model.get_layer("answer").some_factor)
+    return dataclasses.replace(found, counting=counting)
 
 
 def calibrate(model: keras.Model, fitted: Calibration) -> None:
-    """Put a calibration into the model's weights."""
+    """Put a calibration into the model."""
     model.get_layer("faces").calibration = fitted
+    model.get_layer("answer").some_factor = fitted.counting.some_factor
+    model.predict_function = None  # it may have been compiled with another factor
 
 
 def learner(model: keras.Model) -> keras.Model:

@@ -120,8 +120,10 @@ def answer_of_faces(graph: Graph, layer: Any, inputs: list[str]) -> str:
     nobody_bare = product(do("Mul", p, do("Sub", 1.0, masked)))
     nobody_masked, nobody = product(do("Mul", p, masked)), product(p)
     some = do("Add", do("Sub", do("Sub", 1.0, nobody_bare), nobody_masked), nobody)
+    some = do("Mul", some, float(layer.some_factor))
     parts = (do("Sub", nobody_bare, nobody), do("Sub", nobody_masked, nobody), some, nobody)
-    return do("Clip", do("Concat", *parts, axis=1), 0.0, 1.0)
+    four = do("Clip", do("Concat", *parts, axis=1), 0.0, 1.0)
+    return do("Div", four, do("ReduceSum", four, [1], keepdims=1))
 
 
 def given_somebody(graph: Graph, layer: Any, inputs: list[str]) -> str:

@@ -92,7 +92,11 @@ class KerasPredictor:
 
     @cached_property
     def _calibration(self) -> Calibration:
-        return self.whole.get_layer("faces").calibration
+        from allmasked import model as models
+
+        calibration = models.calibration_of(self.whole)
+        assert calibration is not None
+        return calibration
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (N, 3) float32 for pixels (N, H, W, 3) uint8 RGB."""

@@ -8,7 +8,8 @@ face there wears a mask; both are calibrated (:class:`Calibration`). Each candid
     B = prod(1 - p m)          nobody is masked,
     O = prod(1 - p)            nobody is there,
 
-P(all) = A - O, P(none) = B - O, P(some) = 1 - A - B + O and P(nobody) = O (inclusion and exclusion). The label is the
+P(all) = A - O, P(none) = B - O, P(some) = 1 - A - B + O and P(nobody) = O (inclusion and exclusion); then the odds of
+"some" are multiplied by a factor, since people in one photo mostly do the same. The label is the
 likeliest of the four; the faces shown are the likeliest ones that have this label. So the two can't contradict each
 other.
 """
@@ -78,7 +79,8 @@ def read_maps(maps: NDArray[np.float32], size: Size, calibration: Calibration) -
     logits, boxes = maps[..., :2], boxes_of(maps[..., 2:6], size)
     heat = 1 / (1 + np.exp(-np.clip(logits, -50, 50)))
     found = tuple(candidates(*photo, calibration) for photo in zip(logits, boxes))
-    four = np.array([answer_of(one) for one in found]).reshape(-1, len(LABELS))
+    factor = calibration.counting.some_factor
+    four = np.array([answer_of(one, factor) for one in found]).reshape(-1, len(LABELS))
     return Answers(*given_somebody(four), heat.astype(np.float32), found, calibration.counting)
 
 
@@ -153,12 +155,13 @@ def _left_out(found: Candidates, counting: Counting) -> tuple[NDArray[np.bool_],
     return small, ~small & (height < counting.min_face_share * highest)
 
 
-def answer_of(found: Candidates) -> NDArray[np.float64]:
-    """P(all), P(none), P(some), P(nobody) (4,) from the candidates that count."""
+def answer_of(found: Candidates, some_factor: float = 1.0) -> NDArray[np.float64]:
+    """P(all), P(none), P(some), P(nobody) (4,) from the candidates that count; ``some_factor`` see Counting."""
     p, m = found.score[found.counts], found.masked[found.counts]
     nobody_bare, nobody_masked, nobody = (float(np.prod(1 - p * part)) for part in (1 - m, m, np.ones_like(m)))
-    four = (nobody_bare - nobody, nobody_masked - nobody, 1 - nobody_bare - nobody_masked + nobody, nobody)
-    return np.clip(np.array(four), 0.0, 1.0)
+    some = some_factor * (1 - nobody_bare - nobody_masked + nobody)
+    four = np.clip((nobody_bare - nobody, nobody_masked - nobody, some, nobody), 0.0, 1.0)
+    return np.asarray(four / four.sum())
 
 
 def given_somebody(four: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

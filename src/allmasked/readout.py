@@ -100,14 +100,22 @@ class FindFaces(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="allmasked")
 class AnswerOfFaces(keras.layers.Layer):
-    """Faces (N, F, 7) to P(all), P(none), P(some), P(nobody) (N, 4)."""
+    """Faces (N, F, 7) to P(all), P(none), P(some), P(nobody) (N, 4); ``some_factor`` see Counting."""
+
+    def __init__(self, some_factor: float = 1.0, **options: Any) -> None:
+        super().__init__(**options)
+        self.some_factor = some_factor
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "some_factor": self.some_factor}
 
     def call(self, faces: Any) -> Any:
         p, m = faces[..., 4] * faces[..., 6], faces[..., 5]
         nobody_bare, nobody_masked = ops.prod(1 - p * (1 - m), -1), ops.prod(1 - p * m, -1)
         nobody = ops.prod(1 - p, -1)
-        some = 1 - nobody_bare - nobody_masked + nobody
-        return ops.clip(ops.stack([nobody_bare - nobody, nobody_masked - nobody, some, nobody], -1), 0.0, 1.0)
+        some = self.some_factor * (1 - nobody_bare - nobody_masked + nobody)
+        four = ops.clip(ops.stack([nobody_bare - nobody, nobody_masked - nobody, some, nobody], -1), 0.0, 1.0)
+        return four / ops.sum(four, -1, keepdims=True)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], 4)

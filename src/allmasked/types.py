@@ -196,15 +196,18 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Counting:
-    """Which faces count. A face that doesn't is shown, but says nothing about the photo.
+    """Which faces count, and for how much. A face that doesn't is shown, but says nothing about the photo.
 
     Attributes:
         min_face_px: a face lower than this is too small to be judged; in px of whatever the boxes are in.
         min_face_share: a face lower than this share of the highest face is far behind the people the photo is about.
+        some_factor: the odds of ``some`` are multiplied by it: people in one photo mostly do the same, which faces that
+            are judged one by one don't know.
     """
 
     min_face_px: float = 0.0
     min_face_share: float = 0.0
+    some_factor: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
