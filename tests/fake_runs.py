@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -12,7 +13,7 @@ from PIL import Image
 from allmasked.config import Recipe, TrainConfig
 from allmasked.dataset import write_split
 from allmasked.runs import Run
-from allmasked.types import CLASSES, Face, Part, Photo, Prediction, Split
+from allmasked.types import CLASSES, NOBODY, Face, Part, Photo, Prediction, Split
 
 
 class FakeModel:
@@ -21,7 +22,7 @@ class FakeModel:
     def __init__(self, skill: float, seed: int = 0, confidence: float = 0.8) -> None:
         self.skill, self.seed, self.confidence = skill, seed, confidence
         self.asked: list[str] = []
-        self.wrong: dict[str, str] = {}  # path: the answer to give instead
+        self.wrong: dict[str, str] = {}  # path: the answer to give instead; "nobody": no face is found there
 
     def __call__(self, folder: Path, photos: Sequence[tuple[str, Path]]) -> Iterable[Prediction]:
         del folder
@@ -33,11 +34,15 @@ class FakeModel:
             digest = hashlib.sha256(f"{self.seed} {name}".encode()).digest()
             truth = CLASSES.index(path.parent.name)  # type: ignore[arg-type]
             answer = truth if digest[0] < 256 * self.skill else (truth + 1 + digest[1] % 2) % 3
+            if self.wrong.get(name) == NOBODY:
+                yield Prediction(name, NOBODY, (0.0, 0.0, 0.0), p_nobody=1.0)
+                continue
             if name in self.wrong:
                 answer = CLASSES.index(self.wrong[name])  # type: ignore[arg-type]
             values = np.full(3, (1 - self.confidence) / 2)
             values[answer] = self.confidence
-            yield Prediction(name, CLASSES[answer], (float(values[0]), float(values[1]), float(values[2])))
+            three = (float(values[0]), float(values[1]), float(values[2]))
+            yield Prediction(name, CLASSES[answer], three, p_nobody=0.0 if NOBODY in self.wrong.values() else None)
 
 
 def paint_photos(root: Path, counts: dict[Part, int], *, boxes: bool = True, seed: int = 0) -> list[Photo]:
@@ -67,16 +72,31 @@ def paint_photos(root: Path, counts: dict[Part, int], *, boxes: bool = True, see
     return photos
 
 
+def paint_nobody(root: Path, count: int, part: Part = "train") -> list[Photo]:
+    """``count`` photos labelled "nobody", painted below ``root``."""
+    photos = []
+    for number in range(count):
+        path = root / NOBODY / f"{part}-{number:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 12), (number, 90, 30)).save(path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        label: Any = NOBODY
+        photos.append(Photo(f"{NOBODY}/{path.name}", label, digest, 16, 12, part=part, faces=()))
+    return photos
+
+
 def hash_group(part: str, label: str, number: int) -> int:
     """A number for the group of near-duplicates: photos 2k and 2k+1 of a class and part."""
     return int(hashlib.sha256(f"{part} {label} {number // 2}".encode()).hexdigest()[:7], 16)
 
 
-def fake_run(folder: Path, root: Path, photos: Sequence[Photo], *, model: bytes = b"a model") -> Run:
+def fake_run(
+    folder: Path, root: Path, photos: Sequence[Photo], *, model: bytes = b"a model", head: str = "softmax"
+) -> Run:
     """A finished run folder over those photos."""
     run = Run(folder)
     folder.mkdir(parents=True)
     write_split(Split(root=root, photos=tuple(photos), seed=0), run.split)
-    TrainConfig(recipe=Recipe(size=(64, 48))).write(run.config, {"parameters": 1234, "train_seconds": 5.0})
+    TrainConfig(head=head, recipe=Recipe(size=(64, 48))).write(run.config, {"parameters": 1234, "train_seconds": 5.0})
     run.model.write_bytes(model)
     return run

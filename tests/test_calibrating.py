@@ -132,7 +132,8 @@ def test_a_bad_file_gets_one_line(tmp_path: Path) -> None:
     for text in (
         None, "{", "[]", "3", "{}", json.dumps(good | {"score": [0, 1]}), json.dumps(good | {"wear": None}),
         json.dumps(good | {"wear": ["a", "b", "c"]}), json.dumps(good | {"counting": {"min_face": 3}}),
-        json.dumps(good | {"counting": [1, 2]}),
+        json.dumps(good | {"counting": [1, 2]}), json.dumps(good | {"wear": [0, float("nan"), 0]}),
+        json.dumps(good | {"counting": {"some_factor": 0}}),
     ):  # fmt: skip
         path.unlink(missing_ok=True)
         if text is not None:

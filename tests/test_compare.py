@@ -15,7 +15,7 @@ from allmasked.compare import compare, markdown
 from allmasked.errors import ConfigError, RunError
 from allmasked.runs import read_json
 from allmasked.types import Photo, Prediction
-from fake_runs import FakeModel, fake_run, paint_photos
+from fake_runs import FakeModel, fake_run, paint_nobody, paint_photos
 
 
 class Models:
@@ -121,6 +121,22 @@ def test_photos_that_one_run_could_not_answer_are_left_out(tmp_path: Path, photo
     (tmp_path / "data" / "all" / "test-000.png").unlink()
     found = compare(folders, bootstrap=100, ask=models)
     assert (found["photos"], found["left_out"]) == (119, 1)
+
+
+def test_finding_nobody_is_no_right_answer(tmp_path: Path, photos: list[Photo]) -> None:
+    folders = three_runs(tmp_path, photos)[:2]
+    b = FakeModel(1.0)
+    b.wrong = {p.path: "nobody" for p in photos if p.path.startswith("all/test")}
+    found = compare(folders, bootstrap=100, ask=Models(a=FakeModel(1.0), b=b))
+    (pair,) = found["pairs"]
+    assert (pair["a"], pair["only_a"], pair["only_b"]) == ("a", 40, 0)
+    assert [row["accuracy"] for row in found["runs"]] == pytest.approx([1, 2 / 3])
+
+
+def test_photos_labelled_nobody_are_not_compared(tmp_path: Path, photos: list[Photo]) -> None:
+    folders = three_runs(tmp_path, [*photos, *paint_nobody(tmp_path / "data", 2)])[:2]
+    found = compare(folders, "train", bootstrap=100, ask=Models(a=FakeModel(1.0), b=FakeModel(0.5)))
+    assert (found["photos"], found["left_out"]) == (6, 0)
 
 
 def test_wrong_use(tmp_path: Path, photos: list[Photo]) -> None:

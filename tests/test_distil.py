@@ -25,7 +25,7 @@ from allmasked.teacher import Teacher
 from allmasked.teacher import accuracy as teacher_accuracy
 from allmasked.types import CLASSES, Photo, Split
 from conftest import make_split
-from fake_runs import FakeModel, fake_run
+from fake_runs import FakeModel, fake_run, paint_nobody
 from test_ensemble import SKILLS, FakeModels, ms
 
 RECIPE = read_recipe("default", {"size": [64, 48], "epochs": 0, "head_epochs": 2, "batch_size": 5})
@@ -123,6 +123,20 @@ def test_the_teacher_answers_once_and_every_member_is_asked(ensemble: Run) -> No
     hurried = dataclasses.replace(Ensemble.read(ensemble), early_stop=True)
     hurried.write(ensemble)
     assert soft_answers(ensemble, ask=models) == answers
+
+
+def test_photos_of_nobody_are_taught_by_their_label(tmp_path: Path, split: Split) -> None:
+    nobody = paint_nobody(split.root, 2)
+    photos = [*split.photos, *nobody]
+    runs = [fake_run(tmp_path / name, split.root, photos, model=name.encode()) for name in SKILLS]
+    made = tmp_path / "made"
+    assemble([run.folder for run in runs], made, "soft", ask=FakeModels(), measure=ms)
+    for teacher in (runs[0], Run(made)):
+        models = FakeModels()
+        answers = soft_answers(teacher, ask=models)
+        assert len(answers) == 9 and not answers.keys() & {photo.sha256 for photo in nobody}
+        told = Teacher("t", 0.5, 1.0, answers).answer_targets(nobody)
+        np.testing.assert_array_equal(told, [[0, 0, 0, 1]] * 2)
 
 
 def test_what_cannot_be_taught_is_refused(ensemble: Run, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from click.testing import CliRunner
 from PIL import Image
 from sklearn.metrics import f1_score
 
+from allmasked import reading
+from allmasked.assemble import assemble
 from allmasked.cli import main
 from allmasked.dataset import write_split
 from allmasked.errors import ConfigError, DataError, RunError
@@ -20,7 +22,7 @@ from allmasked.evaluate import evaluate, given_somebody, part_answers, smallest_
 from allmasked.heldout import key, trained_on
 from allmasked.runs import Run, read_json
 from allmasked.types import Face, Photo, Prediction, Split
-from fake_runs import FakeModel, fake_run, paint_photos
+from fake_runs import FakeModel, fake_run, paint_nobody, paint_photos
 
 
 @pytest.fixture
@@ -219,6 +221,87 @@ def test_a_photo_that_somebody_is_in_is_all_none_or_some() -> None:
         assert sum(found) == pytest.approx(1)
         expected = np.array(three) / sum(three) if sum(three) else [1 / 3] * 3
         assert found == pytest.approx(expected, abs=1e-6)
+
+
+def finds_nobody(*paths: str) -> FakeModel:
+    """Right but for these photos, where it finds no face."""
+    model = FakeModel(1.0)
+    model.wrong = dict.fromkeys(paths, "nobody")
+    return model
+
+
+def test_a_photo_without_a_face_found_is_wrong_whatever_its_label(run: Run) -> None:
+    model = finds_nobody("all/test-000.png", "all/test-002.png", "some/test-004.png")
+    entry = evaluate(run.folder, ["test"], bootstrap=100, ask=model).scores["parts"]["test"]
+    assert entry["accuracy"] == pytest.approx(57 / 60)
+    assert entry["confusion"] == [[18, 0, 0, 2], [0, 20, 0, 0], [0, 0, 19, 1]]
+    assert entry["classes"]["all"]["recall"] == pytest.approx(0.9)
+    assert entry["classes"]["all"]["precision"] == 1
+    assert "| some | 0 | 0 | 19 | 1 |" in run.scores_markdown.read_text()
+    found = part_answers(run, "test", ask=FakeModel(0.0))
+    assert found.nobody is not None
+    assert (found.predicted == 3).sum() == found.nobody.sum() == 3, "kept, not inferred again"
+
+
+def test_a_model_that_cannot_say_nobody_keeps_three_columns(run: Run) -> None:
+    entry = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=FakeModel(0.7)).scores["parts"]["test"]
+    assert np.shape(entry["confusion"]) == (3, 3)
+    assert "nobody" not in run.scores_markdown.read_text()
+
+
+def test_an_ensemble_whose_members_find_nobody(tmp_path: Path, root: Path, photos: list[Photo]) -> None:
+    folders = [fake_run(tmp_path / n, root, photos, model=n.encode(), head="evidence").folder for n in "ab"]
+    model = finds_nobody("all/test-000.png")
+    assemble(folders, tmp_path / "both", ask=model, measure=lambda _: 1.0)
+    entry = evaluate(tmp_path / "both", ["test"], bootstrap=100, plots=False, ask=model).scores["parts"]["test"]
+    assert entry["confusion"][0] == [19, 0, 0, 1]
+
+
+def test_photos_labelled_nobody_are_left_out(tmp_path: Path, root: Path, photos: list[Photo]) -> None:
+    run = fake_run(tmp_path / "run", root, [*photos, *paint_nobody(root, 3)])
+    model = FakeModel(1.0)
+    entry = evaluate(run.folder, ["train"], bootstrap=100, plots=False, ask=model).scores["parts"]["train"]
+    assert entry["photos"] == 18
+    assert [note for note in entry["notes"] if "nobody" in note] == [
+        "3 photos labelled 'nobody' are left out: they are none of the classes"
+    ]
+    assert not [name for name in model.asked if name.startswith("nobody")]
+    found = evaluate(run.folder, ["train"], photos=run.split, bootstrap=100, plots=False, ask=model)
+    assert found.scores["parts"]["photos-split"]["photos"] == 138
+
+
+def test_a_changed_reading_is_inferred_anew(
+    tmp_path: Path, root: Path, photos: list[Photo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces = fake_run(tmp_path / "faces", root, photos, head="evidence")
+    plain = fake_run(tmp_path / "plain", root, photos)
+    for run in (faces, plain):
+        evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=FakeModel(0.9))
+    monkeypatch.setattr(reading, "FLOOR", 0.3)
+    again, not_again = FakeModel(0.5, seed=1), FakeModel(0.5, seed=1)
+    found = evaluate(faces.folder, ["test"], bootstrap=100, plots=False, ask=again).scores
+    assert len(again.asked) == 120
+    assert [row["photos"] for row in found["earlier"]] == [60]
+    assert found["reading"]["floor"] == 0.3
+    evaluate(plain.folder, ["test"], bootstrap=100, plots=False, ask=not_again)
+    assert not not_again.asked
+
+
+def test_files_from_before_the_reading_was_kept(tmp_path: Path, root: Path, photos: list[Photo]) -> None:
+    """They serve a model that finds no faces; one that does is asked anew."""
+    for head, asked in (("softmax", 0), ("evidence", 120)):
+        run = fake_run(tmp_path / head, root, photos, head=head)
+        first = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=FakeModel(0.9)).scores["parts"]["test"]
+        for path in (run.scores, *run.predictions.iterdir()):
+            values = read_json(path)
+            del values["reading"]
+            for row in values.get("photos", []):
+                del row["p_nobody"]
+            path.write_text(json.dumps(values))
+        model = FakeModel(0.9)
+        found = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=model).scores["parts"]["test"]
+        assert len(model.asked) == asked
+        assert found["accuracy"] == first["accuracy"]
 
 
 def test_smallest_face_in_px_of_the_input() -> None:

@@ -61,6 +61,51 @@ def test_resampled_figures_are_scikit_learns_figures_of_the_drawn_photos(
         assert drawn.class_f1[b] == pytest.approx(single, nan_ok=True)
 
 
+@quick
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=60), st.integers(0, 5))
+def test_nobody_is_always_wrong_and_no_class(both: list[tuple[int, int]], seed: int) -> None:
+    labels, predicted = np.array(both).T
+    said = (predicted == 3).any()
+    found = metrics.summary(labels, predicted)
+    assert found["accuracy"] == accuracy_score(labels, predicted)
+    assert set(found["classes"]) == set(CLASSES)
+    present = sorted({*labels, *predicted} - {3})
+    expected = f1_score(labels, predicted, average="macro", labels=present, zero_division=0)
+    assert found["averages"]["macro"]["f1"] == pytest.approx(expected)
+    assert found["averages"]["micro"]["f1"] == pytest.approx(found["accuracy"])
+    matrix = metrics.confusion(labels, predicted)
+    assert matrix.shape == (3, 4 if said else 3) and matrix.sum() == len(labels)
+    assert metrics.answer_names(matrix) == ((*CLASSES, "nobody") if said else CLASSES)
+    drawn = metrics.resample(labels, predicted, np.full(len(labels), -1), 3, seed)
+    weights = np.concatenate(list(metrics._draws(len(labels), 3, seed)))
+    for b in range(3):
+        rows = np.repeat(np.arange(len(labels)), weights[b].astype(int))
+        again = metrics.summary(labels[rows], predicted[rows])
+        assert drawn.accuracy[b] == pytest.approx(again["accuracy"])
+        assert drawn.macro_f1[b] == pytest.approx(again["averages"]["macro"]["f1"])
+
+
+def test_the_answer_is_the_likeliest_of_four() -> None:
+    three = [[1 / 3, 1 / 3, 1 / 3], [0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.5, 0.5, 0.0]]
+    assert metrics.predicted_classes(three, [1.0, 0.3, 0.5, 0.0]).tolist() == [3, 0, 3, 0]
+    assert metrics.predicted_classes(three).tolist() == [0, 0, 0, 0]
+
+
+def test_score_with_nobody_keeps_calibration_on_the_classes() -> None:
+    labels, probabilities = drawn_photos(200, seed=4)
+    plain = metrics.score(labels, probabilities, np.arange(200), temperature=1.5, bootstrap=100)
+    nobody = np.where(np.arange(200) < 50, 1.0, 0.0)
+    found = metrics.score(labels, probabilities, np.arange(200), nobody=nobody, temperature=1.5, bootstrap=100)
+    assert found["calibration"] == plain["calibration"]
+    assert found["accuracy"] < plain["accuracy"]
+    assert sum(row[3] for row in found["confusion"]) == 50
+    rows = metrics.breakdown(
+        labels, metrics.predicted_classes(probabilities, nobody), np.arange(200), np.arange(200), [0, 50], bootstrap=50
+    )
+    assert rows[0]["accuracy"] == 0
+    assert metrics.mcnemar([0, 0], [3, 0], [0, 0])["only_b"] == 1
+
+
 def test_no_photos_is_an_error() -> None:
     with pytest.raises(ValueError, match="no photos"):
         metrics.summary([], [])

@@ -31,6 +31,7 @@ ROWS = metrics.breakdown(LABELS, LABELS, LABELS, np.arange(60), [0, 8, 50], boot
 BINS, ONE_BIN = SCORE["calibration"]["bins"], ONE_CLASS["calibration"]["bins"]
 FIGURES: dict[str, Callable[[], Figure]] = {
     "confusion": lambda: plots.confusion(SCORE["confusion"], title="test"),
+    "confusion with nobody": lambda: plots.confusion([[5, 1, 0, 2], [0, 7, 0, 0], [1, 0, 9, 0]]),
     "confusion of nothing": lambda: plots.confusion(np.zeros((3, 3), int)),
     "reliability": lambda: plots.reliability(BINS, SCORE["calibration"]["scaled"]["bins"]),
     "reliability without temperature": lambda: plots.reliability(ONE_BIN),

@@ -92,11 +92,13 @@ def states(found: Candidates) -> list[tuple[tuple[int, ...], float, str]]:
 @given(candidate_lists(), countings)
 def test_probabilities_are_those_of_all_states(found: Candidates, counting: Counting) -> None:
     found = counted(found, counting)
-    four = answer_of(found)
-    assert four.sum() == pytest.approx(1)
-    for label, probability in zip(LABELS, four):
-        expected = sum(p for _, p, own in states(found) if own == label)
-        assert probability == pytest.approx(expected, abs=1e-9), label
+    alone = {label: sum(p for _, p, own in states(found) if own == label) for label in LABELS}
+    weighed = alone | {"some": alone["some"] * counting.some_factor}
+    for factor, expected in ((1.0, alone), (counting.some_factor, weighed)):
+        four = answer_of(found, factor)
+        assert four.sum() == pytest.approx(1)
+        for label, probability in zip(LABELS, four):
+            assert probability == pytest.approx(expected[label] / sum(expected.values()), abs=1e-9), label
     assert label_of(four) == max(("nobody", "all", "none", "some"), key=lambda label: four[LABELS.index(label)])
 
 

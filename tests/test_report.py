@@ -18,7 +18,7 @@ from allmasked.evaluate import evaluate
 from allmasked.report import Example, choose, commands, make_report, settings, verdict
 from allmasked.runs import Run, read_json
 from allmasked.types import CLASSES, Photo, Split
-from fake_runs import FakeModel, fake_run, paint_photos
+from fake_runs import FakeModel, fake_run, paint_nobody, paint_photos
 from planted import planted
 from test_inspection import check_page
 
@@ -191,6 +191,28 @@ def test_no_error_leaves_room_for_right_ones() -> None:
     chosen = choose(photos, np.eye(3)[[k % 3 for k in range(9)]], 6)
     assert [e.label for e in chosen] == [*CLASSES, *CLASSES]
     assert chosen[0] == Example("0.jpg", "all", "all", 1.0, 1.0)
+
+
+def test_an_example_where_nobody_is_found_says_so() -> None:
+    photos = [Photo("a.jpg", "all"), Photo("b.jpg", "none")]
+    chosen = choose(photos, np.array([[1 / 3, 1 / 3, 1 / 3], [0.1, 0.8, 0.1]]), 2, np.array([1.0, 0.25]))
+    assert chosen[0] == Example("a.jpg", "all", "nobody", 1.0, 0.0)
+    assert (chosen[1].said, chosen[1].p) == ("none", pytest.approx(0.6))
+
+
+def test_a_run_that_finds_nobody_and_was_trained_on_photos_of_nobody(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    photos = [*paint_photos(root, {"train": 2, "validation": 3, "test": 6}), *paint_nobody(root, 4)]
+    run = fake_run(tmp_path / "run", root, photos)
+    model = FakeModel(1.0)
+    model.wrong = {f"all/test-00{k}.png": "nobody" for k in (0, 1, 2)}
+    evaluate(run.folder, bootstrap=100, ask=model)
+    text = make_report(run.folder, examples=4).read_text()
+    check_page(text)
+    assert "The model answers 15 of 18 test photos rightly" in text
+    assert 'taken for <span class="class nobody">nobody</span>: 3 of 6' in text
+    assert 'says <span class="class nobody">nobody</span>' in text
+    assert '<th scope="col"><span class="class nobody">nobody</span></th>' in text
 
 
 def test_verdict_names_the_weakest_class_and_the_commonest_mistake() -> None:

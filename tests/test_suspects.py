@@ -122,6 +122,24 @@ def test_no_suspects_at_all(tmp_path: Path, photos: list[Photo]) -> None:
     assert len(table.read_text().splitlines()) == 1
 
 
+def test_where_nobody_is_found_no_class_is_proposed(tmp_path: Path, photos: list[Photo]) -> None:
+    run = fake_run(tmp_path / "run", tmp_path / "data", photos)
+    model = sure_of_the_planted()
+    model.wrong |= {"none/test-005.png": "nobody", "all/test-006.png": "nobody"}
+    found = find_suspects([run.folder], ask=model)
+    assert {suspect.path: suspect.proposed for suspect in found.of("label")} == PLANTED
+    errors = {suspect.path: suspect for suspect in found.of("error")}
+    assert {path: suspect.proposed for path, suspect in errors.items()} == {
+        "none/test-005.png": "nobody",
+        "all/test-006.png": "nobody",
+    }
+    one = errors["all/test-006.png"]
+    assert (one.p_all, one.p_nobody, one.quality) == (0, 1, 0)
+    assert "seen as nobody (100%)" in one.reason
+    assert found.accuracy == pytest.approx(115 / 120)
+    assert "nobody" in write_suspects(found, run.suspects)[0].read_text()
+
+
 def test_judge_copes_with_absent_classes() -> None:
     probabilities = np.array([[0.9, 0.05, 0.05]] * 10 + [[0.05, 0.9, 0.05]] * 10)
     labels = np.array([0] * 9 + [1] + [1] * 10)

@@ -47,7 +47,11 @@ def time_run(folder: Path) -> float:
 
 @dataclass(frozen=True)
 class Said:
-    """What the members say of one part: own ``probabilities`` (M, N, 3), ``labels`` (N,), ``groups`` (N,)."""
+    """What the members say of one part: own ``probabilities`` (M, N, 3), ``labels`` (N,), ``groups`` (N,).
+
+    Votes are about which class it is: the probabilities hold if somebody is there, and photos labelled "nobody" are
+    left out. So accuracies of members and votes are too high by photos where no face is found.
+    """
 
     photos: tuple[Photo, ...]
     probabilities: Floats
@@ -58,7 +62,7 @@ class Said:
 def members_say(folders: Sequence[Path], part: str, data: Path | None = None, ask: Ask = ask_model) -> Said:
     """The members' answers on one part, inferred where they are not kept yet. Raises :class:`RunError`."""
     found = [part_answers(Run(folder), part, data, ask) for folder in folders]
-    common, probabilities, failed = aligned(found[0].photos, found)
+    common, probabilities, _, failed = aligned(found[0].photos, found)
     if not common:
         first = f" ({failed[0].path}: {failed[0].error})" if failed else ""
         raise RunError(f"none of the {part} photos could be answered by every member{first}; say where with '--data'")

@@ -21,7 +21,7 @@ Labels = NDArray[np.integer[Any]]
 
 LEAST = 1e-4
 """A photo's probability in the fit is at least this: a wrong label costs no more than nine times a toss-up."""
-FAINT = -5.0
+FAINT = -8.0
 """Logit of a peak that no calibration makes a candidate."""
 PRIOR_PHOTOS = 10.0
 """The uncalibrated reading weighs as much as so many photos: a normal prior around its numbers, as wide as WIDTHS."""
@@ -67,7 +67,8 @@ def fit(
 ) -> Calibration:
     """The calibration with the lowest mean log loss of the photos' labels, held near ``start`` by a prior.
 
-    Which faces count is left as ``start`` has it, and its ``some_factor`` is no part of the fit. Found by L-BFGS from ``start``, so repeatable.
+    Which faces count is left as ``start`` has it, and its ``some_factor`` is no part of the fit. Found by L-BFGS
+    from ``start``, so repeatable.
 
     Args:
         photos: of held-out photos (N).
@@ -92,7 +93,11 @@ def fit(
         return (total + 0.5 * prior_photos * away) / (len(labels) + prior_photos)
 
     slopes = [(None, None), (0.1, None), (None, None), (None, None), (None, None), (0.1, None), (None, None)]
-    found = minimize(loss, origin, method="L-BFGS-B", bounds=slopes, options={"maxiter": 200})
+    begin = origin.copy()
+    score, _ = reading.calibrated(flat[0], flat[1], start)
+    if len(score) and score.max() < reading.FLOOR:  # nothing is a candidate, and no small step would make it one
+        begin[0] -= np.log(score.max() / (1 - score.max()))
+    found = minimize(loss, begin, method="L-BFGS-B", bounds=slopes, options={"maxiter": 200})
     return calibration(found.x)
 
 

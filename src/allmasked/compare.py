@@ -10,7 +10,7 @@ from typing import Any
 from allmasked import metrics
 from allmasked.dataset import read_split
 from allmasked.errors import ConfigError, RunError
-from allmasked.evaluate import Answers, Ask, ask_model, evaluate, part_answers, table
+from allmasked.evaluate import Answers, Ask, ask_model, evaluate, part_answers, table, with_somebody
 from allmasked.heldout import key
 from allmasked.runs import Run, read_json
 from allmasked.types import Photo
@@ -28,6 +28,8 @@ def compare(
     ask: Ask = ask_model,
 ) -> dict[str, Any]:
     """Compare runs on one part of their splits, which must hold the same photos with the same labels.
+
+    Photos labelled "nobody" are left out; the answer "nobody" is wrong for every other photo.
 
     Each run is first scored by :func:`allmasked.evaluate.evaluate`. Every pair is then tested: McNemar's exact test for
     accuracy, corrected for the number of pairs by Holm's method, and bootstrap intervals (drawn by group of
@@ -114,7 +116,8 @@ def compare(
 
 
 def _chosen(run: Run, on: str, data: Path | None) -> dict[str, Photo]:
-    return {key(photo): photo for photo in read_split(run.split, data).photos if photo.part == on}
+    photos = with_somebody(read_split(run.split, data).photos)
+    return {key(photo): photo for photo in photos if photo.part == on}
 
 
 def _refuse_different(first: Run, photos: dict[str, Photo], second: Run, others: dict[str, Photo], on: str) -> None:
@@ -140,7 +143,8 @@ def _index(answers: Answers) -> dict[str, int]:
 def _rows(answers: Answers, keys: Sequence[str]) -> Answers:
     index = _index(answers)
     order = [index[name] for name in keys]
-    return Answers(tuple(answers.photos[row] for row in order), answers.probabilities[order])
+    nobody = None if answers.nobody is None else answers.nobody[order]
+    return Answers(tuple(answers.photos[row] for row in order), answers.probabilities[order], nobody=nobody)
 
 
 def _difference(value: float, drawn: metrics.Floats) -> dict[str, Any]:

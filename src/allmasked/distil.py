@@ -67,7 +67,10 @@ def distil(
 
 
 def soft_answers(teacher: Run, data: Path | None = None, ask: Ask = ask_model) -> dict[str, list[float]]:
-    """The teacher's probabilities for each training photo that it can answer, by the photo's key."""
+    """The teacher's probabilities for each training photo that it can answer, by the photo's key.
+
+    They hold if somebody is there. Photos labelled "nobody" have none: their label stands.
+    """
     if teacher.is_ensemble:
         ensemble = dataclasses.replace(Ensemble.read(teacher), early_stop=False)
         said: Said = members_say(ensemble.folders(teacher), "train", data, ask)

@@ -1,7 +1,8 @@
 """Scores of a run: which photos may be scored, their probabilities (inferred once, then kept), figures and plots.
 
-``scores.json`` holds ``run``, ``model_sha256``, ``classes``, ``temperature`` (``value`` and ``photos``, fitted on
-validation; null without), ``parts`` and ``earlier`` (test scores of models that this folder held before). An entry of
+``scores.json`` holds ``run``, ``model_sha256``, ``reading`` (:func:`reading_of`), ``classes``, ``temperature``
+(``value`` and ``photos``, fitted on validation; null without), ``parts`` and ``earlier`` (test scores of models that
+this folder held before, or of the same one read otherwise). An entry of
 ``parts`` (``train``, ``validation``, ``test`` or ``photos-NAME``) is what :func:`allmasked.metrics.score` gives plus
 ``scored_at``, ``bootstrap``, ``seed``, ``notes``, ``failed`` (photos without an answer) and, where boxes are known,
 ``by_face_height`` and ``by_people`` (:func:`allmasked.metrics.breakdown`).
@@ -20,7 +21,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from allmasked import metrics, pixels
+from allmasked import metrics, pixels, reading
 from allmasked.config import TrainConfig
 from allmasked.dataset import read_split, sha256_of, verify
 from allmasked.ensemble import Ensemble, View
@@ -46,11 +47,19 @@ def ask_model(folder: Path, photos: Sequence[tuple[str, Path]]) -> Iterable[Pred
 
 @dataclass(frozen=True)
 class Answers:
-    """What a run's model says about labelled photos: ``photos`` with an answer, their ``probabilities`` (N, 3)."""
+    """What a run's model says about labelled photos.
+
+    Attributes:
+        photos: those with an answer; none of them is labelled "nobody".
+        probabilities: (N, 3), P(all), P(none), P(some) if somebody is there.
+        failed: those without an answer.
+        nobody: (N,), P(nobody); None where the model can't tell.
+    """
 
     photos: tuple[Photo, ...]
     probabilities: NDArray[np.float64]
     failed: tuple[Prediction, ...] = ()
+    nobody: NDArray[np.float64] | None = None
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -58,7 +67,8 @@ class Answers:
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        return metrics.predicted_classes(self.probabilities)
+        """The answers (N,), 3 for "nobody"."""
+        return metrics.predicted_classes(self.probabilities, self.nobody)
 
     @property
     def groups(self) -> NDArray[np.int64]:
@@ -89,21 +99,26 @@ def _refuse_trained_on(run: Run, found: Sequence[Photo], total: int, what: str) 
 def answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask = ask_model) -> Answers:
     """The model's probabilities for ``photos`` of ``split``, from ``predictions/NAME.json`` as far as they are there.
 
-    That file is tied to the model (its SHA-256 and input) and each row to its photo (the SHA-256 of its file), so
-    nothing stale is ever used. A photo whose file is missing, broken or no longer the one that was split fails alone.
+    That file is tied to the model (its SHA-256, input and reading) and each row to its photo (the SHA-256 of its file),
+    so nothing stale is ever used. A photo whose file is missing, broken or no longer the one that was split fails
+    alone. Photos labelled "nobody" are none of the classes: they are left out.
     """
+    photos = with_somebody(photos)
     stored = run.predictions / f"{name}.json"
     if run.require_finished().is_ensemble:
         return _ensemble_answers(run, photos, split, name, ask)
     size, fit = input_of(run)
-    model = {"model_sha256": sha256_of(run.model), "size": list(size), "fit": fit}
+    model = {"model_sha256": sha256_of(run.model), "size": list(size), "fit": fit, "reading": reading_of(run)}
     rows: dict[str, list[float]] = {}
+    nobody: dict[str, float | None] = {}
     if stored.is_file():
         try:
             values = read_json(stored)
+            values = {"reading": None, **values}  # older files have none
             if all(values[setting] == value for setting, value in model.items()):
                 rows = {row["key"]: [row[f"p_{label}"] for label in CLASSES] for row in values["photos"]}
-        except (RunError, KeyError, TypeError):
+                nobody = {row["key"]: row.get("p_nobody") for row in values["photos"]}
+        except (RunError, KeyError, TypeError, AttributeError):
             rows = {}  # a broken file is inferred anew
     missing = [photo for photo in photos if key(photo) not in rows]
     problems = verify(split, track(missing, f"checking {name}", len(missing)))
@@ -115,25 +130,49 @@ def answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask
             if prediction.label is None:
                 failed[photo.path] = prediction
             else:
-                rows[key(photo)] = given_somebody(prediction)
+                rows[key(photo)], nobody[key(photo)] = given_somebody(prediction), prediction.p_nobody
         order = [photo for photo in photos if key(photo) in rows]
         write_json(
             stored,
             model
             | {
                 "photos": [
-                    {"key": key(photo), "path": photo.path, "label": photo.label}
+                    {"key": key(photo), "path": photo.path, "label": photo.label, "p_nobody": nobody[key(photo)]}
                     | {f"p_{label}": p for label, p in zip(CLASSES, rows[key(photo)])}
                     for photo in order
                 ]
             },
         )
     answered = tuple(photo for photo in photos if key(photo) in rows)
+    away = [nobody[key(photo)] for photo in answered]
     return Answers(
         answered,
         np.array([rows[key(photo)] for photo in answered], dtype=np.float64).reshape(-1, len(CLASSES)),
         tuple(failed[photo.path] for photo in photos if photo.path in failed),
+        None if all(p is None for p in away) else np.array([p or 0.0 for p in away], dtype=np.float64),
     )
+
+
+def with_somebody(photos: Iterable[Photo]) -> tuple[Photo, ...]:
+    """The photos without those labelled "nobody", which can't be scored: they are none of the classes."""
+    return tuple(photo for photo in photos if photo.label in CLASSES)
+
+
+def reading_of(run: Run) -> dict[str, float] | None:
+    """The constants that answers are read off faces with; None for a model that finds no faces."""
+    if run.is_ensemble:
+        heads = [member.head for member in Ensemble.read(run).members]
+    else:
+        heads = [TrainConfig.read(run.config).head]
+    if "evidence" not in heads:
+        return None
+    return {
+        "floor": reading.FLOOR,
+        "overlap": reading.OVERLAP,
+        "inside": reading.INSIDE,
+        "shown": reading.SHOWN,
+        "candidates": reading.CANDIDATES,
+    }
 
 
 def given_somebody(prediction: Prediction) -> list[float]:
@@ -150,20 +189,38 @@ def _ensemble_answers(run: Run, photos: Sequence[Photo], split: Split, name: str
         if not Run(folder).model.is_file() or sha256_of(Run(folder).model) != member.model_sha256:
             raise RunError(f"{run.folder}: its member {folder} is gone or was trained anew; make the ensemble again")
     found = [answers(Run(folder), photos, split, name, ask) for folder in folders]
-    common, probabilities, failed = aligned(photos, found)
-    return Answers(common, ensemble.combine(probabilities), failed)
+    common, probabilities, nobody, failed = aligned(with_somebody(photos), found)
+    if nobody is None:
+        return Answers(common, ensemble.combine(probabilities), failed)
+    away, shares = np.zeros(len(common)), np.zeros(len(common))
+
+    def ask_one(number: int, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        share = max(ensemble.fitted.weights[number], 1e-9)  # as EnsemblePredictor has it
+        away[rows] += share * nobody[number, rows]
+        shares[rows] += share
+        return probabilities[number, rows]
+
+    combined = ensemble.ask(len(common), ask_one)[0]
+    return Answers(common, combined, failed, away / np.maximum(shares, 1e-9))
 
 
 def aligned(
     photos: Sequence[Photo], found: Sequence[Answers]
-) -> tuple[tuple[Photo, ...], NDArray[np.float64], tuple[Prediction, ...]]:
-    """What M models say of the same photos: those that all could answer, (M, N, 3), and the failures of the others."""
+) -> tuple[tuple[Photo, ...], NDArray[np.float64], NDArray[np.float64] | None, tuple[Prediction, ...]]:
+    """What M models say of the same photos.
+
+    Returns:
+        The photos that all could answer, the probabilities (M, N, 3), P(nobody) (M, N) where all can tell or else None,
+        and the failures of the other photos.
+    """
     rows = [{key(photo): row for row, photo in enumerate(one.photos)} for one in found]
     common = tuple(photo for photo in photos if all(key(photo) in row for row in rows))
     order = [[row[key(photo)] for photo in common] for row in rows]
     failed = {prediction.path: prediction for one in found for prediction in one.failed}
     probabilities = np.stack([one.probabilities[index] for one, index in zip(found, order)])
-    return common, probabilities, tuple(failed[photo.path] for photo in photos if photo.path in failed)
+    away = [one.nobody[index] for one, index in zip(found, order) if one.nobody is not None]
+    nobody = np.stack(away) if len(away) == len(found) else None
+    return common, probabilities, nobody, tuple(failed[photo.path] for photo in photos if photo.path in failed)
 
 
 def input_of(run: Run) -> tuple[Size, pixels.Fit]:
@@ -222,12 +279,15 @@ def evaluate(
         raise ConfigError(f"part {unknown[0]!r}: must be train, validation or test")
     todo: list[tuple[str, tuple[Photo, ...], Split]] = []
     seen: dict[str, int] = {}
+    without: dict[str, int] = {}
     unsure: list[str] = []
     if photos is None:
         for part in dict.fromkeys(on or ("validation", "test")):
-            chosen = split.part(cast(Part, part))
+            everything = split.part(cast(Part, part))
+            chosen = with_somebody(everything)
             if not chosen:
                 raise DataError(f"{run.split}: has no photos in the part {part!r}; choose another with '--on'")
+            without[part] = len(everything) - len(chosen)
             overlap = trained_on(split, chosen)
             if "train" not in on:
                 _refuse_trained_on(run, overlap, len(chosen), f"the part {part!r}")
@@ -237,12 +297,16 @@ def evaluate(
         if set(on) - {"train"}:
             raise ConfigError("--on names parts of the run's own split; with --photos only '--on train' has a meaning")
         foreign = foreign_photos(Path(photos), split)
+        chosen, known = with_somebody(foreign.split.photos), with_somebody(foreign.seen)
+        if not chosen:
+            raise DataError(f"{photos}: nobody is in any of its photos, so there is nothing to score")
         if "train" not in on:
-            _refuse_trained_on(run, foreign.seen, len(foreign.split.photos), str(photos))
+            _refuse_trained_on(run, known, len(chosen), str(photos))
         source = Path(photos).resolve()
         name = f"photos-{source.stem if source.is_file() else source.name}"
-        seen[name], unsure = len(foreign.seen), [foreign.note] if foreign.note else []
-        todo.append((name, foreign.split.photos, foreign.split))
+        seen[name], unsure = len(known), [foreign.note] if foreign.note else []
+        without[name] = len(foreign.split.photos) - len(chosen)
+        todo.append((name, chosen, foreign.split))
 
     result = Evaluation(_stored_scores(run))
     if result.scores["temperature"] is None:
@@ -270,7 +334,7 @@ def evaluate(
         result.scores["parts"][name] = {
             "scored_at": before["scored_at"] if before else datetime.now(UTC).isoformat(timespec="seconds"),
             **asked,
-            "notes": _notes(name, seen[name], found) + unsure,
+            "notes": _notes(name, seen[name], without[name], found) + unsure,
             "failed": len(found.failed),
             **_figures(found, view, temperature, bootstrap, seed),
         }
@@ -285,11 +349,12 @@ def evaluate(
 
 
 def _stored_scores(run: Run) -> dict[str, Any]:
-    """``scores.json`` where it belongs to the present model; else an empty one that keeps earlier test scores."""
-    model_sha256 = sha256_of(run.identity)
+    """``scores.json`` where it belongs to the present model and reading; else an empty one with earlier test scores."""
+    model_sha256, constants = sha256_of(run.identity), reading_of(run)
     empty: dict[str, Any] = {
         "run": run.name,
         "model_sha256": model_sha256,
+        "reading": constants,
         "classes": list(CLASSES),
         "temperature": None,
         "parts": {},
@@ -298,9 +363,9 @@ def _stored_scores(run: Run) -> dict[str, Any]:
     if not run.scores.is_file():
         return empty
     scores = read_json(run.scores)
-    if not isinstance(scores, dict) or not {*empty} <= {*scores}:
+    if not isinstance(scores, dict) or not {*empty} - {"reading"} <= {*scores}:
         raise RunError(f"{run.scores}: was not written by 'allmasked evaluate'; move it away and score again")
-    if scores["model_sha256"] == model_sha256:
+    if scores["model_sha256"] == model_sha256 and scores.get("reading") == constants:
         return scores
     test = scores["parts"].get("test")
     ended = {"model_sha256": scores["model_sha256"]}
@@ -321,8 +386,9 @@ def _temperature(run: Run, split: Split, ask: Ask) -> dict[str, Any] | None:
 def _figures(found: Answers, view: View, temperature: float | None, bootstrap: int, seed: int) -> dict[str, Any]:
     labels, groups = found.labels, found.groups
     figures = metrics.score(
-        labels, found.probabilities, groups, temperature=temperature, bootstrap=bootstrap, seed=seed
-    )
+        labels, found.probabilities, groups,
+        nobody=found.nobody, temperature=temperature, bootstrap=bootstrap, seed=seed,
+    )  # fmt: skip
     for name, values, edges in (
         ("by_face_height", [smallest_face_px(photo, *view) for photo in found.photos], FACE_HEIGHT_EDGES_PX),
         ("by_people", [np.nan if p.faces is None else len(p.faces) for p in found.photos], PEOPLE_EDGES),
@@ -341,12 +407,14 @@ def smallest_face_px(photo: Photo, size: Size, fit: pixels.Fit) -> float:
     return min(face.height_px for face in photo.faces) * place.scale_y
 
 
-def _notes(name: str, seen: int, found: Answers) -> list[str]:
+def _notes(name: str, seen: int, without: int, found: Answers) -> list[str]:
     notes = []
     if name == "validation":
         notes.append("validation chose the best epoch and the temperature, so its figures are optimistic")
     if seen:
         notes.append(f"{seen:,} of these photos were trained on: this says how well they are remembered, no more")
+    if without:
+        notes.append(f"{without:,} photos labelled 'nobody' are left out: they are none of the classes")
     if found.failed:
         kinds = Counter(prediction.error for prediction in found.failed).most_common(1)
         notes.append(f"{len(found.failed):,} photos had no answer and are not counted (most often: {kinds[0][0]})")
@@ -412,8 +480,9 @@ def markdown(scores: dict[str, Any], names: Sequence[str] | None = None) -> str:
             ],
         )
         both = zip(CLASSES, entry["confusion"], entry["confusion_normalised"])
+        said = metrics.answer_names(entry["confusion"])
         lines += table(
-            ["true \\ predicted", *CLASSES, *(f"{kind} (share)" for kind in CLASSES)],
+            ["true \\ predicted", *said, *(f"{kind} (share)" for kind in said)],
             [[kind, *counts, *(f"{share:.3f}" for share in shares)] for kind, counts, shares in both],
         )
         calibration = entry["calibration"]
@@ -439,7 +508,10 @@ def markdown(scores: dict[str, Any], names: Sequence[str] | None = None) -> str:
                     ],
                 )
     for row in scores["earlier"] if names is None else ():
-        lines += [f"The test part was also scored at {row['scored_at']} for an earlier model of this folder.", ""]
+        lines += [
+            f"The test part was also scored at {row['scored_at']} for an earlier model or reading of this folder.",
+            "",
+        ]
     return "\n".join(lines)
 
 

@@ -1,9 +1,11 @@
 """Scores: labels and probabilities in, figures out. Nothing here reads a file or knows a run folder.
 
 Throughout, ``labels`` is an integer array (N,) of class indices 0-2 in the order of :data:`allmasked.types.CLASSES`,
-``probabilities`` a float array (N, 3) whose rows sum to 1, and ``groups`` an integer array (N,) that numbers the
-groups of near-duplicates (-1: a group of its own). Precision, recall, F1, accuracy and the confusion matrix are
-scikit-learn's; McNemar's test and Holm's correction are statsmodels'.
+``probabilities`` a float array (N, 3) whose rows sum to 1 (if somebody is there), ``nobody`` a float array (N,) with
+the probability that nobody is (None for a model that can't tell), ``predicted`` an integer array (N,) of 0-2, or of 3
+for "nobody", which is wrong whatever the label, and ``groups`` an integer array (N,) that numbers the groups of
+near-duplicates (-1: a group of its own). Precision, recall, F1, accuracy and the confusion matrix are scikit-learn's;
+McNemar's test and Holm's correction are statsmodels'.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from allmasked.errors import require
-from allmasked.types import CLASSES
+from allmasked.types import CLASSES, LABELS
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -29,15 +31,33 @@ SMALLEST = 1e-12
 """Probabilities below this count as this in logarithms."""
 
 
-def predicted_classes(probabilities: ArrayLike) -> Ints:
-    """The most probable class of each row: (N,) indices; ties go to the first class."""
-    return np.asarray(probabilities).argmax(axis=1).astype(np.int64)
+def predicted_classes(probabilities: ArrayLike, nobody: ArrayLike | None = None) -> Ints:
+    """The most probable answer of each row: (N,) indices, 3 where that is "nobody".
+
+    Ties go to "nobody", then to the first class, as :func:`allmasked.reading.label_of` has it.
+    """
+    three = np.asarray(probabilities, dtype=np.float64)
+    predicted = three.argmax(axis=1).astype(np.int64)
+    if nobody is None:
+        return predicted
+    away = np.asarray(nobody, dtype=np.float64)
+    return np.where(away >= three.max(axis=1) * (1 - away), K, predicted)
+
+
+def answer_names(matrix: ArrayLike) -> tuple[str, ...]:
+    """What the columns of a confusion matrix stand for: the classes, and "nobody" where that was an answer."""
+    return LABELS[: np.shape(matrix)[1]]
 
 
 def confusion(labels: ArrayLike, predicted: ArrayLike) -> Ints:
-    """Confusion matrix (3, 3) in counts: rows are the true classes, columns the predicted ones."""
+    """Confusion matrix in counts: rows are the true classes, columns the predicted ones.
+
+    It is (3, 3), or (3, 4) where "nobody" is among the answers.
+    """
     sklearn_metrics = require("sklearn.metrics", "train")
-    return np.asarray(sklearn_metrics.confusion_matrix(labels, predicted, labels=range(K)), dtype=np.int64)
+    columns = K + int((np.asarray(predicted) == K).any())
+    matrix = sklearn_metrics.confusion_matrix(labels, predicted, labels=range(columns))
+    return np.asarray(matrix[:K], dtype=np.int64)
 
 
 def normalised(matrix: ArrayLike) -> Floats:
@@ -50,8 +70,9 @@ def normalised(matrix: ArrayLike) -> Floats:
 def summary(labels: ArrayLike, predicted: ArrayLike) -> dict[str, Any]:
     """Accuracy, and precision, recall and F1 per class and as micro, macro and weighted averages (all 0-1).
 
-    Averages run over the classes that occur among the labels or the predictions (scikit-learn's default); an
-    undefined figure (0/0) counts as 0. Raises ValueError for no photos at all.
+    Averages run over the classes that occur among the labels or the predictions (scikit-learn's default), "nobody" not
+    among them; the micro average is the accuracy. An undefined figure (0/0) counts as 0. Raises ValueError for no
+    photos at all.
     """
     sklearn_metrics = require("sklearn.metrics", "train")
     labels, predicted = np.asarray(labels, np.int64), np.asarray(predicted, np.int64)
@@ -60,11 +81,18 @@ def summary(labels: ArrayLike, predicted: ArrayLike) -> dict[str, Any]:
     score = sklearn_metrics.precision_recall_fscore_support
     names = ("precision", "recall", "f1")
     per_class = score(labels, predicted, labels=range(K), average=None, zero_division=0)
+    present = np.setdiff1d(np.concatenate([labels, predicted]), [K])
+    over = {"micro": None, "macro": present, "weighted": present}
     return {
         "photos": len(labels),
         "accuracy": float(sklearn_metrics.accuracy_score(labels, predicted)),
         "averages": {
-            average: dict(zip(names, map(float, score(labels, predicted, average=average, zero_division=0)[:3])))
+            average: dict(
+                zip(
+                    names,
+                    map(float, score(labels, predicted, labels=over[average], average=average, zero_division=0)[:3]),
+                )
+            )
             for average in AVERAGES
         },
         "classes": {
@@ -95,11 +123,11 @@ def resample(labels: ArrayLike, predicted: ArrayLike, groups: ArrayLike, count: 
     """
     labels, predicted = np.asarray(labels, np.int64), np.asarray(predicted, np.int64)
     index, number = _group_index(groups)
-    cells = np.zeros((number, K * K))
-    np.add.at(cells, (index, labels * K + predicted), 1)
-    matrices = np.concatenate([weights @ cells for weights in _draws(number, count, seed)]).reshape(-1, K, K)
+    cells = np.zeros((number, K * (K + 1)))  # one more answer than classes: "nobody"
+    np.add.at(cells, (index, labels * (K + 1) + predicted), 1)
+    matrices = np.concatenate([weights @ cells for weights in _draws(number, count, seed)]).reshape(-1, K, K + 1)
     hits = np.diagonal(matrices, axis1=1, axis2=2)
-    both = matrices.sum(axis=1) + matrices.sum(axis=2)  # 2 tp + fp + fn
+    both = matrices.sum(axis=1)[:, :K] + matrices.sum(axis=2)  # 2 tp + fp + fn
     class_f1 = np.divide(2 * hits, both, out=np.full_like(hits, np.nan, dtype=np.float64), where=both > 0)
     return Resampled(
         accuracy=hits.sum(axis=1) / matrices.sum(axis=(1, 2)),
@@ -225,6 +253,7 @@ def score(
     probabilities: ArrayLike,
     groups: ArrayLike,
     *,
+    nobody: ArrayLike | None = None,
     temperature: float | None = None,
     bootstrap: int = 2000,
     seed: int = 0,
@@ -234,8 +263,11 @@ def score(
     :func:`summary`, and ``groups`` (their number), ``confusion``, ``confusion_normalised``, ``intervals`` (95 %
     bootstrap intervals of ``accuracy``, ``macro_f1`` and ``f1`` per class) and ``calibration`` (``ece``, ``log_loss``
     and reliability ``bins`` of the probabilities as they come and, given a temperature, ``scaled`` by it).
+
+    Calibration is about which of the three classes it is: it stays on the probabilities that hold if somebody is there,
+    whatever ``nobody`` says. All other figures are about the answer, which may be "nobody".
     """
-    predicted = predicted_classes(probabilities)
+    predicted = predicted_classes(probabilities, nobody)
     matrix = confusion(labels, predicted)
     drawn = resample(labels, predicted, groups, bootstrap, seed)
     number = group_count(groups)

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from allmasked.errors import require
 from allmasked.runs import replacing
-from allmasked.types import CLASSES
+from allmasked.types import CLASSES, NOBODY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,8 +96,12 @@ def _colour(name: str) -> str:
 
 
 def confusion(matrix: ArrayLike, *, title: str = "", classes: Sequence[str] = CLASSES) -> Figure:
-    """Confusion matrices side by side: counts, and each row divided by its sum. ``matrix`` (K, K) counts, rows true."""
+    """Confusion matrices side by side: counts, and each row divided by its sum.
+
+    ``matrix`` (K, K) counts, rows true; (K, K + 1) where the last column is "nobody".
+    """
     counts = np.asarray(matrix, dtype=np.int64)
+    answers = (*classes, NOBODY)[: counts.shape[1]]
     sums = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, sums, out=np.zeros(counts.shape), where=sums > 0)
     with _style():
@@ -106,8 +110,8 @@ def confusion(matrix: ArrayLike, *, title: str = "", classes: Sequence[str] = CL
         cells = ("{:,}".format, "{:.2f}".format)
         for axis, values, cell, name in zip(axes, (counts, shares), cells, ("photos", "share of the true class")):
             axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
-            axis.set(title=name, xlabel="predicted", xticks=range(len(classes)), yticks=range(len(classes)))
-            axis.set_xticklabels(classes)
+            axis.set(title=name, xlabel="predicted", xticks=range(len(answers)), yticks=range(len(classes)))
+            axis.set_xticklabels(answers)
             axis.set_yticklabels(classes)
             axis.grid(False)
             axis.tick_params(length=0)

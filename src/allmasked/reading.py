@@ -17,7 +17,7 @@ other.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,8 @@ class Calibration:
         s0, s1, s2, s3 = (float(value) for value in values["score"])
         w0, w1, w2 = (float(value) for value in values["wear"])
         counting = Counting(**{name: float(value) for name, value in values["counting"].items()})
+        if not np.isfinite([s0, s1, s2, s3, w0, w1, w2, *asdict(counting).values()]).all() or counting.some_factor <= 0:
+            raise ValueError("not finite, or a factor that is not above 0")
         return cls((s0, s1, s2, s3), (w0, w1, w2), counting)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from allmasked import plots
+from allmasked import metrics, plots
 from allmasked.config import Recipe, TrainConfig, read_recipe
 from allmasked.dataset import read_split
 from allmasked.ensemble import EnsemblePredictor
@@ -25,7 +25,7 @@ from allmasked.pages import inline_svg, photo_picture, picture, write_page
 from allmasked.progress import track
 from allmasked.runs import Run, read_json
 from allmasked.shortcuts import SizeLeak, size_leak
-from allmasked.types import CLASSES, PARTS, Part, Photo, Split
+from allmasked.types import CLASSES, LABELS, NOBODY, PARTS, Part, Photo, Split
 
 PICTURE = (300, 225)
 
@@ -190,6 +190,11 @@ class Data:
     seed: int
     name: str
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that have a column: the classes, and "nobody" where a photo has it."""
+        return LABELS if any(NOBODY in row for row in self.counts.values()) else CLASSES
+
 
 def summarise(split: Split) -> Data:
     """The split in figures; no photo is opened."""
@@ -197,11 +202,12 @@ def summarise(split: Split) -> Data:
     groups: dict[str, set[int]] = {part: set() for part in PARTS}
     singles: Counter[str] = Counter()
     for photo in split.photos:
-        counts[photo.part][photo.label] += 1
+        counts[photo.part][photo.label] = counts[photo.part].get(photo.label, 0) + 1  # nobody only where it is
         groups[photo.part].add(photo.group)
         singles[photo.part] += photo.group < 0
     used = [photo for photo in split.photos if photo.part != "left_out"]
-    one_a_group = {photo.group if photo.group >= 0 else photo.path: photo for photo in used}
+    somebody = [photo for photo in used if photo.label != NOBODY]
+    one_a_group = {photo.group if photo.group >= 0 else photo.path: photo for photo in somebody}
     sized = [photo for photo in one_a_group.values() if photo.width and photo.height]
     kept = {part: row for part, row in counts.items() if part != "left_out" and any(row.values())}
     return Data(
@@ -261,7 +267,7 @@ def verdict(entry: Mapping[str, Any], *, held_out: bool) -> dict[str, Any]:
         "weakest_f1": present[weakest]["f1"],
         "mistake": {
             "true": CLASSES[row],
-            "said": CLASSES[column],
+            "said": LABELS[column],
             "count": int(errors[row, column]),
             "of": int(matrix[row].sum()),
         }
@@ -304,7 +310,7 @@ def find_examples(run: Run, split: Split, part: Part, count: int) -> Examples:
         answers = part_answers(run, part, split.root)
     except AllmaskedError as error:
         return Examples(problem=f"Examples are missing: {error}.")
-    chosen = choose(answers.photos, answers.probabilities, count)
+    chosen = choose(answers.photos, answers.probabilities, count, answers.nobody)
     pictures = {e.path: photo_picture(split.root / e.path, PICTURE) for e in track(chosen, "pictures")}
     method, problem = "", ""
     heat: dict[str, str] = {}
@@ -323,12 +329,20 @@ def find_examples(run: Run, split: Split, part: Part, count: int) -> Examples:
     )
 
 
-def choose(photos: Sequence[Photo], probabilities: np.ndarray[Any, Any], count: int) -> list[Example]:
+def choose(
+    photos: Sequence[Photo],
+    probabilities: np.ndarray[Any, Any],
+    count: int,
+    nobody: np.ndarray[Any, Any] | None = None,
+) -> list[Example]:
     """``count`` examples, at most half of them wrong (surest first), the rest right (each class in turn, surest first).
 
-    A group of near-duplicates is shown once.
+    A group of near-duplicates is shown once. ``probabilities`` (N, 3) are those if somebody is there, ``nobody`` (N,)
+    is P(nobody); an example has the probabilities of the four answers, as ``predict`` gives them.
     """
-    said = probabilities.argmax(axis=1)
+    said = metrics.predicted_classes(probabilities, nobody)
+    away = np.zeros(len(photos)) if nobody is None else nobody
+    probabilities = np.column_stack([probabilities * (1 - away)[:, None], away])
     order = np.argsort(-probabilities.max(axis=1), kind="stable")
     wrong: list[Example] = []
     right: dict[str, list[Example]] = {label: [] for label in CLASSES}
@@ -339,7 +353,7 @@ def choose(photos: Sequence[Photo], probabilities: np.ndarray[Any, Any], count: 
             continue
         seen.add(photo.group)
         p, p_label = float(probabilities[k, said[k]]), float(probabilities[k, CLASSES.index(photo.label)])
-        found = Example(photo.path, photo.label, CLASSES[said[k]], p, p_label)
+        found = Example(photo.path, photo.label, LABELS[said[k]], p, p_label)
         (right[photo.label] if found.said == found.label else wrong).append(found)
     wrong = wrong[: count // 2]
     turns = [examples[turn] for turn in range(count) for examples in right.values() if turn < len(examples)]

@@ -23,10 +23,10 @@ from allmasked.evaluate import Ask, ask_model, evaluate, part_answers, table
 from allmasked.heldout import key
 from allmasked.progress import track
 from allmasked.runs import Run, replacing, write_json, write_text
-from allmasked.types import CLASSES, Label, Photo, Prediction
+from allmasked.types import CLASSES, LABELS, NOBODY, Answer, Label, Photo, Prediction
 
 THUMBNAIL = (320, 240)
-FIELDS = ("path", "kind", "label", "proposed", "quality", "p_all", "p_none", "p_some", "runs", "reason")
+FIELDS = ("path", "kind", "label", "proposed", "quality", "p_all", "p_none", "p_some", "p_nobody", "runs", "reason")
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,22 @@ class Suspect:
     """One doubtful photo.
 
     ``kind`` is ``label`` where cleanlab takes the label for wrong, ``error`` where the model alone is wrong, as far as
-    can be told. ``proposed`` is the most probable class, ``quality`` cleanlab's label quality (0 wrong - 1 right),
-    ``runs`` how many runs had the photo held out.
+    can be told. ``proposed`` is the most probable answer, ``quality`` cleanlab's label quality (0 wrong - 1 right),
+    ``runs`` how many runs had the photo held out. The four probabilities sum to 1.
+
+    A photo that the model finds nobody in is an ``error``: there is no class to judge its label by. Its ``quality`` is
+    the label's probability.
     """
 
     path: str
     kind: Literal["label", "error"]
     label: Label
-    proposed: Label
+    proposed: Answer
     quality: float
     p_all: float
     p_none: float
     p_some: float
+    p_nobody: float
     runs: int
     reason: str
 
@@ -103,7 +107,8 @@ def find_suspects(
         for part in parts:
             found = part_answers(run, part, where, ask)
             failed |= {prediction.path: prediction for prediction in found.failed}
-            for photo, probabilities in zip(found.photos, found.probabilities):
+            away = np.zeros(len(found.photos)) if found.nobody is None else found.nobody
+            for photo, three, p_nobody in zip(found.photos, found.probabilities, away):
                 name = key(photo)
                 if photos.setdefault(name, photo).label != photo.label:
                     raise RunError(
@@ -111,26 +116,31 @@ def find_suspects(
                         "judge runs whose splits come from the same labels"
                     )
                 files.setdefault(photos[name].path, split.root / photo.path)
-                sums[name] = sums.get(name, np.zeros(len(CLASSES))) + probabilities
+                sums[name] = sums.get(name, np.zeros(len(LABELS))) + [*(three * (1 - p_nobody)), p_nobody]
                 counts[name] = counts.get(name, 0) + 1
     names = list(photos)
     labels = np.array([CLASSES.index(photos[name].label) for name in names])
     mean = np.array([sums[name] / counts[name] for name in names])
     mean /= mean.sum(axis=1, keepdims=True)
-    flagged, quality = judge(labels, mean)
-    predicted = metrics.predicted_classes(mean)
+    there = mean[:, : len(CLASSES)] + 1e-12
+    there /= there.sum(axis=1, keepdims=True)
+    predicted = metrics.predicted_classes(there, mean[:, LABELS.index(NOBODY)])
+    judged = np.flatnonzero(predicted < len(CLASSES))
+    flagged, quality = np.zeros(len(names), bool), mean[np.arange(len(names)), labels]
+    flagged[judged], quality[judged] = judge(labels[judged], there[judged])
     doubtful = [
         Suspect(
             path=photos[name].path,
             kind="label" if flagged[row] else "error",
             label=photos[name].label,
-            proposed=CLASSES[predicted[row]],
+            proposed=LABELS[predicted[row]],
             quality=float(quality[row]),
             p_all=float(mean[row, 0]),
             p_none=float(mean[row, 1]),
             p_some=float(mean[row, 2]),
+            p_nobody=float(mean[row, 3]),
             runs=counts[name],
-            reason=_reason(photos[name].label, mean[row], bool(flagged[row])),
+            reason=_reason(photos[name].label, mean[row], LABELS[predicted[row]], bool(flagged[row])),
         )
         for row, name in enumerate(names)
         if flagged[row] or predicted[row] != labels[row]
@@ -166,10 +176,9 @@ def judge(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np
     return np.asarray(flagged, bool), np.asarray(quality, np.float64)
 
 
-def _reason(label: Label, probabilities: np.ndarray, flagged: bool) -> str:
-    given = probabilities[CLASSES.index(label)]
-    best = int(probabilities.argmax())
-    said = f"labelled {label} ({given:.0%}), seen as {CLASSES[best]} ({probabilities[best]:.0%})"
+def _reason(label: Label, four: np.ndarray, proposed: Answer, flagged: bool) -> str:
+    given, best = four[LABELS.index(label)], four[LABELS.index(proposed)]
+    said = f"labelled {label} ({given:.0%}), seen as {proposed} ({best:.0%})"
     return said if flagged else f"{said}; the label may well be right"
 
 
@@ -194,9 +203,10 @@ def write_suspects(suspicion: Suspicion, page: Path, *, limit: int = 200) -> tup
 def markdown(suspicion: Suspicion, limit: int) -> str:
     """The worst of each kind as a Markdown table."""
     shown = [suspect for kind in ("label", "error") for suspect in suspicion.of(kind)[:limit]]
-    head = ["photo", "what is wrong", "label", "proposed", "quality", *(f"P({name})" for name in CLASSES)]
+    head = ["photo", "what is wrong", "label", "proposed", "quality", *(f"P({name})" for name in LABELS)]
     rows = [
-        [s.path, s.kind, s.label, s.proposed, s.quality, *(f"{p:.2f}" for p in (s.p_all, s.p_none, s.p_some))]
+        [s.path, s.kind, s.label, s.proposed, s.quality]
+        + [f"{p:.2f}" for p in (s.p_all, s.p_none, s.p_some, s.p_nobody)]
         for s in shown
     ]
     return "\n".join(table(head, rows))
