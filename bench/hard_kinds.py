@@ -31,13 +31,20 @@ def main() -> None:
     parser.add_argument("answers", nargs="+", metavar="NAME=FILE.csv")
     parser.add_argument("--kinds", type=Path, default=Path(__file__).with_name("hard_kinds.csv"))
     options = parser.parse_args()
-    sets = {name: answers(Path(file)) for name, _, file in (one.partition("=") for one in options.answers)}
+    sets = {}
+    for name, _, file in (one.partition("=") for one in options.answers):
+        try:
+            sets[name] = answers(Path(file))
+        except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
+            parser.error(f"{name}={file}: holds no answers ({error}); give NAME=FILE.csv of 'allmasked predict --out'")
     kinds: dict[str, list[tuple[str, str]]] = defaultdict(list)
     with options.kinds.open(newline="") as stream:
         for row in csv.DictReader(stream):
             photo = row["photo"].removeprefix("more/")
             if all(photo in said for said in sets.values()):
                 kinds[row["kind"]].append((photo, row["label"]))
+    if not kinds:
+        parser.error(f"{options.kinds}: none of its photos is in every set of answers")
     print(f"| kind | photos | {' | '.join(sets)} |")
     print(f"| --- | ---: | {' | '.join('---' for _ in sets)} |")
     for kind, photos in sorted(kinds.items()):

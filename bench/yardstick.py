@@ -27,7 +27,7 @@ from allmasked.annotations import Options
 from allmasked.calibrating import Peaks, fit, peaks_of, write_calibration
 from allmasked.dataset import read_split
 from allmasked.duplicates import describe, groups, near_duplicates
-from allmasked.errors import PhotoError
+from allmasked.errors import AllmaskedError, PhotoError
 from allmasked.onnx_model import OnnxPredictor
 from allmasked.pixels import decode_batches, read
 from allmasked.progress import track
@@ -133,8 +133,15 @@ def main() -> None:
     collections = []
     for pair in options.model:
         names, _, file = pair.partition("=")
-        predictor = OnnxPredictor.open(file)
-        collections += [load(options.folder, name, predictor) for name in names.split(",")]
+        if not file:
+            parser.error(f"--model {pair}: must be NAME,NAME...=FILE.onnx")
+        try:
+            predictor = OnnxPredictor.open(file)
+            if not predictor.finds_faces:
+                parser.error(f"{file}: finds no faces; give an exported run with the head evidence")
+            collections += [load(options.folder, name, predictor) for name in names.split(",")]
+        except AllmaskedError as error:
+            parser.error(str(error))
     apart, unfitted = set(options.apart.split(",")), set(options.not_fitted.split(","))
     given = {"min_face_px": options.min_face, "min_face_share": options.min_face_share}
     given |= {"some_factor": options.some_factor}

@@ -280,12 +280,17 @@ def main() -> None:
     parser.add_argument("--packages", type=Path, help="for scripts/nobody.py")
     parser.add_argument("--until", default=STAGES[-1], choices=STAGES)
     options = parser.parse_args()
+    if missing := [name for name in ("real", "faces", "more") if not (options.photos / name).is_dir()]:
+        parser.error(f"{options.photos}: has no folder {missing[0]}/")
     making = Making(options.photos, options.out, options.packages)
     making.out.mkdir(parents=True, exist_ok=True)
     for stage in STAGES[: STAGES.index(options.until) + 1]:
         done = making.out / f"{stage}.done"
         if not done.is_file():
-            getattr(making, stage)()
+            try:
+                getattr(making, stage)()
+            except subprocess.CalledProcessError as error:  # it has said why
+                sys.exit(error.returncode)
             done.touch()
 
 
