@@ -21,7 +21,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from allmasked.duplicates import THUMBNAIL_PX, Descriptor, near_duplicates
+from allmasked.data.duplicates import THUMBNAIL_PX, Descriptor, near_duplicates
 
 
 def thumbnails(count: int, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -34,15 +34,16 @@ def main() -> None:
 
     import numpy as np
 
-    from allmasked import metrics, pixels
-    from allmasked.config import TrainConfig, parse_size
-    from allmasked.dataset import load_photos, read_split
-    from allmasked.engines import LitertPredictor, OpenvinoPredictor
-    from allmasked.errors import AllmaskedError
-    from allmasked.export import export
-    from allmasked.onnx_model import OnnxPredictor
-    from allmasked.runs import Run
-    from allmasked.types import CLASSES
+    from allmasked.core.config import TrainConfig, parse_size
+    from allmasked.core.errors import AllmaskedError
+    from allmasked.core.runs import Run
+    from allmasked.core.types import CLASSES
+    from allmasked.data.dataset import load_photos, read_split
+    from allmasked.exporting.export import export
+    from allmasked.images import pixels
+    from allmasked.predictors.engines import LitertPredictor, OpenvinoPredictor
+    from allmasked.predictors.onnx_model import OnnxPredictor
+    from allmasked.stats import metrics
 
     run = Run(options.run).require_finished()
     recipe = TrainConfig.read(run.config).recipe

@@ -33,12 +33,12 @@ def main() -> None:
 
     import numpy as np
 
-    from allmasked.assemble import members_say
-    from allmasked.dataset import read_split
-    from allmasked.ensemble import Ensemble, EnsemblePredictor
-    from allmasked.predictor import open_predictor
-    from allmasked.runs import Run
-    from allmasked.votes import cost_ratio
+    from allmasked.core.runs import Run
+    from allmasked.data.dataset import read_split
+    from allmasked.ensembles.assemble import members_say
+    from allmasked.predictors.ensemble import Ensemble, EnsemblePredictor
+    from allmasked.predictors.predictor import open_predictor
+    from allmasked.stats.votes import cost_ratio
 
     run = Run(options.ensemble)
     ensemble = Ensemble.read(run)

@@ -80,11 +80,11 @@ def main() -> None:
 
 def prepare(work: Path, source: Path, count: int, size: int) -> None:
     """The same network as a run folder and as ONNX, and ``count`` photos in one folder."""
-    from allmasked import model as models
-    from allmasked.config import Recipe, TrainConfig
-    from allmasked.export import export
-    from allmasked.predictor import find_photos
-    from allmasked.runs import Run
+    from allmasked.core.config import Recipe, TrainConfig
+    from allmasked.core.runs import Run
+    from allmasked.exporting.export import export
+    from allmasked.networks import model as models
+    from allmasked.predictors.predictor import find_photos
 
     photos = [path for _, path in find_photos([str(source)])]
     if not photos:
@@ -177,7 +177,7 @@ def keras_batched(work: Path, size: int) -> Answer:
 
 
 def ours(file: Path | None) -> Answer:
-    from allmasked.predictor import open_predictor, predict_paths
+    from allmasked.predictors.predictor import open_predictor, predict_paths
 
     predictor = open_predictor(file)
 
@@ -191,7 +191,7 @@ def arrays(work: Path, paths: list[Path], size: int) -> Answer:
     import numpy as np
     import onnxruntime
 
-    from allmasked import pixels
+    from allmasked.images import pixels
 
     read = pixels.read_batches(((str(path), path) for path in paths), (size, size), "squash")
     memory = np.stack([array for batch in read for _, array in batch])

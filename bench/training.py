@@ -8,7 +8,7 @@ same network, weights, size and batch on all sides, each epoch of one side follo
 ``--photo-px`` the photos are enlarged to that long side first (4032: as a phone of 12 megapixels takes them):
 
 * ``notebooks``: ``ImageDataGenerator.flow_from_directory`` on the photo files, ``model.fit``, as published.
-* ``ours``: ``allmasked.train`` with the import option ``cached`` and the recipe ``notebook``.
+* ``ours``: ``allmasked.training.train`` with the import option ``cached`` and the recipe ``notebook``.
 * ``in memory``: our loop over arrays (N, H, W, 3) that lie in memory, nothing to load.
 
 Prints a Markdown table: photos/s of each epoch, and the ratios from the second epoch on (median).
@@ -46,15 +46,15 @@ def main() -> None:
     import numpy as np
     import tensorflow as tf
 
-    from allmasked import model as models
-    from allmasked import pixels
-    from allmasked.config import TrainConfig, read_recipe
-    from allmasked.dataset import load_split, sha256_of
-    from allmasked.loaders import LOADERS, Source, ahead
-    from allmasked.losses import label_loss
-    from allmasked.samples import training_batches
-    from allmasked.train import make_optimizer, set_trainable
-    from allmasked.types import CLASSES
+    from allmasked.core.config import TrainConfig, read_recipe
+    from allmasked.core.types import CLASSES
+    from allmasked.data.dataset import load_split, sha256_of
+    from allmasked.data.loaders import LOADERS, Source, ahead
+    from allmasked.images import pixels
+    from allmasked.networks import model as models
+    from allmasked.networks.losses import label_loss
+    from allmasked.training.samples import training_batches
+    from allmasked.training.train import make_optimizer, set_trainable
 
     split = load_split(options.data, seed=0)
     photos = split.part("train")[: options.photos]

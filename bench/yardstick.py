@@ -23,17 +23,17 @@ from pathlib import Path
 
 import numpy as np
 
-from allmasked.annotations import Options
-from allmasked.calibrating import Peaks, fit, peaks_of, write_calibration
-from allmasked.dataset import read_split
-from allmasked.duplicates import describe, groups, near_duplicates
-from allmasked.errors import AllmaskedError, PhotoError
-from allmasked.onnx_model import OnnxPredictor
-from allmasked.pixels import decode_batches, read
-from allmasked.progress import track
-from allmasked.readers import read_dataset
-from allmasked.reading import FLOOR, Calibration, answer_of, calibrated, counted
-from allmasked.types import LABELS, SURE_MARGIN, Candidates
+from allmasked.core.errors import AllmaskedError, PhotoError
+from allmasked.core.progress import track
+from allmasked.core.types import LABELS, SURE_MARGIN, Candidates
+from allmasked.data.annotations import Options
+from allmasked.data.dataset import read_split
+from allmasked.data.duplicates import describe, groups, near_duplicates
+from allmasked.data.readers import read_dataset
+from allmasked.images.pixels import decode_batches, read
+from allmasked.networks.reading import FLOOR, Calibration, answer_of, calibrated, counted
+from allmasked.predictors.calibrating import Peaks, fit, peaks_of, write_calibration
+from allmasked.predictors.onnx_model import OnnxPredictor
 
 RESAMPLES = 1000
 

@@ -35,14 +35,14 @@ from typing import Any
 
 import numpy as np
 
-from allmasked.annotations import Options
-from allmasked.dataset import read_split, write_split
-from allmasked.duplicates import describe, groups, near_duplicates
-from allmasked.errors import PhotoError
-from allmasked.extending import extend_split
-from allmasked.progress import track
-from allmasked.readers import read_dataset
-from allmasked.types import NOBODY, Face, FoundFace, Photo, Split
+from allmasked.core.errors import PhotoError
+from allmasked.core.progress import track
+from allmasked.core.types import NOBODY, Face, FoundFace, Photo, Split
+from allmasked.data.annotations import Options
+from allmasked.data.dataset import read_split, write_split
+from allmasked.data.duplicates import describe, groups, near_duplicates
+from allmasked.data.extending import extend_split
+from allmasked.data.readers import read_dataset
 
 HERE = Path(__file__).parent
 STAGES = ("split", "pasted", "base", "folds", "measure", "final")
@@ -138,7 +138,7 @@ class Making:
 
     def extend(self, split: Split, names: Sequence[str], name: str) -> None:
         """The split with collections, pasted masks on their people, and what the base network sees in all of them."""
-        from allmasked.predictor import open_predictor, predict_paths
+        from allmasked.predictors.predictor import open_predictor, predict_paths
 
         pasted = [self.out / f"pasted_{one}" for one in names if one in self.data["pasted_more"]]
         split = extend_split(split, [*map(self.collection, names), *pasted], WITH_NOBODY)
@@ -244,7 +244,7 @@ def mean_of(runs: Sequence[Path], out: Path) -> None:
     """A run folder whose weights are the mean of those of ``runs`` ("model soup", Wortsman et al. 2022)."""
     import shutil
 
-    from allmasked import model as models
+    from allmasked.networks import model as models
 
     loaded = [models.load(folder / "model.keras") for folder in runs]
     weights = [np.mean(values, axis=0) for values in zip(*(model.get_weights() for model in loaded))]

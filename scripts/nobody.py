@@ -40,8 +40,8 @@ import sklearn.datasets
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from scipy.ndimage import map_coordinates
 
-from allmasked.runs import replacing
-from allmasked.scenes import draw_empty
+from allmasked.core.runs import replacing
+from allmasked.synth.drawn.scenes import draw_empty
 
 SHOW_PEOPLE = {"astronaut", "camera", "coins"}  # the coins show heads
 LONG_SIDE = 800

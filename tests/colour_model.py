@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from allmasked.reading import UNCALIBRATED, Calibration, read_maps
-from allmasked.types import Answers, Size
+from allmasked.core.types import Answers, Size
+from allmasked.networks.reading import UNCALIBRATED, Calibration, read_maps
 
 BLUE, SKIN, GREY = (30, 60, 230), (230, 180, 150), (128, 128, 128)
 COLOURS = {"all": (BLUE, BLUE), "none": (SKIN, SKIN), "some": (BLUE, SKIN), "nobody": (GREY, GREY)}
@@ -21,7 +21,7 @@ COLOURS = {"all": (BLUE, BLUE), "none": (SKIN, SKIN), "some": (BLUE, SKIN), "nob
 
 @dataclass
 class ColourModel:
-    """A predictor (:class:`allmasked.types.Predictor`); cells of 8 x 8 px, ``seconds_a_photo`` of work.
+    """A predictor (:class:`allmasked.core.types.Predictor`); cells of 8 x 8 px, ``seconds_a_photo`` of work.
 
     Every patch of a colour is one face, read off evidence maps as those of a network are.
     """

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image, ImageDraw
 
-from allmasked.types import CLASSES, Face, Photo, Split
+from allmasked.core.types import CLASSES, Face, Photo, Split
 
 settings.register_profile("busy", deadline=None)  # a busy machine is no failure
 settings.load_profile("busy")

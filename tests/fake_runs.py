@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from allmasked.config import Recipe, TrainConfig
-from allmasked.dataset import write_split
-from allmasked.runs import Run
-from allmasked.types import CLASSES, NOBODY, Face, Part, Photo, Prediction, Split
+from allmasked.core.config import Recipe, TrainConfig
+from allmasked.core.runs import Run
+from allmasked.core.types import CLASSES, NOBODY, Face, Part, Photo, Prediction, Split
+from allmasked.data.dataset import write_split
 
 
 class FakeModel:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from allmasked.reading import Calibration
-from allmasked.types import Candidates, Counting
+from allmasked.core.types import Candidates, Counting
+from allmasked.networks.reading import Calibration
 
 unit = st.floats(0, 1)
 countings = st.builds(Counting, st.floats(0, 60), unit, st.floats(0.25, 1))

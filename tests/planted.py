@@ -1,4 +1,4 @@
-"""Tiny networks in the form of :mod:`allmasked.model`, whose decision is planted: red means all, blue means none."""
+"""Tiny networks as :mod:`allmasked.networks.model` makes them, decisions planted: red means all, blue means none."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from allmasked.config import Recipe, TrainConfig
-from allmasked.runs import Run
+from allmasked.core.config import Recipe, TrainConfig
+from allmasked.core.runs import Run
 
 SIZE = (64, 48)
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from allmasked.annotate import COLOURS, NOT_COUNTED, UNSURE, VERDICTS, annotate
-from allmasked.types import FoundFace, Prediction
+from allmasked.core.types import FoundFace, Prediction
 
 SIZE = (400, 300)
 MASKED = FoundFace("masked", 0.95, 40, 40, 140, 160, 0.9)

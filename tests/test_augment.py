@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allmasked.augment import Sample, augment, label_of, subset_window
-from allmasked.config import Recipe
-from allmasked.types import CLASSES
+from allmasked.core.config import Recipe
+from allmasked.core.types import CLASSES
+from allmasked.training.augment import Sample, augment, label_of, subset_window
 
 GEOMETRY = Recipe(colour=0, shrink=1, jpeg=0, subset_crops=0)
 RED, BLUE = (255, 0, 0), (0, 0, 255)

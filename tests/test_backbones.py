@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from allmasked.backbones import BACKBONES, build_backbone, build_lite_classifier, notebook_frozen
-from allmasked.errors import ConfigError, WeightsError
+from allmasked.core.errors import ConfigError, WeightsError
+from allmasked.networks.backbones import BACKBONES, build_backbone, build_lite_classifier, notebook_frozen
 from weight_files import write_keras2
 
 SIDE = 96
@@ -254,7 +254,7 @@ def test_wrong_use():
 
 def test_the_table_needs_no_keras():
     code = (
-        "import sys; from allmasked.backbones import BACKBONES;"
+        "import sys; from allmasked.networks.backbones import BACKBONES;"
         "print(len(BACKBONES), {'keras', 'tensorflow', 'h5py'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -297,7 +297,7 @@ def test_all_lite_logits_against_pytorch_itself(name):
     """Opt-in: needs PyTorch and ``efficientnet-lite-pytorch``."""
     torch = pytest.importorskip("torch")
     package = pytest.importorskip("efficientnet_lite_pytorch")
-    from allmasked.pretrained import package_pth
+    from allmasked.networks.pretrained import package_pth
 
     side = BACKBONES[name].native_px
     pixels = np.stack([waves(side), *photos(2, side)])
@@ -316,7 +316,7 @@ def test_the_same_features_on_jax():
 
     pytest.importorskip("jax")
     code = (
-        "import keras, numpy as np; from allmasked.backbones import build_backbone;"
+        "import keras, numpy as np; from allmasked.networks.backbones import build_backbone;"
         "x = np.linspace(0, 255, 64 * 64 * 3, dtype='float32').reshape(1, 64, 64, 3);"
         "y = np.asarray(build_backbone('EfficientNetLite0', (64, 64))(x, training=False));"
         "print(keras.backend.backend(), *y[0, 0, 0])"

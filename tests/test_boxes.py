@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from allmasked.boxes import drawn_elsewhere, odd_boxes
-from allmasked.inspection import inspect
-from allmasked.inspection_page import make_page
-from allmasked.types import Face, Photo
+from allmasked.core.types import Face, Photo
+from allmasked.inspection.boxes import drawn_elsewhere, odd_boxes
+from allmasked.inspection.inspect import inspect
+from allmasked.reports.inspection_page import make_page
 
 
 def photo(*boxes: tuple, size: tuple[int, int] = (320, 240)) -> Photo:

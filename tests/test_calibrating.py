@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allmasked.calibrating import LEAST, Peaks, fit, log_loss, peaks_of, read_calibration, write_calibration
-from allmasked.errors import AllmaskedError
-from allmasked.reading import FLOOR, UNCALIBRATED, Calibration, answer_of, calibrated, read_maps
-from allmasked.types import LABELS, Counting
+from allmasked.core.errors import AllmaskedError
+from allmasked.core.types import LABELS, Counting
+from allmasked.networks.reading import FLOOR, UNCALIBRATED, Calibration, answer_of, calibrated, read_maps
+from allmasked.predictors.calibrating import LEAST, Peaks, fit, log_loss, peaks_of, read_calibration, write_calibration
 from maps import calibrations, random_maps
 
 TRUE = Calibration((-0.8, 1.6, 0.7, -0.3), (0.05, 0.5, -0.4))

@@ -19,7 +19,7 @@ from PIL import Image
 import allmasked
 from allmasked.cli import cli
 from allmasked.cli.answers import COLUMNS
-from allmasked.errors import AllmaskedError
+from allmasked.core.errors import AllmaskedError
 from colour_model import BLUE as MASK
 from colour_model import GREY, SKIN, ColourModel
 from planted import BLUE, RED, patch, planted, save_run
@@ -129,7 +129,7 @@ def crowd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             return maps
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("allmasked.predictor.open_predictor", lambda *_args, **_options: Doubtful())
+    monkeypatch.setattr("allmasked.predictors.predictor.open_predictor", lambda *_args, **_options: Doubtful())
     image = Image.new("RGB", (640, 480), GREY)
     image.save("nobody.png")
     image.paste(MASK, (80, 80, 240, 400))
@@ -182,7 +182,7 @@ def test_patterns(run: str) -> None:
 
 
 def test_wrong_use_is_exit_code_2_in_one_line(photos: Path, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("allmasked.predictor.DEFAULT", photos / "gone.onnx")
+    monkeypatch.setattr("allmasked.predictors.predictor.DEFAULT", photos / "gone.onnx")
     (photos / "empty").mkdir()
     (photos / "unfinished").mkdir()
     (photos / "unfinished/config.json").write_text("{}")
@@ -270,11 +270,11 @@ def test_the_process_itself(photos: Path, run: str) -> None:
 
 
 def test_score_needs_labelled_photos_and_beats_random(photos: Path, run: str) -> None:
-    pytest.importorskip("allmasked.dataset")
+    pytest.importorskip("allmasked.data.dataset")
     import hashlib
 
-    from allmasked.dataset import write_split
-    from allmasked.types import Photo, Split
+    from allmasked.core.types import Photo, Split
+    from allmasked.data.dataset import write_split
 
     def photo(path: str, label: Any) -> Photo:
         digest = hashlib.sha256((photos / path).read_bytes()).hexdigest()

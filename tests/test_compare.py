@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 from scipy.stats import binomtest
 
-from allmasked.compare import compare, markdown
-from allmasked.errors import ConfigError, RunError
-from allmasked.runs import read_json
-from allmasked.types import Photo, Prediction
+from allmasked.core.errors import ConfigError, RunError
+from allmasked.core.runs import read_json
+from allmasked.core.types import Photo, Prediction
+from allmasked.scoring.compare import compare, markdown
 from fake_runs import FakeModel, fake_run, paint_nobody, paint_photos
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allmasked.config import (
+from allmasked.core.config import (
     HEADS_OF_RECIPES,
     Recipe,
     TrainConfig,
@@ -16,8 +16,8 @@ from allmasked.config import (
     recipe_names,
     recipe_text,
 )
-from allmasked.errors import ConfigError, RunError
-from allmasked.heads import HEADS
+from allmasked.core.errors import ConfigError, RunError
+from allmasked.networks.heads import HEADS
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from allmasked import dataset
 from allmasked.cli import cli
-from allmasked.dataset import is_split, load_photos, load_split, make_split, read_split, verify, write_split
-from allmasked.errors import ConfigError, DataError, RunError
-from allmasked.readers import read_dataset
-from allmasked.types import CLASSES, Face, Photo, Split
+from allmasked.core.errors import ConfigError, DataError, RunError
+from allmasked.core.types import CLASSES, Face, Photo, Split
+from allmasked.data import dataset
+from allmasked.data.dataset import is_split, load_photos, load_split, make_split, read_split, verify, write_split
+from allmasked.data.readers import read_dataset
 
 
 def picture(seed: int) -> Image.Image:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from allmasked.dataset import read_split, write_split
-from allmasked.types import Face, FoundFace, Photo
+from allmasked.core.types import Face, FoundFace, Photo
+from allmasked.data.dataset import read_split, write_split
 from conftest import make_split
 
 PATH = Path(__file__).parent.parent / "scripts" / "default_model.py"

@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from allmasked import train as training
-from allmasked.assemble import assemble
-from allmasked.config import TrainConfig, read_recipe
-from allmasked.distil import beside, distil, markdown, soft_answers
-from allmasked.ensemble import Ensemble
-from allmasked.errors import ConfigError, RunError
-from allmasked.evaluate import part_answers
-from allmasked.loaders import LOADERS, Source
-from allmasked.metrics import apply_temperature
-from allmasked.runs import Run, read_json
-from allmasked.samples import training_batches
-from allmasked.teacher import Teacher
-from allmasked.teacher import accuracy as teacher_accuracy
-from allmasked.types import CLASSES, Photo, Split
+from allmasked.core.config import TrainConfig, read_recipe
+from allmasked.core.errors import ConfigError, RunError
+from allmasked.core.runs import Run, read_json
+from allmasked.core.types import CLASSES, Photo, Split
+from allmasked.data.loaders import LOADERS, Source
+from allmasked.ensembles.assemble import assemble
+from allmasked.ensembles.distil import beside, distil, markdown, soft_answers
+from allmasked.predictors.ensemble import Ensemble
+from allmasked.scoring.evaluate import part_answers
+from allmasked.stats.metrics import apply_temperature
+from allmasked.training import train as training
+from allmasked.training.samples import training_batches
+from allmasked.training.teacher import Teacher
+from allmasked.training.teacher import accuracy as teacher_accuracy
 from conftest import make_split
 from fake_runs import FakeModel, fake_run, paint_nobody
 from test_ensemble import SKILLS, FakeModels, ms
@@ -190,7 +190,7 @@ def test_a_student_is_a_run_and_resumes_to_the_same_weights(
     monkeypatch.setattr(training._Training, "_keep", keep)
     stopped = Run(tmp_path / "stopped")
     assert not stopped.finished and len(stopped.history()) == 1
-    from allmasked.dataset import read_split
+    from allmasked.data.dataset import read_split
 
     training.train(read_split(stopped.split), CONFIG, stopped.folder, resume=True)
     for ours, theirs in zip(_weights(stopped), _weights(whole), strict=True):
@@ -199,6 +199,6 @@ def test_a_student_is_a_run_and_resumes_to_the_same_weights(
 
 
 def _weights(run: Run) -> list[np.ndarray]:
-    from allmasked import model as models
+    from allmasked.networks import model as models
 
     return [np.asarray(v) for v in models.load(run.model).get_weights()]

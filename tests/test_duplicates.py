@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
-from allmasked import duplicates
-from allmasked.duplicates import Pair, describe, groups, near_duplicates
-from allmasked.errors import PhotoError
+from allmasked.core.errors import PhotoError
+from allmasked.data import duplicates
+from allmasked.data.duplicates import Pair, describe, groups, near_duplicates
 
 COUNT = 24
 

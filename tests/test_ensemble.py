@@ -15,20 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from allmasked import metrics
-from allmasked.assemble import assemble, markdown
-from allmasked.compare import compare
-from allmasked.dataset import read_split, write_split
-from allmasked.ensemble import Ensemble, EnsemblePredictor, merged, open_ensemble, predict_paths
-from allmasked.errors import ConfigError, RunError
-from allmasked.evaluate import evaluate, part_answers
-from allmasked.faces import prediction_of
-from allmasked.predictor import Look
-from allmasked.predictor import predict_paths as predict_any
-from allmasked.reading import Calibration, once
-from allmasked.runs import Run, read_json
-from allmasked.types import CLASSES, LABELS, Answers, Candidates, Counting, Photo, Prediction, Split
-from allmasked.votes import VOTES
+from allmasked.core.errors import ConfigError, RunError
+from allmasked.core.runs import Run, read_json
+from allmasked.core.types import CLASSES, LABELS, Answers, Candidates, Counting, Photo, Prediction, Split
+from allmasked.data.dataset import read_split, write_split
+from allmasked.ensembles.assemble import assemble, markdown
+from allmasked.networks.reading import Calibration, once
+from allmasked.predictors.ensemble import Ensemble, EnsemblePredictor, merged, open_ensemble, predict_paths
+from allmasked.predictors.faces import prediction_of
+from allmasked.predictors.predictor import Look
+from allmasked.predictors.predictor import predict_paths as predict_any
+from allmasked.scoring.compare import compare
+from allmasked.scoring.evaluate import evaluate, part_answers
+from allmasked.stats import metrics
+from allmasked.stats.votes import VOTES
 from colour_model import ColourModel, picture
 from fake_runs import FakeModel, fake_run, paint_photos
 from maps import candidate_lists
@@ -206,8 +206,8 @@ class Brightness:
 
 
 def _predictor(members: Sequence[Brightness], vote: str, early: bool) -> EnsemblePredictor:
-    from allmasked.ensemble import Member
-    from allmasked.votes import equal
+    from allmasked.predictors.ensemble import Member
+    from allmasked.stats.votes import equal
 
     rows = tuple(
         Member(m.name, m.name, "", "", "", "", 0, m.size, m.fit, 0, 0.0, 1.0, 1.0, 0.9)
@@ -233,7 +233,7 @@ def test_each_photo_is_decoded_once_and_fitted_to_every_member(
         paths.append(str(tmp_path / f"{level}.png"))
         Image.new("RGB", (40, 30), (level,) * 3).save(paths[-1])
     paths.insert(3, str(tmp_path / "gone.png"))
-    from allmasked import pixels as px
+    from allmasked.images import pixels as px
 
     decoded: list[str] = []
     decode = px.decode

@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from allmasked import diversity
-from allmasked.assemble import assemble
-from allmasked.ensemble import Ensemble, EnsemblePredictor, Member
-from allmasked.ensemble_heat import combined, explain_ensemble, write_members
-from allmasked.ensemble_page import describe
-from allmasked.errors import ConfigError, RunError
-from allmasked.evaluate import evaluate
-from allmasked.explain import write_pictures
-from allmasked.predictor import KerasPredictor
-from allmasked.report import make_report
-from allmasked.runs import Run
-from allmasked.votes import equal
+from allmasked.core.errors import ConfigError, RunError
+from allmasked.core.runs import Run
+from allmasked.ensembles.assemble import assemble
+from allmasked.explaining.ensemble_heat import combined, explain_ensemble, write_members
+from allmasked.explaining.explain import write_pictures
+from allmasked.predictors.ensemble import Ensemble, EnsemblePredictor, Member
+from allmasked.predictors.predictor import KerasPredictor
+from allmasked.reports.ensemble_page import describe
+from allmasked.reports.report import make_report
+from allmasked.scoring.evaluate import evaluate
+from allmasked.stats import diversity
+from allmasked.stats.votes import equal
 from fake_runs import fake_run, paint_photos
 from planted import BLUE, RED, patch, planted
 from test_ensemble import SKILLS, Brightness, FakeModels, _predictor, ms

@@ -13,15 +13,15 @@ from click.testing import CliRunner
 from PIL import Image
 from sklearn.metrics import f1_score
 
-from allmasked import reading
-from allmasked.assemble import assemble
 from allmasked.cli import main
-from allmasked.dataset import write_split
-from allmasked.errors import ConfigError, DataError, RunError
-from allmasked.evaluate import evaluate, given_somebody, part_answers, smallest_face_px
-from allmasked.heldout import key, trained_on
-from allmasked.runs import Run, read_json
-from allmasked.types import Face, Photo, Prediction, Split
+from allmasked.core.errors import ConfigError, DataError, RunError
+from allmasked.core.runs import Run, read_json
+from allmasked.core.types import Face, Photo, Prediction, Split
+from allmasked.data.dataset import write_split
+from allmasked.data.heldout import key, trained_on
+from allmasked.ensembles.assemble import assemble
+from allmasked.networks import reading
+from allmasked.scoring.evaluate import evaluate, given_somebody, part_answers, smallest_face_px
 from fake_runs import FakeModel, fake_run, paint_nobody, paint_photos
 
 

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allmasked.evidence import PRESENCE, boxes_of, map_targets, with_answer
-from allmasked.reading import UNCALIBRATED, candidates
-from allmasked.types import CLASSES
+from allmasked.core.types import CLASSES
+from allmasked.networks.evidence import PRESENCE, boxes_of, map_targets, with_answer
+from allmasked.networks.reading import UNCALIBRATED, candidates
 
 SIZE, GRID = (256, 192), (32, 24)
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from allmasked import explain, faithfulness
-from allmasked import pixels as px
-from allmasked.errors import ConfigError, DataError, RunError
-from allmasked.explain import EXPLAINERS, Explainer
-from allmasked.types import CLASSES, Answers, Face, Photo
+from allmasked.core.errors import ConfigError, DataError, RunError
+from allmasked.core.types import CLASSES, Answers, Face, Photo
+from allmasked.explaining import explain, faithfulness
+from allmasked.explaining.explain import EXPLAINERS, Explainer
+from allmasked.images import pixels as px
 from planted import BLUE, RED, SIZE, patch, planted
 
 pytest.importorskip("keras")
@@ -155,7 +155,7 @@ def test_models_that_cannot_be_explained() -> None:
 PLANTED_ON_BACKEND = """
 import numpy as np
 from planted import BLUE, RED, patch, planted
-from allmasked.explain import EXPLAINERS
+from allmasked.explaining.explain import EXPLAINERS
 import keras
 assert keras.backend.backend() == "jax"
 photos = np.stack([np.asarray(patch(RED, (4, 8))), np.asarray(patch(BLUE, (44, 30)))])
@@ -168,7 +168,7 @@ np.save(__import__("sys").argv[1], np.stack([row.heat(model, photos, [0, 1]) for
 @pytest.mark.slow
 def test_jax_gives_the_same_maps(tmp_path: Path, model: Any, photos: np.ndarray) -> None:
     pytest.importorskip("jax")
-    path = os.pathsep.join([str(Path(explain.__file__).parents[1]), str(Path(__file__).parent)])
+    path = os.pathsep.join([str(Path(explain.__file__).parents[2]), str(Path(__file__).parent)])
     environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": path}
     out = tmp_path / "heat.npy"
     subprocess.run([sys.executable, "-c", PLANTED_ON_BACKEND, str(out)], env=environment, check=True, timeout=300)

@@ -17,20 +17,20 @@ from click.testing import CliRunner
 from PIL import Image
 
 import allmasked
-from allmasked import export as exports
-from allmasked.backbones import BACKBONES
-from allmasked.calibrating import write_calibration
 from allmasked.cli import cli
-from allmasked.config import Recipe, TrainConfig
-from allmasked.dataset import write_split
-from allmasked.errors import ConfigError, RunError
-from allmasked.export import EXPORTS, ExportError, export
-from allmasked.heads import HEADS
-from allmasked.onnx_model import Metadata, OnnxPredictor
-from allmasked.predictor import KerasPredictor, Look, open_predictor, predict_paths
-from allmasked.reading import Calibration, answer_of, read_maps
-from allmasked.runs import Run
-from allmasked.types import Answers, Counting
+from allmasked.core.config import Recipe, TrainConfig
+from allmasked.core.errors import ConfigError, RunError
+from allmasked.core.runs import Run
+from allmasked.core.types import Answers, Counting
+from allmasked.data.dataset import write_split
+from allmasked.exporting import export as exports
+from allmasked.exporting.export import EXPORTS, ExportError, export
+from allmasked.networks.backbones import BACKBONES
+from allmasked.networks.heads import HEADS
+from allmasked.networks.reading import Calibration, answer_of, read_maps
+from allmasked.predictors.calibrating import write_calibration
+from allmasked.predictors.onnx_model import Metadata, OnnxPredictor
+from allmasked.predictors.predictor import KerasPredictor, Look, open_predictor, predict_paths
 from conftest import make_split
 
 pytest.importorskip("keras")
@@ -87,7 +87,7 @@ def same(found: Answers, expected: Answers, tolerance: float) -> None:
 
 
 def make_run(folder: Path, head: str, seed: int = 0) -> Path:
-    from allmasked import model as models
+    from allmasked.networks import model as models
 
     config = TrainConfig(head=head, weights="random", seed=seed, recipe=Recipe(size=SIZE))
     run = Run(folder)
@@ -164,7 +164,7 @@ def test_other_heads(head: str, runs: Path, tmp_path: Path) -> None:
     if head != "softmax":
         assert answers.heat is None
         return
-    from allmasked.explain import EXPLAINERS
+    from allmasked.explaining.explain import EXPLAINERS
 
     assert answers.heat is not None  # class activation maps, closed form
     assert isinstance(keras, KerasPredictor)
@@ -181,8 +181,8 @@ def test_every_backbone_can_be_written(backbone: str, tmp_path: Path) -> None:
     import onnx
     import onnxruntime
 
-    from allmasked import model as models
-    from allmasked.onnx_graph import graph_of
+    from allmasked.exporting.onnx_graph import graph_of
+    from allmasked.networks import model as models
 
     recipe = Recipe(size=(112, 80) if BACKBONES[backbone].minimum_px <= 32 else (144, 112))
     model = lively(models.build(TrainConfig(backbone, "evidence", weights="random", recipe=recipe)))
@@ -354,7 +354,7 @@ def test_temperature_of_a_softmax_head(runs: Path, tmp_path: Path) -> None:
 
 
 def test_explaining_a_file_needs_no_keras(onnx_file: Path, runs: Path, tmp_path: Path) -> None:
-    from allmasked.explain import EXPLAINERS, explain_paths
+    from allmasked.explaining.explain import EXPLAINERS, explain_paths
 
     path = tmp_path / "all" / "x.png"
     path.parent.mkdir()
@@ -374,7 +374,7 @@ def test_explaining_a_file_needs_no_keras(onnx_file: Path, runs: Path, tmp_path:
 
 
 def test_gradients_reach_the_maps_of_an_evidence_head(runs: Path) -> None:
-    from allmasked.explain import EXPLAINERS, explainers_for, network
+    from allmasked.explaining.explain import EXPLAINERS, explainers_for, network
 
     keras = open_predictor(runs / "evidence")
     assert isinstance(keras, KerasPredictor)
@@ -504,7 +504,7 @@ def tiny_run(folder: Path, head: str, size: tuple[int, int], fit: Any, seed: int
     """A run with three convolutions for a backbone, so that many can be made."""
     import keras
 
-    from allmasked import model as models
+    from allmasked.networks import model as models
 
     keras.utils.set_random_seed(seed)
     pixels = keras.Input((size[1], size[0], 3), name="pixels")
@@ -530,9 +530,9 @@ def tiny_run(folder: Path, head: str, size: tuple[int, int], fit: Any, seed: int
 
 def make_ensemble(folder: Path, vote: str, members: list[Any], early: bool = False) -> Path:
     """An ensemble of new runs (head, size, fit), with temperatures and something fitted."""
-    from allmasked.dataset import sha256_of
-    from allmasked.ensemble import Ensemble, Member
-    from allmasked.votes import Fitted
+    from allmasked.data.dataset import sha256_of
+    from allmasked.predictors.ensemble import Ensemble, Member
+    from allmasked.stats.votes import Fitted
 
     rng = np.random.default_rng(5)
     rows = []
@@ -597,7 +597,7 @@ def test_an_ensemble_in_every_format(name: str, tmp_path: Path) -> None:
 
 
 def test_an_ensembles_file_that_votes_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from allmasked import ensemble_model
+    from allmasked.exporting import ensemble_model
 
     folder = make_ensemble(tmp_path / "many", "weighted", SAME)
     vote = ensemble_model.Vote.__init__
@@ -613,7 +613,7 @@ def test_an_ensembles_file_that_votes_otherwise_is_refused(tmp_path: Path, monke
 
 
 def test_an_ensemble_of_evidence_finds_faces_and_shows_where(tmp_path: Path) -> None:
-    from allmasked.explain import explain_paths, explainer_for
+    from allmasked.explaining.explain import explain_paths, explainer_for
 
     folder = make_ensemble(tmp_path / "many", "weighted", [("evidence", SIZE, "letterbox")] * 2)
     export(folder, tmp_path / "x.onnx", precision="float16")

@@ -19,10 +19,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import allmasked
-from allmasked import without_gl
 from allmasked.cli import COMMANDS
-from allmasked.dataset import write_split
-from allmasked.types import Split
+from allmasked.core.types import Split
+from allmasked.data.dataset import write_split
+from allmasked.synth.paint import without_gl
 from fake_runs import fake_run, paint_photos
 
 ROOT = Path(__file__).parent.parent
@@ -178,7 +178,7 @@ try:
     import skia
 except ImportError as error:
     print(error)
-from allmasked import brush
+from allmasked.synth.paint import brush
 brush.OPENGL = ("libGX.so.1", "libEGX.so.1")
 sheet = brush.Sheet(8, 8)
 sheet.fill(brush.rect(0, 0, 8, 8), (255, 0, 0))

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allmasked.faces import counting_on_photo, on_photo, prediction_from, prediction_of
-from allmasked.pixels import Fit, placement
-from allmasked.reading import TOO_SMALL, UNCALIBRATED, read_maps
-from allmasked.types import LABELS, Answers, Candidates, Counting, Size
+from allmasked.core.types import LABELS, Answers, Candidates, Counting, Size
+from allmasked.images.pixels import Fit, placement
+from allmasked.networks.reading import TOO_SMALL, UNCALIBRATED, read_maps
+from allmasked.predictors.faces import counting_on_photo, on_photo, prediction_from, prediction_of
 
 SIZE = (64, 48)
 side = st.integers(1, 4000)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from allmasked.augment import Sample, label_of
-from allmasked.config import Recipe
-from allmasked.frames import cut_frame
-from allmasked.types import LABELS
+from allmasked.core.config import Recipe
+from allmasked.core.types import LABELS
+from allmasked.training.augment import Sample, label_of
+from allmasked.training.frames import cut_frame
 
 FRAME = (128, 96)
 PLAIN = Recipe(rotate_degrees=0.0, shrink=1.0, colour=0.0, jpeg=0.0, flip=False, empty_crops=0.1)

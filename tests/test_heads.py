@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from allmasked.config import Recipe, TrainConfig
-from allmasked.evidence import map_targets, with_answer
-from allmasked.heads import HEADS
-from allmasked.losses import faces_loss
-from allmasked.model import build, calibration_of, classifier, has_maps, learner, load, save
+from allmasked.core.config import Recipe, TrainConfig
+from allmasked.networks.evidence import map_targets, with_answer
+from allmasked.networks.heads import HEADS
+from allmasked.networks.losses import faces_loss
+from allmasked.networks.model import build, calibration_of, classifier, has_maps, learner, load, save
 
 
 @pytest.mark.parametrize("name", HEADS)

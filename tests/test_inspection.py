@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageFilter
 
 from allmasked.cli import cli
-from allmasked.errors import DataError, PhotoError
-from allmasked.inspection import Inspection, Quantiles, inspect, people
-from allmasked.inspection_page import make_page
-from allmasked.measures import CHECKS, Measures, measure
-from allmasked.shortcuts import size_leak
-from allmasked.types import CLASSES, Face, Photo
+from allmasked.core.errors import DataError, PhotoError
+from allmasked.core.types import CLASSES, Face, Photo
+from allmasked.inspection.inspect import Inspection, Quantiles, inspect, people
+from allmasked.inspection.measures import CHECKS, Measures, measure
+from allmasked.inspection.shortcuts import size_leak
+from allmasked.reports.inspection_page import make_page
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -10,13 +10,13 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
-from allmasked.albums import Album, part_named, part_of, plain
-from allmasked.annotations import WEAR_NAMES
-from allmasked.dataset import read_split, write_split
-from allmasked.errors import ConfigError, DataError
-from allmasked.inspection import people
-from allmasked.readers import Options, read, read_dataset
-from allmasked.types import Face, Split
+from allmasked.core.errors import ConfigError, DataError
+from allmasked.core.types import Face, Split
+from allmasked.data.albums import Album, part_named, part_of, plain
+from allmasked.data.annotations import WEAR_NAMES
+from allmasked.data.dataset import read_split, write_split
+from allmasked.data.readers import Options, read, read_dataset
+from allmasked.inspection.inspect import people
 from test_readers import (
     CLASSES,
     LABELS,

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from allmasked import cache, pixels
-from allmasked.errors import DataError
-from allmasked.loaders import LOADERS, Source, ahead
-from allmasked.types import CLASSES, Split
+from allmasked.core.errors import DataError
+from allmasked.core.types import CLASSES, Split
+from allmasked.data import cache
+from allmasked.data.loaders import LOADERS, Source, ahead
+from allmasked.images import pixels
 from conftest import make_split
 
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allmasked.evidence import map_targets, with_answer
-from allmasked.losses import answer_accuracy, faces_loss, log_answer
-from allmasked.reading import FLOOR, UNCALIBRATED, answer_of, calibrated, read_maps
-from allmasked.types import LABELS, Candidates
+from allmasked.core.types import LABELS, Candidates
+from allmasked.networks.evidence import map_targets, with_answer
+from allmasked.networks.losses import answer_accuracy, faces_loss, log_answer
+from allmasked.networks.reading import FLOOR, UNCALIBRATED, answer_of, calibrated, read_maps
 from maps import random_maps
 
 SIZE, GRID = (256, 192), (32, 24)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
-from allmasked import metrics
-from allmasked.types import CLASSES
+from allmasked.core.types import CLASSES
+from allmasked.stats import metrics
 
 pairs = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=60)
 quick = settings(deadline=None, max_examples=40)

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from allmasked.faces import four_of, on_photo
-from allmasked.onnx_model import DEFAULT, OnnxPredictor
-from allmasked.pixels import read
-from allmasked.predictor import predict_paths
-from allmasked.reading import label_of
+from allmasked.images.pixels import read
+from allmasked.networks.reading import label_of
+from allmasked.predictors.faces import four_of, on_photo
+from allmasked.predictors.onnx_model import DEFAULT, OnnxPredictor
+from allmasked.predictors.predictor import predict_paths
 from colour_model import picture
 
 EXAMPLE = Path(__file__).parents[1] / "examples/node"
@@ -42,9 +42,9 @@ def node(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network of random weights, which sees faces everywhere, some of them doubtful and some that don't count."""
     make_run = pytest.importorskip("test_export").make_run
-    from allmasked.export import export
-    from allmasked.reading import Calibration
-    from allmasked.types import Counting
+    from allmasked.core.types import Counting
+    from allmasked.exporting.export import export
+    from allmasked.networks.reading import Calibration
 
     folder = tmp_path_factory.mktemp("untrained")
     calibration = Calibration(score=(0.5, 1.5, 0.1, 0.0), counting=Counting(8, 0.7))
@@ -110,7 +110,7 @@ def test_the_model_that_ships_answers_the_same(node: Path) -> None:
 
 def test_what_finds_no_faces_is_refused(node: Path, tmp_path: Path) -> None:
     make_run = pytest.importorskip("test_export").make_run
-    from allmasked.export import export
+    from allmasked.exporting.export import export
 
     export(make_run(tmp_path / "run", "softmax"), tmp_path / "x.onnx")
     command = ["node", "predict.mjs", str(tmp_path / "x.onnx"), "x.png"]

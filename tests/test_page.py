@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from allmasked.annotate import UNSURE
-from allmasked.reading import Calibration
-from allmasked.types import Answers, Counting
+from allmasked.core.types import Answers, Counting
+from allmasked.networks.reading import Calibration
 from colour_model import BLUE, GREY, SKIN, ColourModel, encoded
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -279,7 +279,7 @@ def test_the_key_is_asked_for(browser: Any) -> None:
 
 
 def test_a_busy_and_a_vanished_server(browser: Any) -> None:
-    from allmasked.serving import Limits
+    from allmasked.serving.app import Limits
 
     slow = ColourModel(seconds_a_photo=0.3)
     with serving(slow, Limits(max_requests=1)) as client:

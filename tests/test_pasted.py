@@ -22,12 +22,16 @@ pytest.importorskip("skia")
 pytest.importorskip("cv2")
 pytest.importorskip("scipy")
 
-from allmasked import fitting, landmarks, masks, painted, pasted, scenes, survey
 from allmasked.cli import cli
-from allmasked.distractors import DISTRACTORS
-from allmasked.errors import DataError
-from allmasked.geometry import Light
-from allmasked.landmarks import Found
+from allmasked.core.errors import DataError
+from allmasked.synth import painted
+from allmasked.synth.drawn import scenes
+from allmasked.synth.paint import masks
+from allmasked.synth.paint.distractors import DISTRACTORS
+from allmasked.synth.paint.geometry import Light
+from allmasked.synth.pasted import fitting, landmarks, survey
+from allmasked.synth.pasted import paste as pasted
+from allmasked.synth.pasted.landmarks import Found
 from test_synth import digests
 
 

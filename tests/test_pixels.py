@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from allmasked import pixels
-from allmasked.errors import PhotoError
+from allmasked.core.errors import PhotoError
+from allmasked.images import pixels
 
 
 def scene(width: int = 64, height: int = 48) -> Image.Image:

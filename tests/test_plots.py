@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from allmasked import metrics, plots
-from allmasked.types import CLASSES
+from allmasked.core.types import CLASSES
+from allmasked.stats import metrics, plots
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from allmasked import predictor as predictors
-from allmasked.errors import RunError
-from allmasked.predictor import KerasPredictor, Look, find_photos, open_predictor, predict_paths
-from allmasked.reading import Calibration
-from allmasked.types import CLASSES, Answers, Counting
+from allmasked.core.errors import RunError
+from allmasked.core.types import CLASSES, Answers, Counting
+from allmasked.networks.reading import Calibration
+from allmasked.predictors import predictor as predictors
+from allmasked.predictors.predictor import KerasPredictor, Look, find_photos, open_predictor, predict_paths
 from colour_model import BLUE as MASK
 from colour_model import GREY, SKIN, ColourModel
 from planted import BLUE, RED, SIZE, patch, planted, save_run
@@ -252,10 +252,11 @@ WITHOUT_KERAS = """
 import sys
 for name in ("keras", "tensorflow", "jax", "torch", "matplotlib", "cv2", "sklearn", "scipy"):
     sys.modules[name] = None
-import allmasked.predictor, allmasked.explain, allmasked.faithfulness, allmasked.annotate, allmasked.cli.answers
-from allmasked.errors import MissingExtraError
+import allmasked.predictors.predictor, allmasked.explaining.explain, allmasked.explaining.faithfulness
+import allmasked.annotate, allmasked.cli.answers
+from allmasked.core.errors import MissingExtraError
 try:
-    allmasked.predictor.open_predictor(sys.argv[1])
+    allmasked.predictors.predictor.open_predictor(sys.argv[1])
 except MissingExtraError as error:
     print(error)
 """
@@ -264,7 +265,7 @@ except MissingExtraError as error:
 def test_without_keras_only_opening_a_run_fails(tmp_path: Path) -> None:
     for name in ("config.json", "model.keras"):
         (tmp_path / name).write_text("{}")
-    environment = {**os.environ, "PYTHONPATH": str(Path(predictors.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(predictors.__file__).parents[2])}
     command = [sys.executable, "-c", WITHOUT_KERAS, str(tmp_path)]
     result = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     assert "pip install 'allmasked[train]'" in result.stdout

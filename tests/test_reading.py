@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allmasked.faces import prediction_from, prediction_of
-from allmasked.pixels import Fit
-from allmasked.reading import (
+from allmasked.core.types import LABELS, Candidates, Counting, Prediction
+from allmasked.images.pixels import Fit
+from allmasked.networks.reading import (
     CANDIDATES,
     FAR_BEHIND,
     FLOOR,
@@ -29,7 +29,7 @@ from allmasked.reading import (
     read_maps,
     reasons,
 )
-from allmasked.types import LABELS, Candidates, Counting, Prediction
+from allmasked.predictors.faces import prediction_from, prediction_of
 from maps import calibrations, candidate_lists, countings, random_maps
 
 SIZE = (64, 48)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allmasked.heads import HEADS
-from allmasked.model import calibrate
-from allmasked.reading import CANDIDATES, UNCALIBRATED, Calibration, answer_of, read_maps
-from allmasked.types import Counting
+from allmasked.core.types import Counting
+from allmasked.networks.heads import HEADS
+from allmasked.networks.model import calibrate
+from allmasked.networks.reading import CANDIDATES, UNCALIBRATED, Calibration, answer_of, read_maps
 from maps import calibrations, random_maps
 
 keras = pytest.importorskip("keras")
@@ -48,7 +48,7 @@ def check(outputs: dict[str, Any], maps: np.ndarray, calibration: Calibration, s
 @pytest.fixture(scope="module")
 def layers() -> Any:
     """A model that is nothing but the reading."""
-    from allmasked.readout import AnswerOfFaces, FindFaces, GivenSomebody
+    from allmasked.networks.readout import AnswerOfFaces, FindFaces, GivenSomebody
 
     maps = keras.Input((GRID[1], GRID[0], 6))
     faces = FindFaces(SIZE, name="faces")(maps)
@@ -100,7 +100,7 @@ def small_model(seed: int) -> Any:
 def test_an_exported_network_reads_as_numpy_does(seed: int) -> None:
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
-    from allmasked.onnx_graph import graph_of
+    from allmasked.exporting.onnx_graph import graph_of
 
     model = small_model(seed)
     rng = np.random.default_rng(seed)
@@ -128,7 +128,7 @@ def test_an_exported_network_reads_as_numpy_does(seed: int) -> None:
 
 
 def test_calibration_survives_saving(tmp_path: Path) -> None:
-    from allmasked import model as models
+    from allmasked.networks import model as models
 
     model = small_model(0)
     assert models.calibration_of(model) == UNCALIBRATED

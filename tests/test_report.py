@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from allmasked.cli import cli
-from allmasked.config import Recipe, TrainConfig
-from allmasked.errors import RunError
-from allmasked.evaluate import evaluate
-from allmasked.report import Example, choose, commands, make_report, settings, verdict
-from allmasked.runs import Run, read_json
-from allmasked.types import CLASSES, Photo, Split
+from allmasked.core.config import Recipe, TrainConfig
+from allmasked.core.errors import RunError
+from allmasked.core.runs import Run, read_json
+from allmasked.core.types import CLASSES, Photo, Split
+from allmasked.reports.report import Example, choose, commands, make_report, settings, verdict
+from allmasked.scoring.evaluate import evaluate
 from fake_runs import FakeModel, fake_run, paint_nobody, paint_photos
 from planted import planted
 from test_inspection import check_page

@@ -25,15 +25,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from allmasked.reading import FAR_BEHIND, TOO_SMALL, Calibration, answer_of, label_of
-from allmasked.types import SURE_MARGIN, Answers, Candidates, Counting
+from allmasked.core.types import SURE_MARGIN, Answers, Candidates, Counting
+from allmasked.networks.reading import FAR_BEHIND, TOO_SMALL, Calibration, answer_of, label_of
 from colour_model import BLUE, GREY, SKIN, ColourModel, encoded
 
 httpx = pytest.importorskip("httpx")
 uvicorn = pytest.importorskip("uvicorn")
-serving_module = pytest.importorskip("allmasked.serving", exc_type=ImportError)
-protocol = pytest.importorskip("allmasked.serving_http", exc_type=ImportError).protocol
-safe_name = pytest.importorskip("allmasked.uploads").safe_name
+serving_module = pytest.importorskip("allmasked.serving.app", exc_type=ImportError)
+protocol = pytest.importorskip("allmasked.serving.http", exc_type=ImportError).protocol
+safe_name = pytest.importorskip("allmasked.serving.uploads").safe_name
 JsonLines, Limits, create_app = serving_module.JsonLines, serving_module.Limits, serving_module.create_app
 
 LABELS = ("all", "none", "some", "nobody")
@@ -117,7 +117,7 @@ def test_bytes_as_they_are_and_plain_answers(client: Any) -> None:
 
 
 def test_same_as_the_predictor_itself(client: Any, tmp_path: Path) -> None:
-    from allmasked.predictor import predict_paths
+    from allmasked.predictors.predictor import predict_paths
 
     (tmp_path / "x.jpg").write_bytes(encoded("some", (300, 200), "JPEG"))
     (expected,) = predict_paths(ColourModel(), [("x.jpg", tmp_path / "x.jpg")])
@@ -270,8 +270,8 @@ def test_nothing_from_other_hosts(client: Any) -> None:
         text = response.text.replace("http://www.w3.org/2000/svg", "")
         assert "http://" not in text and "https://" not in text and "//cdn" not in text
         assert "default-src 'none'" in response.headers["content-security-policy"]
-    assert client.get("/static/../serving.py").status_code == 404
-    assert client.get("/static/%2e%2e/serving.py").status_code == 404
+    assert client.get("/static/../app.py").status_code == 404
+    assert client.get("/static/%2e%2e/app.py").status_code == 404
 
 
 # --- hostile senders -------------------------------------------------------------------------------------------------
@@ -517,8 +517,8 @@ SERVER = """
 import socket, sys
 sys.path[:0] = {paths!r}
 from colour_model import ColourModel
-from allmasked.serving import create_app
-from allmasked.serving_http import run
+from allmasked.serving.app import create_app
+from allmasked.serving.http import run
 listening = socket.socket()
 listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 listening.bind(("127.0.0.1", {port}))
@@ -587,7 +587,7 @@ def test_command_line_says_what_is_wrong() -> None:
     from click.testing import CliRunner
 
     from allmasked.cli import cli
-    from allmasked.errors import ConfigError, RunError
+    from allmasked.core.errors import ConfigError, RunError
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -600,7 +600,7 @@ def test_command_line_says_what_is_wrong() -> None:
 
 def test_no_framework_is_needed() -> None:
     code = "import sys; sys.modules.update(dict.fromkeys(('keras', 'tensorflow', 'cv2', 'matplotlib', 'sklearn')))\n"
-    code += "import allmasked.serving_http, allmasked.watching, allmasked.sources"
+    code += "import allmasked.serving.http, allmasked.watching.watch, allmasked.watching.sources"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 

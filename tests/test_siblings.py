@@ -10,12 +10,12 @@ from click.testing import CliRunner
 from PIL import Image, ImageDraw
 
 from allmasked.cli import cli
-from allmasked.dataset import load_split, read_split, write_split
-from allmasked.errors import ConfigError
-from allmasked.extending import extend_split
-from allmasked.inspection import inspect
-from allmasked.siblings import same_source, source_of
-from allmasked.types import CLASSES
+from allmasked.core.errors import ConfigError
+from allmasked.core.types import CLASSES
+from allmasked.data.dataset import load_split, read_split, write_split
+from allmasked.data.extending import extend_split
+from allmasked.data.siblings import same_source, source_of
+from allmasked.inspection.inspect import inspect
 
 
 def noise(path: Path, seed: int) -> None:

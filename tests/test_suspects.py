@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from allmasked.errors import ConfigError, RunError
-from allmasked.runs import read_json
-from allmasked.suspects import FIELDS, find_suspects, judge, write_suspects
-from allmasked.types import Photo, Prediction
+from allmasked.core.errors import ConfigError, RunError
+from allmasked.core.runs import read_json
+from allmasked.core.types import Photo, Prediction
+from allmasked.scoring.suspects import FIELDS, find_suspects, judge, write_suspects
 from fake_runs import FakeModel, fake_run, paint_photos
 
 PLANTED = {"all/test-003.png": "none", "none/test-010.png": "some", "some/validation-002.png": "all"}

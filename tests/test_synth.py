@@ -18,14 +18,16 @@ from PIL import Image
 
 pytest.importorskip("skia")
 
-from allmasked import masks, scenes, synth
-from allmasked.brush import Sheet
 from allmasked.cli import cli
-from allmasked.errors import ConfigError, DataError
-from allmasked.fabrics import PATTERNS
-from allmasked.geometry import Light
-from allmasked.people import Head, sample_person
-from allmasked.types import CLASSES, Label
+from allmasked.core.errors import ConfigError, DataError
+from allmasked.core.types import CLASSES, Label
+from allmasked.synth.drawn import draw as synth
+from allmasked.synth.drawn import scenes
+from allmasked.synth.drawn.people import Head, sample_person
+from allmasked.synth.paint import masks
+from allmasked.synth.paint.brush import Sheet
+from allmasked.synth.paint.fabrics import PATTERNS
+from allmasked.synth.paint.geometry import Light
 
 SMALL = (200, 160)
 
@@ -77,7 +79,7 @@ def test_mask_changes_the_lower_face_only() -> None:
     """A worn mask covers nose, mouth and chin and leaves the eyes; under the nose it leaves the nose too."""
     from dataclasses import replace
 
-    from allmasked.portraits import paint_person
+    from allmasked.synth.drawn.portraits import paint_person
 
     base = replace(
         sample_person(np.random.default_rng(5), "masked"),

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from allmasked import tiles
 from allmasked.cli import cli
-from allmasked.errors import ConfigError
-from allmasked.faces import prediction_from
-from allmasked.predictor import Look, predict_paths
-from allmasked.reading import INSIDE, OVERLAP, overlaps
-from allmasked.types import Candidates, Counting, Prediction
+from allmasked.core.errors import ConfigError
+from allmasked.core.types import Candidates, Counting, Prediction
+from allmasked.networks.reading import INSIDE, OVERLAP, overlaps
+from allmasked.predictors import tiles
+from allmasked.predictors.faces import prediction_from
+from allmasked.predictors.predictor import Look, predict_paths
 from colour_model import BLUE, GREY, SKIN, ColourModel
 from maps import candidate_lists
 

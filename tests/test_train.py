@@ -19,16 +19,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allmasked import model as models
-from allmasked import train as training
-from allmasked.config import Recipe, TrainConfig, read_recipe
-from allmasked.dataset import write_split
-from allmasked.errors import RunError
-from allmasked.runs import Run, write_text
-from allmasked.samples import class_weights
-from allmasked.schedule import learning_rate, plan_epoch, plateaus
-from allmasked.train import set_trainable, train
-from allmasked.types import Split
+from allmasked.core.config import Recipe, TrainConfig, read_recipe
+from allmasked.core.errors import RunError
+from allmasked.core.runs import Run, write_text
+from allmasked.core.types import Split
+from allmasked.data.dataset import write_split
+from allmasked.networks import model as models
+from allmasked.training import train as training
+from allmasked.training.samples import class_weights
+from allmasked.training.schedule import learning_rate, plan_epoch, plateaus
+from allmasked.training.train import set_trainable, train
 from conftest import make_split
 
 TINY = read_recipe("default", {"size": [64, 48], "epochs": 2, "head_epochs": 1, "batch_size": 5})

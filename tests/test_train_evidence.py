@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from allmasked import model as models
-from allmasked import train as training
-from allmasked.cache import pixel_cache
-from allmasked.calibrating import LEAST
-from allmasked.config import TrainConfig, read_recipe
-from allmasked.dataset import read_split, sha256_of, write_split
-from allmasked.errors import ConfigError, WeightsError
-from allmasked.extending import extend_split
-from allmasked.loaders import LOADERS
-from allmasked.reading import Calibration
-from allmasked.runs import Run
-from allmasked.samples import training_batches
-from allmasked.train import train
-from allmasked.types import CLASSES, Photo, Split
+from allmasked.core.config import TrainConfig, read_recipe
+from allmasked.core.errors import ConfigError, WeightsError
+from allmasked.core.runs import Run
+from allmasked.core.types import CLASSES, Photo, Split
+from allmasked.data.cache import pixel_cache
+from allmasked.data.dataset import read_split, sha256_of, write_split
+from allmasked.data.extending import extend_split
+from allmasked.data.loaders import LOADERS
+from allmasked.networks import model as models
+from allmasked.networks.reading import Calibration
+from allmasked.predictors.calibrating import LEAST
+from allmasked.training import train as training
+from allmasked.training.samples import training_batches
+from allmasked.training.train import train
 from conftest import draw_photo, make_split
 
 RECIPE = read_recipe(

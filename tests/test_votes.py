@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from allmasked.votes import (
+from allmasked.stats.votes import (
     VOTES,
     Fitted,
     cost_order,

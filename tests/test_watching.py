@@ -20,12 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from allmasked import sources
 from allmasked.cli import cli
-from allmasked.errors import ConfigError
-from allmasked.sources import SourceError, source_of
-from allmasked.types import LABELS
-from allmasked.watching import Smoother, Watch, Webhook, watch
+from allmasked.core.errors import ConfigError
+from allmasked.core.types import LABELS
+from allmasked.watching import sources
+from allmasked.watching.sources import SourceError, source_of
+from allmasked.watching.watch import Smoother, Watch, Webhook, watch
 from colour_model import ColourModel, encoded, picture
 
 av = pytest.importorskip("av")
@@ -304,7 +304,7 @@ def test_a_webhook_that_is_not_there_holds_nothing_up() -> None:
 
 
 def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("allmasked.predictor.open_predictor", lambda *_args, **_options: ColourModel())
+    monkeypatch.setattr("allmasked.predictors.predictor.open_predictor", lambda *_args, **_options: ColourModel())
     video = film(tmp_path / "x.mp4", [("all", 20), ("none", 40)])
     result = CliRunner().invoke(cli, ["watch", str(video), "--every", "0.5", "--out", str(tmp_path / "e.jsonl")])
     assert result.exit_code == 0, result.output
@@ -323,8 +323,8 @@ def test_ctrl_c_ends_with_a_whole_video(tmp_path: Path) -> None:
 import sys, threading, os, signal
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1] / "src")]!r}
 from colour_model import ColourModel
-import allmasked.predictor
-allmasked.predictor.open_predictor = lambda *a, **k: ColourModel(seconds_a_photo=0.05)
+import allmasked.predictors.predictor
+allmasked.predictors.predictor.open_predictor = lambda *a, **k: ColourModel(seconds_a_photo=0.05)
 threading.Timer(2.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 from allmasked.cli import main
 main()

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from allmasked import zoo
-from allmasked.backbones import BACKBONES
 from allmasked.cli import cli
-from allmasked.config import Recipe, TrainConfig
-from allmasked.dataset import write_split
-from allmasked.errors import ConfigError, RunError
-from allmasked.runs import Run, read_json
-from allmasked.types import Split
+from allmasked.core.config import Recipe, TrainConfig
+from allmasked.core.errors import ConfigError, RunError
+from allmasked.core.runs import Run, read_json
+from allmasked.core.types import Split
+from allmasked.data.dataset import write_split
+from allmasked.ensembles import zoo
+from allmasked.networks.backbones import BACKBONES
 from conftest import make_split
 from fake_runs import FakeModel, paint_photos
 

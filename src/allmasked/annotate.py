@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from allmasked import pixels as px
-from allmasked.errors import PhotoError
-from allmasked.explain import on_photo
-from allmasked.predictor import Answered
-from allmasked.runs import replacing
-from allmasked.types import FoundFace, Prediction, Size
+from allmasked.core.errors import PhotoError
+from allmasked.core.runs import replacing
+from allmasked.core.types import FoundFace, Prediction, Size
+from allmasked.explaining.explain import on_photo
+from allmasked.images import pixels as px
+from allmasked.predictors.predictor import Answered
 
 COLOURS: dict[str, tuple[int, int, int]] = {"masked": (0, 158, 115), "bare": (213, 94, 0)}
 """Bluish green and vermilion of Okabe and Ito's palette (2008), which colour-blind people can tell apart."""

@@ -13,7 +13,7 @@ import sys
 
 import click
 
-from allmasked.errors import AllmaskedError
+from allmasked.core.errors import AllmaskedError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # command: (module in allmasked.cli, one line of help)

@@ -17,18 +17,18 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 
-from allmasked import progress
 from allmasked.cli.numbers import FiniteRange
-from allmasked.errors import RunError
-from allmasked.explain import EXPLAINERS
-from allmasked.tiles import TILES
-from allmasked.types import CLASSES, LABELS, Label, Prediction
+from allmasked.core import progress
+from allmasked.core.errors import RunError
+from allmasked.core.types import CLASSES, LABELS, Label, Prediction
+from allmasked.explaining.explain import EXPLAINERS
+from allmasked.predictors.tiles import TILES
 
 if TYPE_CHECKING:
-    from allmasked.faithfulness import Faithfulness
-    from allmasked.pixels import Fit
-    from allmasked.predictor import KerasPredictor
-    from allmasked.types import Photo
+    from allmasked.core.types import Photo
+    from allmasked.explaining.faithfulness import Faithfulness
+    from allmasked.images.pixels import Fit
+    from allmasked.predictors.predictor import KerasPredictor
 
 COLUMNS = ("path", "label", "p_all", "p_none", "p_some", "p_nobody", "masked", "bare", "sure", "error")
 FORMATS = ("table", "csv", "json", "jsonl")
@@ -132,7 +132,7 @@ def predict_command(
     that are neither too small to judge nor far behind the others; so label and counts never contradict each other. sure
     says whether the label leads by 0.6; where it doesn't, a person should look.
     """
-    from allmasked.predictor import Look, answer_paths, open_predictor
+    from allmasked.predictors.predictor import Look, answer_paths, open_predictor
 
     if heat and annotated is None:
         raise click.UsageError("--heat goes with --annotated DIR")
@@ -254,10 +254,10 @@ def explain_command(
 def _explain(
     model: Path | None, paths: tuple[str, ...], explainer: str, wanted: Label | None, out: Path, kind: str, null: bool
 ) -> int:
-    from allmasked.ensemble import EnsemblePredictor
-    from allmasked.ensemble_heat import explain_ensemble, write_members
-    from allmasked.explain import explain_paths, explainer_for, write_pictures
-    from allmasked.predictor import open_predictor
+    from allmasked.explaining.ensemble_heat import explain_ensemble, write_members
+    from allmasked.explaining.explain import explain_paths, explainer_for, write_pictures
+    from allmasked.predictors.ensemble import EnsemblePredictor
+    from allmasked.predictors.predictor import open_predictor
 
     if out.exists() and not out.is_dir():
         raise click.UsageError(f"--out {out}: is a file; give a folder for the pictures")
@@ -299,9 +299,9 @@ def _score(
     kind: str | None,
     out: Path | None,
 ) -> int:
-    from allmasked.explain import explainers_for, network
-    from allmasked.faithfulness import measure, sample
-    from allmasked.runs import write_json
+    from allmasked.core.runs import write_json
+    from allmasked.explaining.explain import explainers_for, network
+    from allmasked.explaining.faithfulness import measure, sample
 
     if kind in ("csv", "jsonl"):
         raise click.UsageError("--score has the formats table and json")
@@ -337,7 +337,7 @@ def _score(
 
 def _labelled(data: Path, part: Any) -> tuple[Path, list[Photo], str]:
     """The photos of a part of a split.json, or all of a data set; and what to call them."""
-    from allmasked.dataset import is_split, load_photos
+    from allmasked.data.dataset import is_split, load_photos
 
     split = load_photos(data)
     if is_split(data):
@@ -346,7 +346,7 @@ def _labelled(data: Path, part: Any) -> tuple[Path, list[Photo], str]:
 
 
 def _open_keras(model: Path | None) -> KerasPredictor:
-    from allmasked.predictor import KerasPredictor, open_predictor
+    from allmasked.predictors.predictor import KerasPredictor, open_predictor
 
     predictor = open_predictor(model)
     if not isinstance(predictor, KerasPredictor):
@@ -360,7 +360,7 @@ def _without(values: Row, key: str) -> Row:
 
 def _photos(paths: tuple[str, ...], null: bool) -> Iterator[tuple[str, str]]:
     """The photos that the command line stands for; no photo at all is wrong use, told before the model is loaded."""
-    from allmasked.predictor import find_photos
+    from allmasked.predictors.predictor import find_photos
 
     photos = itertools.chain.from_iterable(
         find_photos(_stdin_lines(null) if path == "-" else [path], patterns=path != "-") for path in paths
@@ -406,7 +406,7 @@ def _format_for(out: Path | None) -> str:
 @contextlib.contextmanager
 def _output(out: Path | None) -> Iterator[IO[str]]:
     """stdout or a file, UTF-8; names that aren't valid Unicode are written with escapes."""
-    from allmasked.runs import replacing
+    from allmasked.core.runs import replacing
 
     if out is None:
         with contextlib.suppress(AttributeError):
@@ -425,7 +425,7 @@ def _with_bar(rows: Iterator[Row], title: str, paths: tuple[str, ...], kind: str
     """A progress bar on stderr, unless the rows themselves run over the same terminal."""
     if not progress.stderr.is_terminal or (out is None and kind != "table" and sys.stdout.isatty()):
         return rows
-    from allmasked.predictor import find_photos
+    from allmasked.predictors.predictor import find_photos
 
     total = None if "-" in paths else sum(1 for _ in find_photos(paths))
     return progress.track(rows, title, total)

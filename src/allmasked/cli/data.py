@@ -11,10 +11,10 @@ from typing import Any
 import click
 
 from allmasked.cli.numbers import FiniteRange
-from allmasked.errors import ConfigError
-from allmasked.progress import stderr
-from allmasked.readers import READERS, Options
-from allmasked.types import LABELS, NOBODY, PARTS, Split
+from allmasked.core.errors import ConfigError
+from allmasked.core.progress import stderr
+from allmasked.core.types import LABELS, NOBODY, PARTS, Split
+from allmasked.data.readers import READERS, Options
 
 
 def parse_names(text: str | None, option: str) -> dict[str, str] | None:
@@ -103,7 +103,7 @@ def split_command(
     Copies of one photo, augmented ones too, and pictures of one scene stay in one part; of exact duplicates one is
     kept; copies whose labels disagree are left out. Everything else takes the split.json in place of DATA.
     """
-    from allmasked.dataset import is_split, load_split, write_split
+    from allmasked.data.dataset import is_split, load_split, write_split
 
     if is_split(data):
         raise ConfigError(f"{data}: is a split already; give the data set it was made from")
@@ -150,8 +150,8 @@ def extend_command(
 
     With --keep 0.2 only a fifth of SPLIT's own training photos stays, with --keep 0 only what DATA adds.
     """
-    from allmasked.dataset import read_split, write_split
-    from allmasked.extending import extend_split
+    from allmasked.data.dataset import read_split, write_split
+    from allmasked.data.extending import extend_split
 
     if not data and keep == 1:
         raise click.UsageError("nothing to do: give further DATA, or --keep with a share below 1")
@@ -238,9 +238,9 @@ def inspect_command(
 
     from rich.console import Console
 
-    from allmasked.inspection import inspect
-    from allmasked.inspection_page import make_page, show
-    from allmasked.runs import write_json
+    from allmasked.core.runs import write_json
+    from allmasked.inspection.inspect import inspect
+    from allmasked.reports.inspection_page import make_page, show
 
     found = inspect(data, options=read_options(layout, classes, wear, incorrect_is))
     if json_file == "-":

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from allmasked.backbones import BACKBONES
 from allmasked.cli.numbers import FiniteRange
 from allmasked.cli.scoring import show
 from allmasked.cli.training import head_option, recipe_option, recipe_options, train_config
-from allmasked.votes import VOTES
+from allmasked.networks.backbones import BACKBONES
+from allmasked.stats.votes import VOTES
 
 FOLDER = click.Path(path_type=Path)
 data_option = click.option("--data", type=FOLDER, metavar="DIR", help="Where the photos lie now, if they have moved.")
@@ -39,7 +39,7 @@ def ensemble_command(runs: tuple[Path, ...], vote: str, out: Path, early_stop: b
     its stacker, from the validation part. predict, explain, evaluate, compare, distil and report take the folder
     wherever they take a run. Prints the members and all votes on validation.
     """
-    from allmasked.assemble import assemble, markdown
+    from allmasked.ensembles.assemble import assemble, markdown
 
     ensemble = assemble(runs, out, vote, early_stop=early_stop, data=data)
     show(markdown(out.name, ensemble))
@@ -74,7 +74,7 @@ def distil_command(
     The student is an ordinary run folder. If it is stopped, `allmasked train --resume --out RUN` goes on. Ends with
     student and teacher side by side: accuracy, ms a photo, MB.
     """
-    from allmasked.distil import beside, distil, markdown
+    from allmasked.ensembles.distil import beside, distil, markdown
 
     config = train_config(loader="cached", **settings)
     distil(teacher, config, out, alpha=alpha, temperature=temperature, data=data, cache=cache)

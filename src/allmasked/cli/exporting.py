@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from allmasked import progress
 from allmasked.cli.numbers import FiniteRange
-from allmasked.config import parse_size
-from allmasked.export import EXPORTS, PRECISIONS
+from allmasked.core import progress
+from allmasked.core.config import parse_size
+from allmasked.exporting.export import EXPORTS, PRECISIONS
 
 
 @click.command("export")
@@ -50,8 +50,8 @@ def export_command(
     An .onnx file answers without Keras: give it to 'allmasked predict --model FILE'. An ensemble becomes one network,
     vote and temperatures included; it has an input for each size that its members want, and asks all of them.
     """
-    from allmasked.calibrating import read_calibration
-    from allmasked.export import export
+    from allmasked.exporting.export import export
+    from allmasked.predictors.calibrating import read_calibration
 
     report = export(
         run, out, format=kind, precision=precision, size=parse_size(size) if size else None, validate=validate,

@@ -21,8 +21,8 @@ def synth_command() -> None:
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Also write a PNG of the first photos.")
 def drawn(out: Path, photos: int, seed: int, size: str | None, workers: int | None, sheet: Path | None) -> None:
     """Paint scenes with one to six people into the folder OUT. A second start continues a stopped one."""
-    from allmasked import synth
-    from allmasked.config import parse_size
+    from allmasked.core.config import parse_size
+    from allmasked.synth.drawn import draw as synth
 
     summary = synth.draw_dataset(out, photos, seed, size=parse_size(size) if size else None, workers=workers)
     if sheet:
@@ -54,8 +54,8 @@ def pasted(
     """
     from typing import cast
 
-    from allmasked import pasted
-    from allmasked.types import Part
+    from allmasked.core.types import Part
+    from allmasked.synth.pasted import paste as pasted
 
     done = pasted.paste_dataset(
         photos, out, count, seed, part=cast(Part, part), data=data, strict=strict, workers=workers

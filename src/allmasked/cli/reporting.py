@@ -21,6 +21,6 @@ def report_command(run: Path, out: Path | None, examples: int, data: Path | None
 
     A run that is not evaluated yet gets a page too; nothing is scored here.
     """
-    from allmasked.report import make_report
+    from allmasked.reports.report import make_report
 
     click.echo(make_report(run, out, examples=examples, data=data))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from allmasked.types import Prediction
+from allmasked.core.types import Prediction
 
 RUN = click.Path(path_type=Path)
 data_option = click.option(
@@ -42,7 +42,7 @@ def evaluate_command(
     calibration, and scores by face size and number of people where boxes are known. Prints Markdown; writes
     scores.json, scores.md and plots/ into RUN. The test part is scored once: asked again, the stored result is shown.
     """
-    from allmasked.evaluate import evaluate, markdown
+    from allmasked.scoring.evaluate import evaluate, markdown
 
     found = evaluate(run, on, photos=photos, data=data, bootstrap=bootstrap, seed=seed)
     show(markdown(found.scores, found.names))
@@ -67,8 +67,8 @@ def compare_command(
     One table, and for every pair McNemar's exact test (corrected by Holm's method) and the bootstrapped difference:
     'A beats B' is said only where it does.
     """
-    from allmasked.compare import compare, markdown
-    from allmasked.runs import write_json, write_text
+    from allmasked.core.runs import write_json, write_text
+    from allmasked.scoring.compare import compare, markdown
 
     found = compare(runs, on, data=data, bootstrap=bootstrap, seed=seed)
     show(markdown(found))
@@ -102,8 +102,8 @@ def suspects_command(
     models that never saw it. Writes a page with thumbnails, and CSV and JSON beside it. The CSV goes to stdout too; a
     terminal gets the worst twenty as a table.
     """
-    from allmasked.runs import Run
-    from allmasked.suspects import find_suspects, markdown, write_suspects
+    from allmasked.core.runs import Run
+    from allmasked.scoring.suspects import find_suspects, markdown, write_suspects
 
     found = find_suspects(runs, on, data=data)
     page, table, plain = write_suspects(found, out or Run(runs[0]).suspects, limit=limit)

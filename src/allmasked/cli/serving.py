@@ -13,10 +13,10 @@ from typing import Any
 
 import click
 
-from allmasked import progress
 from allmasked.cli.answers import model_option
 from allmasked.cli.numbers import FiniteRange
-from allmasked.errors import ConfigError, require
+from allmasked.core import progress
+from allmasked.core.errors import ConfigError, require
 
 MIB = 1 << 20
 
@@ -62,9 +62,9 @@ def serve_command(
     """
     for module in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         require(module, "web")
-    from allmasked.predictor import open_predictor
-    from allmasked.serving import Limits, create_app
-    from allmasked.serving_http import run
+    from allmasked.predictors.predictor import open_predictor
+    from allmasked.serving.app import Limits, create_app
+    from allmasked.serving.http import run
 
     limit = Limits(
         max_bytes=max(1, int(max_mb * MIB)), max_pixels=max(1, int(max_megapixels * 1e6)), max_seconds=max_seconds,
@@ -130,9 +130,9 @@ def watch_command(
     new photos are answered as they arrive. A live source that is lost is opened again; what it showed while the network
     was busy is left out. Exit code 1 where photos of a folder could not be read.
     """
-    from allmasked.predictor import open_predictor
-    from allmasked.sources import source_of
-    from allmasked.watching import Watch, Webhook, watch
+    from allmasked.predictors.predictor import open_predictor
+    from allmasked.watching.sources import source_of
+    from allmasked.watching.watch import Watch, Webhook, watch
 
     found = source_of(source)
     if video is not None and video.suffix.lower() != ".mp4":

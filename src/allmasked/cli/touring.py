@@ -18,8 +18,7 @@ def demo_command(out: Path, photos: int, seed: int) -> None:
 
     Takes a few minutes on a laptop. Interrupted (Ctrl-C), it goes on when started again.
     """
-    from allmasked import demo
-    from allmasked.cli import cli
+    from allmasked.cli import cli, demo
 
     def command(arguments: list[str]) -> int:
         code = cli.main(arguments, standalone_mode=False)

@@ -11,8 +11,7 @@ from typing import Any
 
 import click
 
-from allmasked.backbones import BACKBONES
-from allmasked.config import (
+from allmasked.core.config import (
     HEADS_OF_RECIPES,
     Recipe,
     TrainConfig,
@@ -22,9 +21,10 @@ from allmasked.config import (
     recipe_names,
     recipe_text,
 )
-from allmasked.errors import ConfigError
-from allmasked.heads import HEADS
-from allmasked.loaders import LOADERS
+from allmasked.core.errors import ConfigError
+from allmasked.data.loaders import LOADERS
+from allmasked.networks.backbones import BACKBONES
+from allmasked.networks.heads import HEADS
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -143,9 +143,9 @@ def train_command(
     with `allmasked train --resume --out RUN`; with --backbones the same command does.
     The backend is Keras': set KERAS_BACKEND=jax or torch for another.
     """
-    from allmasked.dataset import load_split, read_split
-    from allmasked.runs import Run
-    from allmasked.train import train
+    from allmasked.core.runs import Run
+    from allmasked.data.dataset import load_split, read_split
+    from allmasked.training.train import train
 
     if backbones is not None:
         if _was_given(ctx, "backbone"):
@@ -191,8 +191,8 @@ def _train_members(
     cache: Path | None,
     test: bool,
 ) -> None:
-    from allmasked import zoo
     from allmasked.cli.scoring import show
+    from allmasked.ensembles import zoo
 
     members = zoo.members_from(backbones, base, overrides)
     if data is None and not (out / "split.json").is_file():

@@ -1,0 +1,1 @@
+"""The base: types, errors, settings, the run folder's names, progress bars."""

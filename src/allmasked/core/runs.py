@@ -1,0 +1,131 @@
+"""The run folder: the only module that names its files, and the atomic writes that keep it whole.
+
+RUN/
+  config.json      all settings (:class:`allmasked.core.config.TrainConfig`), written first
+  split.json       the split that was trained on, its root relative to this folder
+  state/           checkpoint of a training under way (removed when it is finished)
+  metrics.jsonl    one line an epoch
+  tensorboard/     the same for TensorBoard
+  model.keras      the best model; there exactly when training is finished
+  predictions/     probabilities that ``evaluate`` keeps, one file a part, so that nothing is inferred twice
+  scores.json      what ``evaluate`` found, one entry a part
+  scores.md        the same to read
+  plots/           pictures made by ``evaluate`` and ``explain``
+  suspects.html    labels that are probably wrong, with suspects.csv and suspects.json
+  report.html      what ``report`` made
+
+An ensemble's folder has ``ensemble.json`` (:mod:`allmasked.predictors.ensemble`) in place of ``config.json`` and
+``model.keras``; a student's folder has ``teacher.json`` (:mod:`allmasked.ensembles.distil`) too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from allmasked.core.errors import RunError
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` (same suffix); on success it replaces ``path``, on failure it goes."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp made it private; an ordinary file is not
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text so that ``path`` is never half-written."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON (indented, UTF-8) so that ``path`` is never half-written."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read JSON; raises :class:`RunError` naming the file when it is missing or broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path}: no such file") from None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: is not valid JSON ({error})") from None
+
+
+class Run:
+    """Paths of one run folder. Nothing is created by naming them."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.config = self.folder / "config.json"
+        self.split = self.folder / "split.json"
+        self.state = self.folder / "state"
+        self.metrics = self.folder / "metrics.jsonl"
+        self.tensorboard = self.folder / "tensorboard"
+        self.model = self.folder / "model.keras"
+        self.ensemble = self.folder / "ensemble.json"
+        self.teacher = self.folder / "teacher.json"
+        self.predictions = self.folder / "predictions"
+        self.scores = self.folder / "scores.json"
+        self.scores_markdown = self.folder / "scores.md"
+        self.plots = self.folder / "plots"
+        self.suspects = self.folder / "suspects.html"
+        self.report = self.folder / "report.html"
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    @property
+    def is_ensemble(self) -> bool:
+        return self.ensemble.is_file()
+
+    @property
+    def finished(self) -> bool:
+        return self.model.is_file() or self.is_ensemble
+
+    @property
+    def identity(self) -> Path:
+        """The file whose content says which model this is."""
+        return self.ensemble if self.is_ensemble else self.model
+
+    def require_finished(self) -> Run:
+        """This run, or a :class:`RunError` that says what is wrong with it."""
+        if self.is_ensemble:
+            return self
+        if not self.config.is_file():
+            raise RunError(f"{self.folder}: is not a run folder (no config.json); make one with 'allmasked train'")
+        if not self.finished:
+            raise RunError(
+                f"{self.folder}: training is not finished; go on with 'allmasked train --resume --out {self.folder}'"
+            )
+        return self
+
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``, oldest first; empty when there is none."""
+        if not self.metrics.is_file():
+            return []
+        try:
+            return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise RunError(f"{self.metrics}: holds a line that is not valid JSON ({error}); remove that line") from None

@@ -1,0 +1,1 @@
+"""Data sets: folder to labelled photos, to groups, to a split, to batches."""

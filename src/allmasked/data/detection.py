@@ -1,0 +1,371 @@
+"""Readers of detection sets in XML and text: Pascal VOC, CVAT and YOLO. The boxes' classes give each photo its label.
+
+Those in JSON are in :mod:`allmasked.data.documents`, those in tables in :mod:`allmasked.data.tables`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from allmasked.core.errors import DataError, require
+from allmasked.core.types import Photo
+from allmasked.data.albums import Album, files_in, loose, pair, plain, read_text, relative, shown, told
+from allmasked.data.annotations import Marks, Notes, Options
+from allmasked.images import pixels
+
+# --- XML --------------------------------------------------------------------------------------------------------------
+
+
+def _xml(file: Path) -> ElementTree.Element:
+    """An XML file in any encoding that it names; raises ValueError. What is not in it becomes ``\\ufffd``."""
+    content = file.read_bytes()
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    declared = re.match(rb"""[^>]{0,80}?encoding\s*=\s*["']([\w.-]+)["']""", content)
+    encoding = "utf-16" if wide else declared[1].decode("ascii").lower() if declared else "utf-8-sig"
+    encoding = {"gb2312": "gb18030", "gbk": "gb18030", "utf-8": "utf-8-sig"}.get(encoding, encoding)
+    text = content.decode(encoding, errors="replace")
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise ValueError("it declares entities, which no annotation needs")
+    return ElementTree.fromstring(text)
+
+
+def _tag(file: Path) -> str:
+    try:
+        return _xml(file).tag
+    except (OSError, ValueError, LookupError, ElementTree.ParseError):
+        return ""
+
+
+def detect_voc(path: Path, options: Options) -> bool:  # noqa: ARG001
+    return path.is_dir() and any(_tag(file) == "annotation" for file in files_in(path, [".xml"]))
+
+
+def read_voc(path: Path, options: Options, notes: Notes) -> list[Photo]:
+    """Boxes of the XML files below a folder. A file belongs to the photo with its own name, else to its filename."""
+    album, marks = Album(path), Marks(path, options, notes)
+    files = list(files_in(path, [".xml"]))
+    pairs, doubtful = pair(album, files)
+    for file in files:
+        name, photo = relative(file, path), pairs.get(file, "")
+        try:
+            tree = _xml(file)
+        except ElementTree.ParseError as error:
+            marks.spoil(f"{name}:{error.position[0]}", f"is not valid XML ({error})", photo)
+            continue
+        except (OSError, ValueError, LookupError) as error:
+            marks.spoil(name, f"can't be read ({error})", photo)
+            continue
+        if tree.tag != "annotation":
+            continue
+        if not photo:  # files are often renamed, their content not: the file's own name comes first
+            photo, reason = album.find(tree.findtext("filename", ""), near=file)
+            if not photo:
+                notes.problem(name, f"there is no photo of its name, and as to its filename, {reason}")
+                continue
+        marks.look_at(name, photo, [tree.findtext(f"size/{side}", "") for side in ("width", "height")])
+        for number, item in enumerate(tree.iter("object"), start=1):
+            edges = [item.findtext(f"bndbox/{edge}", "").strip() for edge in ("xmin", "ymin", "xmax", "ymax")]
+            marks.add(name, f"{name}: object {number}", photo, item.findtext("name", ""), edges)
+    _doubt(marks, doubtful)
+    return marks.photos(album, "no XML file has its name or names it")
+
+
+def _doubt(marks: Marks, doubtful: Iterable[tuple[str, str]]) -> None:
+    """Photos whose labels could be several files', where nothing else says which."""
+    for photo, reason in doubtful:
+        if photo not in marks.faces:
+            marks.notes.problem(photo, reason)
+            marks.spoilt.add(photo)
+
+
+def detect_cvat(path: Path, options: Options) -> bool:  # noqa: ARG001
+    files = [path] if path.is_file() else files_in(path, [".xml"])
+    return any(file.suffix.lower() == ".xml" and _tag(file) == "annotations" for file in files)
+
+
+def read_cvat(path: Path, options: Options, notes: Notes) -> list[Photo]:
+    """CVAT's own XML (1.1): boxes and polygons of each image. Tracks of a video are told, not read."""
+    root = path.parent if path.is_file() else path
+    album, marks = Album(root), Marks(path, options, notes)
+    for file in [path] if path.is_file() else files_in(path, [".xml"]):
+        name = relative(file, root)
+        try:
+            tree = _xml(file)
+        except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
+            notes.problem(name, f"can't be read ({error})")
+            continue
+        if tree.tag != "annotations":
+            continue
+        if (tracks := len(tree.findall("track"))) > 0:
+            notes.problem(name, f"holds {tracks} tracks of a video, whose frames have no names; export single images")
+        for item in tree.findall("image"):
+            where = f"{name}: image {item.get('id', '')} ({shown(item.get('name', ''))})"
+            photo, reason = album.find(_in_subset(item), near=file)
+            if not photo:
+                notes.problem(where, reason)
+                continue
+            marks.entry(name, where, photo, [item.get("width"), item.get("height")])
+            if any((text or "").strip() for text in (item.text, *(shape.tail for shape in item))):
+                marks.spoil(where, "holds text between its boxes, as a broken tag leaves it", photo)
+            for number, shape in enumerate(item, start=1):
+                here = f"{where}: {shape.tag} {number}"
+                mask = [a.get("name", "") for a in shape.iter("attribute") if "mask" in plain(a.get("name", ""))]
+                if mask:
+                    marks.spoil(here, f"an attribute {mask[0]!r} says how the mask is worn, which isn't read", photo)
+                elif shape.tag in ("box", "polygon"):
+                    marks.add(name, here, photo, shape.get("label"), _shape_edges(shape))
+                elif shape.tag != "tag":
+                    marks.spoil(here, f"a {shape.tag} is no box", photo)
+    return marks.photos(album, "no CVAT file names it")
+
+
+def _in_subset(item: ElementTree.Element) -> str:
+    return f"{item.get('subset')}/{item.get('name', '')}" if item.get("subset") else item.get("name", "")
+
+
+def _shape_edges(shape: ElementTree.Element) -> list[Any]:
+    if shape.tag == "box":
+        return [shape.get(edge, "") for edge in ("xtl", "ytl", "xbr", "ybr")]
+    return around([point.split(",") for point in shape.get("points", "").split(";")])
+
+
+def around(points: Iterable[Any]) -> list[Any]:
+    """Left, top, right, bottom around points (x, y); nothing where they are no points."""
+    try:
+        across, down = zip(*((float(x), float(y)) for x, y in points))
+    except (TypeError, ValueError):
+        return []
+    return [min(across), min(down), max(across), max(down)]
+
+
+# --- YOLO: a text file a photo, names of classes beside ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """A file that names YOLO's classes by number. ``about`` are the folders or lists of photos that it names;
+    ``landmarks`` how many numbers follow a box's (0: none, or it doesn't say)."""
+
+    file: Path
+    names: dict[int, str]
+    about: tuple[str, ...] = ()
+    landmarks: int = 0
+
+    def agrees(self, other: ClassList) -> bool:
+        return all(plain(self.names[k]) == plain(other.names[k]) for k in self.names.keys() & other.names.keys())
+
+
+def _class_lists(path: Path, notes: Notes) -> list[ClassList]:
+    """All class lists below a folder; what can't be read is told in passing."""
+    lists = []
+    for file in files_in(path, [".yaml", ".yml"]):
+        try:
+            content = _yaml(file)
+        except DataError as error:
+            notes.problems.append(told(error, path))
+            continue
+        if not isinstance(content, dict):
+            continue
+        names = content.get("names")
+        if isinstance(names, list):
+            names = dict(enumerate(names))
+        if not isinstance(names, dict) or not all(str(number).isdigit() for number in names):
+            continue
+        if str(content.get("nc", len(names))) != str(len(names)):
+            notes.problem(relative(file, path), f"names {len(names)} classes where its nc is {content['nc']}")
+        shape = content.get("kpt_shape")
+        landmarks = 0
+        if isinstance(shape, list) and len(shape) == 2 and all(str(side).isdigit() for side in shape):
+            landmarks = int(shape[0]) * int(shape[1])
+        about = tuple(str(content[key]) for key in ("train", "val", "valid", "test") if content.get(key))
+        lists.append(ClassList(file, {int(k): str(name) for k, name in names.items()}, about, landmarks))
+    for file in files_in(path, [".txt", ".names", ".labels"]):
+        if _is_name_list(file):
+            lines = read_text(file).splitlines()
+            lists.append(ClassList(file, {number: line.strip() for number, line in enumerate(lines) if line.strip()}))
+    return lists
+
+
+def _is_name_list(file: Path) -> bool:
+    return file.name.lower() in ("classes.txt", "_darknet.labels") or file.suffix.lower() == ".names"
+
+
+def _yaml(file: Path) -> Any:
+    """A YAML file in which every value is text: ``no`` is a class's name and not false."""
+    yaml = require("yaml", "train")
+    try:
+        return yaml.load(read_text(file), Loader=yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
+        raise DataError(f"{file}{line}: is not valid YAML ({getattr(error, 'problem', error)})") from None
+
+
+def _list_of(folder: Path, lists: list[ClassList], root: Path) -> ClassList | None:
+    """The class list for label files in a folder: the nearest above it, else any that is there.
+
+    Of several in one place that contradict each other it is the one that names folders of this data, or ``data.yaml``.
+
+    Raises:
+        DataError: they contradict each other and nothing says which is right.
+    """
+    above = [one for one in lists if folder.is_relative_to(one.file.parent)]
+    depth = max((len(one.file.parent.parts) for one in above), default=0)
+    near = [one for one in above if len(one.file.parent.parts) == depth] or lists
+    if not near:
+        return None
+    yamls = [one for one in near if one.file.suffix.lower() in (".yaml", ".yml")]
+    naming = [one for one in yamls if _names_data(one, root)]
+    usual = [one for one in yamls if one.file.stem.lower() == "data"]
+    likely = [one for one in usual if one in naming] or [*naming, *usual] or yamls
+    chosen = [*likely, *(one for one in near if one not in yamls)]
+    claiming = [one for one in above if one not in near and _names_data(one, root)]
+    for one in [*chosen[1:], *claiming]:
+        if not chosen[0].agrees(one):
+            raise DataError(
+                f"{root}: the class lists {relative(chosen[0].file, root)} and {relative(one.file, root)} contradict "
+                "each other; keep the one that is right and move the other out of the data set"
+            )
+    return max(chosen, key=lambda one: (len(one.names), bool(one.landmarks)))
+
+
+def _names_data(one: ClassList, root: Path) -> bool:
+    """Whether a list names folders or lists of photos that are there."""
+    places = [base / about.replace("../", "") for about in one.about for base in (one.file.parent, root)]
+    return any(os.path.exists(place) for place in places)  # noqa: PTH110  (Path.exists raises on names too long)
+
+
+def _looks_like_labels(file: Path) -> bool:
+    try:
+        line = next((line for line in read_text(file).splitlines() if line.strip()), "")
+        return len([float(value) for value in line.split()]) >= 5
+    except (DataError, ValueError):
+        return False
+
+
+def detect_yolo(path: Path, options: Options) -> bool:  # noqa: ARG001
+    if not path.is_dir():
+        return False
+    texts = [file for file in files_in(path, [".txt"]) if not _is_name_list(file)]
+    try:
+        return any(map(_looks_like_labels, texts)) or (bool(texts) and bool(_class_lists(path, Notes())))
+    except DataError:  # a class list that can't be read, and nothing that needs it
+        return False
+
+
+def read_yolo(path: Path, options: Options, notes: Notes) -> list[Photo]:
+    """Lines ``class x y width height`` (centre and size in shares of the upright photo), with landmarks or as polygons,
+    in text files beside the photos or in a folder ``labels`` where the photos' is ``images``."""
+    lists = _class_lists(path, notes)
+    if not lists and notes.problems:
+        raise DataError(f"{path}/{': '.join(notes.problems[0])}")
+    album, marks = Album(path), Marks(path, options, notes)
+    texts = [file for file in files_in(path, [".txt"]) if not _is_name_list(file)]
+    pairs, doubtful = pair(album, texts)
+    for place in sorted({file.parent for file in pairs}):
+        named = _list_of(place, lists, path)
+        said = "no file names the classes: their numbers are their names"
+        if named:
+            marks.listed |= set(named.names.values())
+            said = f"class list {relative(named.file, path)}: " + ", ".join(f"{k} {v}" for k, v in named.names.items())
+        if said not in notes.said:
+            notes.said.append(said)
+        here = [(file, photo) for file, photo in pairs.items() if file.parent == place]
+        used = {number for file, photo in here for number in _read_lines(file, photo, named, marks)}
+        if named and 0 not in used and len(named.names) in used:
+            raise DataError(
+                f"{path}: the label files in {relative(place, path)} number the classes {min(used)} to {max(used)}, "
+                f"but {relative(named.file, path)} numbers them from 0 to {max(named.names)}; mend one of the two"
+            )
+    folders = {file.parent for file in pairs}
+    stems = {loose(Path(photo).stem) for photo, _ in doubtful}
+    for file in texts:
+        if file not in pairs and loose(file.stem) not in stems and (file.parent in folders or _looks_like_labels(file)):
+            notes.problem(relative(file, path), "there is no photo of its name")
+    _doubt(marks, doubtful)
+    return marks.photos(album, "it has no label file (looked for a .txt of its name beside it, in 'labels' for 'images'"
+                        " and anywhere in the data set)")  # fmt: skip
+
+
+def _read_lines(file: Path, photo: str, named: ClassList | None, marks: Marks) -> set[int]:
+    """Take in the lines of one label file. Returns the class numbers in it."""
+    used: set[int] = set()
+    name = relative(file, marks.root)
+    marks.look_at(name, photo)
+    try:
+        lines = read_text(file).splitlines()
+    except DataError as error:
+        marks.spoil(name, str(error), photo)
+        return used
+    try:
+        width, height = pixels.upright_size(marks.root / photo)
+    except Exception:  # decoders raise many kinds; that the photo is broken is told where it is read
+        width, height = 1, 1
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        where = f"{name}:{number}"
+        try:
+            kind, *values = (float(value) for value in line.split())
+            left, top, right, bottom = _yolo_box(values, named.landmarks if named else 0)
+            at = int(kind) if kind == int(kind) else -1
+        except (ValueError, OverflowError) as error:
+            why = f" ({error})" if str(error).startswith("it ") else ""
+            marks.spoil(
+                where, f"{line.strip()[:60]!r} is not 'class x y width height' in shares of the photo{why}", photo
+            )
+            continue
+        used.add(at)
+        if named and at not in named.names:
+            marks.spoil(where, f"class {line.split()[0]} is not in {relative(named.file, marks.root)}", photo)
+            continue
+        edges = [left * width, top * height, right * width, bottom * height]
+        marks.add(name, where, photo, named.names[at] if named else str(at), edges)
+    return used
+
+
+_SLACK = 0.05
+"""By so much of the photo may a box reach over its edge: tools round."""
+
+
+def _yolo_box(values: list[float], landmarks: int) -> tuple[float, float, float, float]:
+    """Edges (shares) of ``x y width height``, with or without a confidence or landmarks, or of a polygon.
+
+    Raises ValueError, whose text says why where it begins with "it".
+    """
+    x, y, width, height = values[:4]
+    box = x - width / 2, y - height / 2, x + width / 2, y + height / 2
+    if landmarks or len(values) in (4, 5) or _are_landmarks(values[4:], box):
+        if landmarks and len(values) != 4 + landmarks:
+            raise ValueError(f"it has {len(values)} numbers, not 4 and {landmarks} of landmarks")
+        shares = values[:4]
+        if min(width, height) <= 0:
+            raise ValueError("it has no size")
+    elif len(values) >= 6 and len(values) % 2 == 0:
+        shares = values
+        box = min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
+    else:
+        raise ValueError
+    if not max(shares) <= 1 + _SLACK:
+        raise ValueError(f"it holds {max(shares):g}: over 1 it may be px; divide by the photo's width and height")
+    if not min(shares) >= -_SLACK:
+        raise ValueError(f"it holds {min(shares):g}: under 0")
+    return box
+
+
+def _are_landmarks(values: list[float], box: tuple[float, float, float, float]) -> bool:
+    """Whether all numbers after a box's four are points (x, y), perhaps each with a visibility, in the box: a polygon
+    whose first point is the middle of all others and the second their extent is none."""
+    left, top, right, bottom = box
+    for step in (2, 3):
+        if len(values) >= step and len(values) % step == 0:
+            points = list(zip(values[::step], values[1::step]))
+            if all((left <= x <= right and top <= y <= bottom) or max(x, y) <= 0 for x, y in points):
+                return True
+    return False

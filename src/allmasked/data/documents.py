@@ -1,0 +1,204 @@
+"""Readers of detection sets in JSON: COCO, CreateML, labelme and Supervisely."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from allmasked.core.errors import DataError
+from allmasked.core.types import Photo
+from allmasked.data.albums import Album, files_in, pair, read_document, relative, told
+from allmasked.data.annotations import Marks, Notes, Options
+from allmasked.data.detection import around
+
+
+def kind_of(content: Any) -> str:
+    """The layout that a JSON document is of; empty for any other."""
+    if isinstance(content, list):
+        first = content[0] if content and isinstance(content[0], dict) else {}
+        return "createml" if _image_of(first) and isinstance(first.get("annotations"), list) else ""
+    if not isinstance(content, dict):
+        return ""
+    if all(isinstance(content.get(key), list) for key in ("images", "annotations", "categories")):
+        return "coco"
+    if isinstance(content.get("shapes"), list):
+        return "labelme"
+    if isinstance(content.get("objects"), list) and isinstance(content.get("size"), dict):
+        return "supervisely"
+    return ""
+
+
+@functools.lru_cache(100_000)
+def _kind(file: Path, changed_ns: int, size_bytes: int) -> str:  # noqa: ARG001  (they make the cache true)
+    try:
+        return kind_of(read_document(file))
+    except DataError:
+        return "broken"
+
+
+def _files(path: Path, *kinds: str) -> Iterator[Path]:
+    """The JSON files of some kinds, a file itself or those below a folder."""
+    for file in [path] if path.is_file() else files_in(path, [".json"]):
+        if file.suffix.lower() == ".json":
+            stat = file.stat()
+            if _kind(file, stat.st_mtime_ns, stat.st_size) in kinds:
+                yield file
+
+
+def detect(kind: str) -> Any:
+    """Whether a path holds JSON of a kind, as :data:`allmasked.data.readers.READERS` asks it."""
+
+    def found(path: Path, options: Options) -> bool:  # noqa: ARG001
+        return next(_files(path, kind), None) is not None
+
+    return found
+
+
+def _documents(path: Path, kind: str, notes: Notes) -> Iterator[tuple[Path, str, Any]]:
+    """The documents of a kind: file, its name below the root, content. Broken ones are told in passing."""
+    root = path.parent if path.is_file() else path
+    for file in _files(path, kind, "broken"):
+        try:
+            content = read_document(file)
+        except DataError as error:
+            if path.is_file():
+                raise
+            notes.problems.append(told(error, root))
+            continue
+        yield file, relative(file, root), content
+
+
+# --- one file for many photos -----------------------------------------------------------------------------------------
+
+
+def read_coco(path: Path, options: Options, notes: Notes) -> list[Photo]:
+    """``bbox`` (left, top, width, height px) and ``category_id`` of all COCO files below a folder, or of one."""
+    root = path.parent if path.is_file() else path
+    album, marks = Album(root), Marks(path, options, notes)
+    for file, name, content in _documents(path, "coco", notes):
+        if not content["annotations"]:
+            notes.problem(name, "holds no annotations, so it says nothing of its photos")
+            continue
+        names = {str(row.get("id")): row.get("name") for row in content["categories"] if isinstance(row, dict)}
+        photos: dict[str, str] = {}
+        for number, row in enumerate(content["images"], start=1):
+            if not isinstance(row, dict):
+                notes.problem(f"{name}: image {number}", "is no table")
+                continue
+            key = str(row.get("id"))
+            photo, reason = album.find(row.get("file_name", ""), near=file)
+            if not photo:
+                notes.problem(f"{name}: image {number}", reason)
+            elif photos.get(key, photo) != photo:
+                marks.spoil(f"{name}: image {number}", f"its id {key} is that of {photos[key]}, too", photo)
+                marks.spoilt.add(photos[key])
+            else:
+                marks.entry(name, f"{name}: image {number}", photo, [row.get("width"), row.get("height")])
+            photos.setdefault(key, photo)
+        for number, row in enumerate(content["annotations"], start=1):
+            where = f"{name}: annotation {number}"
+            key = str(row.get("image_id")) if isinstance(row, dict) else ""
+            photo = photos.get(key, "")
+            if key not in photos:
+                notes.problem(where, "its image_id is not in the file")
+            elif photo and str(row.get("category_id")) not in names:
+                marks.spoil(where, "its category_id is not in the file", photo)
+            elif photo:
+                marks.add(name, where, photo, names[str(row["category_id"])], _sized(row.get("bbox")))
+    return marks.photos(album, "no COCO file names it")
+
+
+def _sized(box: Any) -> list[Any]:
+    """Edges of left, top, width, height; nothing where they are no numbers."""
+    try:
+        left, top, width, height = (float(value) for value in box)
+    except (TypeError, ValueError):
+        return []
+    return [left, top, left + width, top + height]
+
+
+def _image_of(row: dict[str, Any]) -> Any:
+    return row.get("image") or row.get("imagefilename")
+
+
+def read_createml(path: Path, options: Options, notes: Notes) -> list[Photo]:
+    """CreateML: ``coordinates`` are the box's centre and size in px."""
+    root = path.parent if path.is_file() else path
+    album, marks = Album(root), Marks(path, options, notes)
+    for file, name, content in _documents(path, "createml", notes):
+        for number, row in enumerate(content, start=1):
+            where = f"{name}: image {number}"
+            if not isinstance(row, dict) or not isinstance(row.get("annotations"), list):
+                notes.problem(where, "has no list of annotations")
+                continue
+            photo, reason = album.find(_image_of(row), near=file)
+            if not photo:
+                notes.problem(where, reason)
+                continue
+            marks.entry(name, where, photo)
+            for one, item in enumerate(row["annotations"], start=1):
+                item = item if isinstance(item, dict) else {}
+                place = item.get("coordinates")
+                place = place if isinstance(place, dict) else {}
+                x, y, right, bottom = _sized([place.get(key) for key in ("x", "y", "width", "height")]) or [""] * 4
+                edges = (
+                    [x - (right - x) / 2, y - (bottom - y) / 2, (x + right) / 2, (y + bottom) / 2] if x != "" else []
+                )
+                marks.add(name, f"{where}: annotation {one}", photo, item.get("label"), edges)
+    return marks.photos(album, "no CreateML file names it")
+
+
+# --- one file a photo -------------------------------------------------------------------------------------------------
+
+
+def read_labelme(path: Path, options: Options, notes: Notes) -> list[Photo]:
+    """labelme: ``shapes`` of a photo, the box around each one's ``points``."""
+    return _read_beside(path, "labelme", options, notes)
+
+
+def read_supervisely(path: Path, options: Options, notes: Notes) -> list[Photo]:
+    """Supervisely: ``ann/NAME.jpg.json`` of ``img/NAME.jpg``; the box around each object's outline."""
+    return _read_beside(path, "supervisely", options, notes)
+
+
+def _read_beside(path: Path, kind: str, options: Options, notes: Notes) -> list[Photo]:
+    root = path.parent if path.is_file() else path
+    album, marks = Album(root), Marks(path, options, notes)
+    pairs, doubtful = pair(album, _files(path, kind, "broken"))
+    marks.spoilt |= {pairs[file] for file in _files(path, "broken") if file in pairs}
+    for file, name, content in _documents(path, kind, notes):
+        photo = pairs.get(file, "")
+        if not photo:
+            photo, reason = album.find(content.get("imagePath", ""), near=file)
+            if not photo:
+                notes.problem(name, f"there is no photo of its name, and as to its imagePath, {reason}")
+                continue
+        size = content.get("size") or {}
+        sides = [content.get(f"image{side}") or size.get(side.lower()) for side in ("Width", "Height")]
+        marks.look_at(name, photo, sides)
+        for number, item in enumerate(content.get("shapes", content.get("objects", [])), start=1):
+            item = item if isinstance(item, dict) else {}
+            label = item.get("label") or item.get("classTitle")
+            marks.add(name, f"{name}: object {number}", photo, label, _outline(item))
+    for photo, reason in doubtful:
+        if photo not in marks.faces:
+            notes.problem(photo, reason)
+            marks.spoilt.add(photo)
+    return marks.photos(album, f"no {kind} file has its name or names it")
+
+
+def _outline(item: dict[str, Any]) -> list[Any]:
+    """Edges of a shape: rectangle, polygon, or circle (its centre and a point on it); nothing of another kind."""
+    kind = str(item.get("shape_type") or item.get("geometryType") or "polygon")
+    points = item.get("points")
+    points = points.get("exterior") if isinstance(points, dict) else points
+    if kind not in ("rectangle", "polygon", "circle") or not isinstance(points, list) or len(points) < 2:
+        return []
+    edges = around(points)
+    if kind != "circle" or not edges:
+        return edges
+    (x, y), (on_x, on_y) = ((float(a), float(b)) for a, b in points[:2])
+    radius = ((on_x - x) ** 2 + (on_y - y) ** 2) ** 0.5
+    return [x - radius, y - radius, x + radius, y + radius]

@@ -1,0 +1,126 @@
+"""More photos for training beside those of a split, or fewer, without a leak into its validation and test parts."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from allmasked.core.errors import ConfigError, PhotoError
+from allmasked.core.types import LABELS, Photo, Split
+from allmasked.data.annotations import Options
+from allmasked.data.dataset import sha256_of
+from allmasked.data.duplicates import describe, groups
+from allmasked.data.readers import read_dataset
+from allmasked.data.siblings import siblings
+
+
+def extend_split(
+    split: Split,
+    sources: Sequence[str | Path],
+    options: Options | None = None,
+    *,
+    most: int | None = None,
+    keep: float = 1.0,
+) -> Split:
+    """The split with the photos of further data sets in its training part.
+
+    Left out, each with a reason: what can't be read, what shows the same as a photo of the validation or test part,
+    and what stands in the training part already. A folder ``nobody`` holds photos without people. The new split's root
+    is the folder that all of them lie in.
+
+    Args:
+        sources: data sets in any layout of :data:`allmasked.data.readers.READERS`.
+        most: so many photos of each source at most, drawn at random by the split's seed.
+        keep: share (0-1) of the split's own training photos that stay there, of each class, drawn by groups; the rest
+            is left out.
+
+    Raises:
+        DataError: a source is no data set.
+        ConfigError: the data sets have no folder in common.
+    """
+    split = keep_share(split, keep)
+    if not sources:
+        return split
+    read = [read_dataset(source, options=options) for source in sources]
+    if most is not None:
+        rng = np.random.default_rng(split.seed)
+        read = [(folder, _drawn(photos, most, rng), problems) for folder, photos, problems in read]
+    try:
+        root = Path(os.path.commonpath([split.root, *(folder for folder, _, _ in read)]))
+    except ValueError:
+        raise ConfigError("the data sets lie on different drives; put them below one folder") from None
+    known = [dataclasses.replace(photo, path=_below(split.root / photo.path, root)) for photo in split.photos]
+    new = [
+        dataclasses.replace(
+            photo,
+            path=_below(folder / photo.path, root),
+            part="train",
+        )
+        for folder, photos, _ in read
+        for photo in photos
+    ]
+    held_out = [photo for photo in known if photo.part in ("validation", "test")]
+    found = describe([root / photo.path for photo in [*new, *held_out]])
+    readable = [index for index, one in enumerate(found) if not isinstance(one, PhotoError)]
+    paths = [photo.path for photo in [*new, *held_out]]
+    pairs = siblings([paths[index] for index in readable], [one for one in found if not isinstance(one, PhotoError)])
+    numbers = dict(zip(readable, groups(len(readable), pairs)))
+    reserved = {numbers[index]: photo for index, photo in enumerate(held_out, len(new)) if index in numbers}
+    seen = {photo.sha256 for photo in known if photo.sha256}
+    first_group = 1 + max((photo.group for photo in known), default=-1)
+    added = []
+    for index, (photo, one) in enumerate(zip(new, found)):
+        if isinstance(one, PhotoError):
+            digest = sha256_of(root / photo.path)
+            added.append(dataclasses.replace(photo, sha256=digest, part="left_out", reason=one.reason))
+            continue
+        photo = dataclasses.replace(
+            photo, sha256=one.sha256, width=one.width, height=one.height, group=first_group + numbers[index]
+        )
+        if numbers[index] in reserved:
+            other = reserved[numbers[index]]
+            photo = dataclasses.replace(photo, part="left_out", reason=f"shows the same as {other.path} ({other.part})")
+        elif one.sha256 in seen:
+            photo = dataclasses.replace(photo, part="left_out", reason="exact duplicate of a photo in the split")
+        seen.add(one.sha256)
+        added.append(photo)
+    photos = tuple(sorted([*known, *added], key=lambda photo: photo.path))
+    return Split(root=root, photos=photos, seed=split.seed, settings=split.settings)
+
+
+def keep_share(split: Split, share: float) -> Split:
+    """The split with a share (0-1) of each class's training photos, whole groups of them, drawn by its seed."""
+    if share >= 1.0:
+        return split
+    rng = np.random.default_rng(split.seed)
+    kept: set[int] = set()
+    for label in LABELS:
+        sizes = Counter(photo.group for photo in split.part("train") if photo.label == label)
+        wanted = round(share * sum(sizes.values()))
+        for group in rng.permutation(sorted(sizes)).tolist():
+            if sizes[group] <= wanted:
+                wanted -= sizes[group]
+                kept.add(group)
+    left_out = f"not among the share of {share:g} that was kept"
+    photos = tuple(
+        photo
+        if photo.part != "train" or photo.group in kept
+        else dataclasses.replace(photo, part="left_out", reason=left_out)
+        for photo in split.photos
+    )
+    return dataclasses.replace(split, photos=photos)
+
+
+def _drawn(photos: list[Photo], most: int, rng: np.random.Generator) -> list[Photo]:
+    if len(photos) <= most:
+        return photos
+    return [photos[index] for index in sorted(rng.choice(len(photos), most, replace=False))]
+
+
+def _below(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()

@@ -1,0 +1,247 @@
+"""Readers of data sets whose labels or boxes stand in tables: the competition's JSON, and CSVs of several kinds."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from allmasked.core.errors import DataError
+from allmasked.core.types import Photo
+from allmasked.data.albums import Album, Problem, files_in, plain, read_document, read_table, relative, shown, told
+from allmasked.data.annotations import Labels, Marks, Notes, Options, strange_names
+from allmasked.images import pixels
+
+Rows = list[tuple[int, list[str]]]
+
+_PATHS = (
+    "filename", "image", "imagename", "imageid", "imagepath", "imagefile", "imagefilename", "file", "filepath", "path",
+    "photo", "img", "imgname", "imgpath", "name", "id",
+)  # fmt: skip
+_LABELS = ("label", "class", "category", "target", "y", "classname", "labelname", "classification")
+_EDGES = (
+    ("xmin", "x1", "left", "bboxx1", "bboxxmin", "bboxleft"),
+    ("ymin", "y1", "top", "bboxy1", "bboxymin", "bboxtop"),
+    ("xmax", "x2", "right", "bboxx2", "bboxxmax", "bboxright"),
+    ("ymax", "y2", "bottom", "bboxy2", "bboxymax", "bboxbottom"),
+)
+"""Columns' names, as :func:`allmasked.data.albums.plain` writes them."""
+_NOT_MADE_BY_HAND = ("submission", "prediction", "result")
+"""CSVs with such a word in their name hold answers, not labels."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV file: columns' names as :func:`plain` writes them, its rows with their line numbers."""
+
+    file: Path
+    header: list[str]
+    names: list[str]
+    rows: Rows
+    problems: list[Problem]
+
+    def column(self, known: Sequence[str]) -> int | None:
+        return next((self.header.index(name) for name in known if name in self.header), None)
+
+
+def _tables(path: Path, notes: Notes) -> Iterator[Table]:
+    """The CSVs below a folder, or the one given. What can't be read, or holds answers, is told in passing."""
+    root = path.parent if path.is_file() else path
+    for file in [path] if path.is_file() else files_in(path, [".csv", ".tsv"]):
+        if file.suffix.lower() not in (".csv", ".tsv"):
+            continue
+        name = relative(file, root)
+        problems: list[Problem] = []
+        try:
+            names, rows = read_table(file, problems, name)
+        except DataError as error:
+            if path.is_file():
+                raise
+            notes.problems.append(told(error, root))
+            continue
+        if file != path and any(word in file.stem.lower() for word in _NOT_MADE_BY_HAND):
+            notes.problem(name, "is passed over: by its name it holds answers, not labels (give it as DATA to read it)")
+            continue
+        yield Table(file, [plain(cell) for cell in names], names, rows, problems)
+
+
+def is_labels(table: Table) -> bool:
+    return table.column(_PATHS) is not None and table.column(_LABELS) is not None and not is_boxes(table)
+
+
+def is_boxes(table: Table) -> bool:
+    return all(table.column(known) is not None for known in _EDGES) and table.column(_LABELS) is not None
+
+
+def is_bare(table: Table) -> bool:
+    """No header, but rows of a path, four edges and a class, as keras-retinanet reads them."""
+    cells = table.header
+    return len(cells) == 6 and (not any(cells[1:]) or all(re.fullmatch(r"-?\d+(\.\d+)?", c) for c in table.names[1:5]))
+
+
+def is_one_hot(table: Table) -> bool:
+    """A path and columns of 0 and 1, each called like a class."""
+    at = table.column(_PATHS)
+    cells = {cell.strip() for _, row in table.rows for k, cell in enumerate(row) if k != at}
+    return at is not None and len(table.header) >= 3 and bool(cells) and cells <= {"0", "1", "0.0", "1.0"}
+
+
+def detect(fits: Callable[[Table], bool]) -> Callable[[Path, Options], bool]:
+    """Whether a path holds a table of a kind, as :data:`allmasked.data.readers.READERS` asks it."""
+
+    def found(path: Path, options: Options) -> bool:  # noqa: ARG001
+        try:
+            return any(map(fits, _tables(path, Notes())))
+        except DataError:
+            return False
+
+    return found
+
+
+def _chosen(path: Path, fits: Callable[[Table], bool], notes: Notes, what: str) -> list[Table]:
+    tables = [table for table in _tables(path, notes) if fits(table)]
+    if not tables:
+        raise DataError(f"{path}: has no CSV with {what}")
+    for table in tables:
+        notes.problems += table.problems
+    return tables
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+def _root(path: Path) -> Path:
+    return path.parent if path.is_file() else path
+
+
+def _gt_files(path: Path) -> list[Path]:
+    files = [path] if path.is_file() else files_in(path, [".json"])
+    return [file for file in files if file.name.endswith("_gt.json")]
+
+
+def detect_competition(path: Path, options: Options) -> bool:  # noqa: ARG001
+    return bool(_gt_files(path))
+
+
+def read_competition(path: Path, options: Options, notes: Notes) -> list[Photo]:
+    """The photos that ``train_gt.json`` names (name -> 0, 1, 2); others, as the competition's test set, are passed."""
+    files = _gt_files(path) or ([path] if path.is_file() else [])
+    if not files:
+        raise DataError(f"{path}: has no train_gt.json")
+    labels = Labels(Album(_root(path)), options, notes)
+    for file in files:
+        content = read_document(file)
+        if not isinstance(content, dict):
+            raise DataError(f"{file}:1: must be a table of photo names and 0, 1 or 2")
+        for name, value in content.items():
+            labels.add(file, relative(file, labels.album.root), name, value)
+    return labels.photos()
+
+
+def read_csv(path: Path, options: Options, notes: Notes) -> list[Photo]:
+    """Rows of a path and a label (a class's name or number); further columns are passed."""
+    tables = _chosen(path, is_labels, notes, "a column 'path' and a column 'label'")
+    labels = Labels(Album(_root(path)), options, notes)
+    for table in tables:
+        at, label = table.column(_PATHS), table.column(_LABELS)
+        assert at is not None and label is not None
+        for line, row in table.rows:
+            where = f"{relative(table.file, labels.album.root)}:{line}"
+            labels.add(table.file, where, row[at], row[label])
+    return labels.photos()
+
+
+def read_one_hot(path: Path, options: Options, notes: Notes) -> list[Photo]:
+    """A column a class, 1 where the photo shows it; masked and unmasked together are some."""
+    tables = _chosen(path, is_one_hot, notes, "a column 'path' and columns of 0 and 1")
+    labels = Labels(Album(_root(path)), options, notes)
+    strange: Counter[str] = Counter()
+    for table in tables:
+        at = table.column(_PATHS)
+        assert at is not None
+        classes = {k: options.label(name) for k, name in enumerate(table.names) if k != at}
+        for line, row in table.rows:
+            where = f"{relative(table.file, labels.album.root)}:{line}"
+            on = [k for k in classes if float(row[k]) == 1]
+            strange.update(table.names[k] for k in on if classes[k] is None)
+            notes.names.update((table.names[k], classes[k] or "?") for k in on)
+            said = {label for k in on if (label := classes[k]) not in (None, "ignore")}
+            if not said:
+                notes.problem(where, f"no column says what {shown(row[at])} is, so its label is unknown")
+            elif said == {"all", "none"} or len(said) == 1:
+                labels.give(table.file, where, row[at], "some" if len(said) == 2 else said.pop())
+            else:
+                notes.problem(where, f"{shown(row[at])} can't be {' and '.join(sorted(map(str, said)))} at once")
+    if strange:
+        raise strange_names(_root(path), strange, "--classes", "all none some nobody ignore")
+    return labels.photos()
+
+
+# --- boxes ------------------------------------------------------------------------------------------------------------
+
+
+def read_boxes(path: Path, options: Options, notes: Notes) -> list[Photo]:
+    """A row a box: path, four edges (px, or shares where all are at most 1) and a class, in columns of any order."""
+    tables = _chosen(path, is_boxes, notes, "columns of a path, a class and xmin, ymin, xmax, ymax")
+    album, marks = Album(_root(path)), Marks(path, options, notes)
+    for table in tables:
+        columns = [table.column(known) for known in _EDGES]
+        label = table.column(_LABELS)
+        at = table.column([name for name in _PATHS if table.column([name]) != label])
+        if at is None:
+            raise DataError(f"{table.file}:1: has no column of the photos' paths, such as 'filename'")
+        sides = [
+            k for side in ("width", "height") if (k := table.column([side, f"image{side}", f"img{side}"])) is not None
+        ]
+        _add_rows(table, at, [k for k in columns if k is not None], label or 0, sides, album, marks)
+    return marks.photos(album, "no CSV of boxes names it")
+
+
+def read_bare(path: Path, options: Options, notes: Notes) -> list[Photo]:
+    """Rows without a header: path, left, top, right, bottom, class, as keras-retinanet reads them; a path alone is a
+    photo in which nothing is to be marked."""
+    tables = _chosen(path, is_bare, notes, "rows of path, x1, y1, x2, y2, class")
+    album, marks = Album(_root(path)), Marks(path, options, notes)
+    for table in tables:
+        table.rows.insert(0, (1, table.names))
+        _add_rows(table, 0, [1, 2, 3, 4], 5, [], album, marks)
+    return marks.photos(album, "no CSV of boxes names it")
+
+
+def _add_rows(
+    table: Table, at: int, columns: list[int], label: int, sides: list[int], album: Album, marks: Marks
+) -> None:
+    source = relative(table.file, marks.root)
+    shares = _are_shares([row[k] for _, row in table.rows for k in columns])
+    for line, row in table.rows:
+        where = f"{source}:{line}"
+        photo, reason = album.find(row[at], near=table.file)
+        if not photo:
+            marks.notes.problem(where, reason)
+            continue
+        marks.look_at(source, photo, [row[k] for k in sides])
+        cells = [row[k].strip() for k in columns]
+        if not any(cells) and not row[label].strip():
+            continue
+        edges: list[object] = list(cells)
+        if shares:
+            width, height = _size(marks.root / photo)
+            edges = [float(cell or "nan") * side for cell, side in zip(cells, (width, height, width, height))]
+        marks.add(source, where, photo, row[label], edges)
+
+
+def _are_shares(cells: list[str]) -> bool:
+    """Whether all edges are at most 1, so that they can't be px."""
+    try:
+        return bool(cells) and all(0 <= float(cell) <= 1 for cell in cells if cell.strip())
+    except ValueError:
+        return False
+
+
+def _size(photo: Path) -> tuple[int, int]:
+    try:
+        return pixels.upright_size(photo)
+    except Exception:  # decoders raise many kinds; that the photo is broken is told where it is read
+        return 1, 1

@@ -1,0 +1,127 @@
+"""One small student from an ensemble's (or any run's) soft answers on the training photos."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from allmasked.core.config import TrainConfig
+from allmasked.core.errors import ConfigError, RunError
+from allmasked.core.runs import Run
+from allmasked.data.dataset import read_split, write_split
+from allmasked.data.heldout import key
+from allmasked.ensembles.assemble import Said, members_say, time_run
+from allmasked.predictors.ensemble import Ensemble
+from allmasked.scoring.evaluate import Ask, ask_model, part_answers, table
+from allmasked.training.teacher import Teacher
+from allmasked.training.train import train
+
+
+def distil(
+    teacher: str | Path,
+    config: TrainConfig,
+    out: str | Path,
+    *,
+    alpha: float = 0.3,
+    temperature: float = 2.0,
+    data: str | Path | None = None,
+    cache: str | Path | None = None,
+    ask: Ask = ask_model,
+) -> Run:
+    """Train a student of the run or ensemble in the folder ``teacher``; it becomes an ordinary run folder ``out``.
+
+    The teacher is asked once about every training photo (its answers are kept in its own folders too). If training is
+    stopped, ``allmasked train --resume --out RUN`` goes on, since the answers lie in the student's folder.
+
+    Args:
+        teacher: what to learn from; every member of an ensemble is asked, early stop or not.
+        config: the student.
+        out: the run folder to make.
+        alpha: share of the label in the loss, 0-1; the rest is the teacher's.
+        temperature: softens both sides of the teacher's part; above 1, small probabilities count more.
+        data: where the photos lie now, when not where they were.
+        cache: as for :func:`allmasked.training.train.train`.
+        ask: what infers; the teacher's own models.
+
+    Raises:
+        ConfigError: alpha or temperature out of range, a head or import option that can't be taught.
+        RunError: the teacher is unfinished, or ``out`` is in use.
+    """
+    if config.loader != "cached":
+        raise ConfigError(f"--loader {config.loader}: doesn't say which photo is which; distil with --loader cached")
+    Teacher("", alpha, temperature, {})
+    source, run = Run(teacher).require_finished(), Run(out)
+    if run.folder.is_dir() and any(run.folder.iterdir()):
+        raise RunError(f"{run.folder}: is in use; go on with 'allmasked train --resume --out {run.folder}', or choose "
+                       "another --out")  # fmt: skip
+    where = Path(data) if data else None
+    answers = soft_answers(source, where, ask)
+    write_split(read_split(source.split, where), run.split)
+    Teacher(source.name, alpha, temperature, answers).write(run)
+    config.write(run.config)
+    return train(read_split(run.split), config, run.folder, resume=True, cache=cache)
+
+
+def soft_answers(teacher: Run, data: Path | None = None, ask: Ask = ask_model) -> dict[str, list[float]]:
+    """The teacher's probabilities for each training photo that it can answer, by the photo's key.
+
+    They hold if somebody is there. Photos labelled "nobody" have none: their label stands.
+    """
+    if teacher.is_ensemble:
+        ensemble = dataclasses.replace(Ensemble.read(teacher), early_stop=False)
+        said: Said = members_say(ensemble.folders(teacher), "train", data, ask)
+        photos, probabilities = said.photos, ensemble.combine(said.probabilities)
+    else:
+        found = part_answers(teacher, "train", data, ask)
+        photos, probabilities = found.photos, found.probabilities
+    return {key(photo): row.tolist() for photo, row in zip(photos, probabilities)}
+
+
+def beside(
+    teacher: str | Path,
+    student: str | Path,
+    on: str = "validation",
+    *,
+    data: str | Path | None = None,
+    ask: Ask = ask_model,
+    measure: Callable[[Path], float] = time_run,
+) -> list[dict[str, Any]]:
+    """Teacher and student beside each other on one part: ``name``, ``accuracy``, ``ms`` a photo (measured now), ``mb``.
+
+    An ensemble that stops early costs what it then asks.
+    """
+    rows = []
+    for run in (Run(teacher).require_finished(), Run(student).require_finished()):
+        found = part_answers(run, on, Path(data) if data else None, ask)
+        if run.is_ensemble:
+            ensemble = Ensemble.read(run)
+            folders = ensemble.folders(run)
+            ms = sum(measure(folder) for folder in folders)
+            if ensemble.early_stop:
+                ms *= ensemble.validation[ensemble.vote].get("cost_ratio", 1.0)
+            mb = sum(Run(folder).model.stat().st_size for folder in folders) / 1e6
+        else:
+            ms, mb = measure(run.folder), run.model.stat().st_size / 1e6
+        accuracy = float(np.mean(found.predicted == found.labels))
+        rows.append({"name": run.name, "accuracy": accuracy, "ms": ms, "mb": mb, "photos": len(found.photos)})
+    return rows
+
+
+def markdown(rows: list[dict[str, Any]], on: str) -> str:
+    """:func:`beside` as a Markdown table."""
+    teacher, student = rows
+    lines = [f"# Student and teacher on {student['photos']:,} {on} photos", ""]
+    lines += table(
+        ["", "accuracy", "ms a photo", "MB"],
+        [[f"{row['name']} ({who})", row["accuracy"], f"{row['ms']:.1f}", f"{row['mb']:.1f}"]
+         for who, row in zip(("teacher", "student"), rows)],
+    )  # fmt: skip
+    points = 100 * (student["accuracy"] - teacher["accuracy"])
+    lines += [
+        f"The student is {points:+.1f} points from its teacher at {student['ms'] / teacher['ms']:.2f} of its time."
+    ]
+    return "\n".join([*lines, ""])

@@ -1,0 +1,221 @@
+"""Several runs on one split, trained one after another: the notebooks' seven backbones, or any list of members.
+
+Each member is an ordinary run folder below one folder. What is finished is skipped and what was begun is resumed, so
+that starting the same command again is all it takes after a kill.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from allmasked.core.config import TrainConfig, default_head, read_recipe
+from allmasked.core.errors import ConfigError, RunError, unknown
+from allmasked.core.progress import bar, stderr
+from allmasked.core.runs import Run, read_json, write_json, write_text
+from allmasked.core.types import Split
+from allmasked.data.dataset import is_split, load_split, read_split, write_split
+from allmasked.data.loaders import LOADERS
+from allmasked.ensembles.assemble import time_run
+from allmasked.networks.backbones import BACKBONES
+from allmasked.networks.heads import HEADS
+from allmasked.scoring.evaluate import Ask, ask_model, evaluate, part_answers, table
+from allmasked.training.train import train
+
+NOTEBOOK_BACKBONES = tuple(name for name, row in BACKBONES.items() if not row.package)
+"""The notebooks' seven."""
+
+Members = dict[str, TrainConfig]
+"""A member's folder name -> all that determines its training."""
+
+
+def members_from(text: str, base: TrainConfig, overrides: Mapping[str, Any]) -> Members:
+    """The members that an option ``--backbones`` stands for.
+
+    Args:
+        text: ``all`` (the notebooks' seven), backbones parted by commas, or a TOML file with a table a member: its
+            ``backbone``, ``head``, ``loader``, ``weights``, ``seed``, ``recipe`` and any field of a recipe.
+        base: what a member does not say; without a head, its recipe's.
+        overrides: recipe fields that hold for every member that doesn't set them itself.
+
+    Raises:
+        ConfigError: an unknown backbone, setting or value, a member twice, or a file that is no list of members.
+    """
+    if text.endswith(".toml") or Path(text).is_file():
+        return _read_members(Path(text), base, overrides)
+    names = list(NOTEBOOK_BACKBONES) if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise ConfigError("--backbones: is empty; give all, backbones parted by commas, or a TOML file")
+    for number, name in enumerate(names):
+        if name not in BACKBONES:
+            raise unknown("backbone", name, BACKBONES)
+        if name in names[:number]:
+            raise ConfigError(f"--backbones: {name} is named twice; for several members of one, write a TOML file")
+    head = base.head or default_head(base.recipe_name)
+    return {
+        name: dataclasses.replace(base, backbone=name, head=head, weights=_weights(base.weights, name))
+        for name in names
+    }
+
+
+def _weights(wanted: str, backbone: str) -> str:
+    return wanted or BACKBONES[backbone].default_weights
+
+
+def _read_members(path: Path, base: TrainConfig, overrides: Mapping[str, Any]) -> Members:
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({type(error).__name__}); give a TOML file of members") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: is not valid TOML ({error})") from None
+    if not tables or not all(isinstance(values, dict) for values in tables.values()):
+        raise ConfigError(f"{path}: must hold one table a member, such as [small] with backbone = 'EfficientNetLite0'")
+    found: Members = {}
+    for name, values in tables.items():
+        if not name or "/" in name or name.startswith(".") or name == "split.json":
+            raise ConfigError(f"{path}: {name!r} can't be a folder's name")
+        values = dict(values)
+        backbone = str(values.pop("backbone", base.backbone or TrainConfig().backbone))
+        recipe_name, seed = str(values.pop("recipe", base.recipe_name)), values.pop("seed", base.seed)
+        head = str(values.pop("head", base.head)) or default_head(recipe_name)
+        loader = str(values.pop("loader", base.loader))
+        for kind, value, known in (
+            ("backbone", backbone, BACKBONES),
+            ("head", head, HEADS),
+            ("loader", loader, LOADERS),
+        ):
+            if value not in known:
+                raise ConfigError(f"{path}: [{name}]: {unknown(kind, value, known)}")
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise ConfigError(f"{path}: [{name}]: seed = {seed!r}; must be a whole number")
+        weights = _weights(str(values.pop("weights", base.weights)), backbone)
+        try:
+            recipe = read_recipe(recipe_name, {**overrides, **values})
+        except ConfigError as error:
+            raise ConfigError(f"{path}: [{name}]: {error}") from None
+        found[name] = TrainConfig(backbone, head, loader, weights, seed, recipe_name, recipe)
+    return found
+
+
+def split_for(data: Path | None, out: Path, seed: int, where: Path | None = None) -> Split:
+    """The split that all members share: ``split.json`` in ``out``, made now of ``data`` where it isn't there."""
+    kept = out / "split.json"
+    if kept.is_file() and data is not None and is_split(data):
+        given, ours = (_parts(read_split(path)) for path in (data, kept))
+        if given != ours:
+            raise RunError(f"{kept}: is another split than {data}; choose another --out, or leave out DATA")
+    if not kept.is_file():
+        if data is None:
+            raise ConfigError(f"{out}: has no split.json yet; give a data set, or a split.json")
+        write_split(load_split(data, seed=seed, data=where), kept)
+    return read_split(kept, where)
+
+
+def _parts(split: Split) -> set[tuple[str, str, str, str]]:
+    return {(photo.sha256, photo.path, photo.label, photo.part) for photo in split.photos}
+
+
+def train_members(
+    split: Split, members: Members, out: str | Path, *, cache: str | Path | None = None
+) -> dict[str, Run]:
+    """Train each member in its folder below ``out``; skip the finished ones, go on with the one that was stopped.
+
+    Raises:
+        RunError: a member's folder holds a run of other settings or another split, before anything is trained.
+    """
+    runs = {name: Run(Path(out) / name) for name in members}
+    for name, run in runs.items():
+        _refuse_other(run, members[name], split)
+    with bar(transient=False) as progress:
+        task = progress.add_task("members", total=len(members), note="")
+        for number, (name, run) in enumerate(runs.items(), 1):
+            progress.update(task, note=name)
+            if run.finished:
+                stderr.print(f"{number}/{len(members)} {name}: finished already", markup=False)
+            else:
+                config = members[name]
+                what = f"{config.backbone}, {config.recipe.size[0]} x {config.recipe.size[1]} px, seed {config.seed}"
+                stderr.print(f"{number}/{len(members)} {name}: {what}", markup=False)
+                _forget_models()
+                train(split, config, run.folder, resume=True, cache=cache)
+            progress.advance(task)
+    return runs
+
+
+def _refuse_other(run: Run, config: TrainConfig, split: Split) -> None:
+    if not run.config.is_file():
+        if run.split.is_file() and [path.name for path in run.folder.iterdir()] == [run.split.name]:
+            run.split.unlink()  # stopped before its first setting was written
+        return
+    if TrainConfig.read(run.config) != config:
+        raise RunError(f"{run.folder}: was begun with other settings; give the same ones, or choose another --out")
+    if _parts(read_split(run.split)) != _parts(split):
+        raise RunError(f"{run.folder}: was begun on another split; give the same one, or choose another --out")
+
+
+def _forget_models() -> None:
+    import gc
+
+    import keras
+
+    keras.backend.clear_session()
+    gc.collect()
+
+
+def results(
+    runs: Mapping[str, Run],
+    *,
+    test: bool = True,
+    data: str | Path | None = None,
+    ask: Ask = ask_model,
+    measure: Callable[[Path], float] = time_run,
+) -> list[dict[str, Any]]:
+    """The notebooks' table, a row a member: accuracy on train (photos as they are), validation and test, and its cost.
+
+    ``test`` False leaves the test part unscored. Each part is inferred once and its scores are in the run folders.
+    """
+    rows = []
+    for name, run in runs.items():
+        parts = ["validation", *(["test"] if test else [])]
+        scores = evaluate(run.folder, parts, data=data, plots=False, ask=ask).scores["parts"]
+        seen = part_answers(run, "train", Path(data) if data else None, ask)
+        config, facts = TrainConfig.read(run.config), read_json(run.config).get("facts", {})
+        rows.append(
+            {
+                "member": name,
+                "backbone": config.backbone,
+                "train": float((seen.predicted == seen.labels).mean()),
+                "validation": scores["validation"]["accuracy"],
+                "test": scores["test"]["accuracy"] if test else None,
+                "parameters": facts.get("parameters"),
+                "train_seconds": facts.get("train_seconds"),
+                "ms": round(measure(run.folder), 3),
+            }
+        )
+    return rows
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """:func:`results` as a Markdown table."""
+    return "\n".join(
+        table(
+            ["member", "backbone", "train", "validation", "test", "parameters", "training, s", "ms a photo"],
+            [
+                [row["member"], row["backbone"], row["train"], row["validation"]]
+                + ["-" if row["test"] is None else row["test"]]
+                + ["-" if row["parameters"] is None else row["parameters"]]
+                + ["-" if row["train_seconds"] is None else f"{row['train_seconds']:,.0f}", f"{row['ms']:.1f}"]
+                for row in rows
+            ],
+        )
+    )
+
+
+def write_results(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
+    """Write ``members.md`` and ``members.json`` into ``out``."""
+    write_text(out / "members.md", markdown(rows))
+    write_json(out / "members.json", list(rows))

@@ -1,0 +1,1 @@
+"""Where in a photo an answer comes from."""

@@ -1,0 +1,148 @@
+"""Where in a photo an ensemble's answer comes from: each member's heat map, and one of them all."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from allmasked.core.errors import PhotoError, RunError
+from allmasked.core.runs import replacing
+from allmasked.core.types import CLASSES, Label, Prediction, Size
+from allmasked.explaining.explain import TILE, Explanation, Floats, explainer_named, on_photo
+from allmasked.images import pixels as px
+from allmasked.predictors.ensemble import EnsemblePredictor, read_views
+from allmasked.predictors.faces import prediction_of
+
+LONGEST_PX = 256
+"""The longer side of a combined heat map."""
+
+
+@dataclass(frozen=True)
+class Heat:
+    """One photo: the ensemble's ``combined`` explanation, and its members', for the same class.
+
+    Every heat map covers the photo itself, as if fitted with ``squash``: the letterboxes' bars are cut off.
+    """
+
+    combined: Explanation
+    members: tuple[Explanation, ...] = ()
+
+
+def explain_ensemble(
+    predictor: EnsemblePredictor,
+    photos: Iterable[tuple[str, str | Path]],
+    *,
+    explainer: str = "grad-cam",
+    wanted: Label | None = None,
+    batch_size: int = 16,
+) -> Iterator[Heat]:
+    """Answer and explain any number of photos, in input order and constant memory; every member is asked.
+
+    The combined map is the mean of the members', by weight where the vote has weights, divided by its maximum.
+
+    Args:
+        predictor: see :func:`allmasked.predictors.ensemble.open_ensemble`; its members are Keras models.
+        photos: (name, path) pairs.
+        explainer: a row of :data:`allmasked.explaining.explain.EXPLAINERS` that fits every member's head.
+        wanted: the class to explain; the one that the ensemble answers when None.
+
+    Raises:
+        RunError: a member has no network to look into.
+        ConfigError: the explainer is unknown or does not fit a member's head.
+    """
+    row = explainer_named(explainer)
+    networks = [getattr(member, "model", None) for member in predictor.members]
+    for member, network in zip(predictor.members, networks):
+        if network is None:
+            raise RunError(f"{member.name}: only a run's own Keras model can be explained")
+    paths: deque[str] = deque()
+
+    def noted() -> Iterator[tuple[str, str | Path]]:
+        for name, path in photos:
+            paths.append(str(path))
+            yield name, path
+
+    def read(path: str | Path, name: str) -> tuple[Size, Size, tuple[NDArray[np.uint8], ...]]:
+        decoded, arrays = read_views(predictor.views, path, name)
+        return px.upright_size(Path(path)), decoded, arrays
+
+    weights = np.asarray(predictor.ensemble.fitted.weights)
+    for batch in px.decode_batches(noted(), read, batch_size=batch_size):
+        good = [found for _, found in batch if not isinstance(found, PhotoError)]
+        if good:
+            views = dict(zip(predictor.views, (np.stack(view) for view in zip(*(arrays for _, _, arrays in good)))))
+            inputs = [views[member.size, member.fit] for member in predictor.members]
+            together = predictor.answer_views(list(views.values()), early=False)
+            own = [member.answer(pixels) for member, pixels in zip(predictor.members, inputs)]
+            likeliest = together.probabilities.argmax(1)
+            classes = np.full(len(good), CLASSES.index(wanted)) if wanted else likeliest
+            heats = [row.heat(cast(Any, net), pixels, classes) for net, pixels in zip(networks, inputs)]
+        number = 0
+        for name, found in batch:
+            path = paths.popleft()
+            if isinstance(found, PhotoError):
+                yield Heat(Explanation(Prediction(name, None, None, found.reason), path, None, None))
+                continue
+            photo, decoded, _ = found
+            explained = CLASSES[int(classes[number])]
+            laid = [on_photo(h[number], decoded, m.size, m.fit) for h, m in zip(heats, predictor.members)]
+            prediction = together.prediction(name, number, photo)
+            yield Heat(
+                Explanation(prediction, path, explained, combined(laid, weights, decoded)),
+                tuple(
+                    Explanation(
+                        prediction_of(member.name, said, number, photo, member.size, member.fit), path, explained, heat
+                    )
+                    for member, said, heat in zip(predictor.members, own, laid)
+                ),
+            )
+            number += 1
+
+
+def combined(heats: Sequence[Floats], weights: NDArray[np.float64], photo: Size) -> Floats:
+    """The weighted mean of heat maps over the same photo, divided by its maximum: (h, w) 0-1, all 0 where all are."""
+    scale = LONGEST_PX / max(photo)
+    size = max(1, round(photo[0] * scale)), max(1, round(photo[1] * scale))
+    mean = sum(weight * px.enlarge(heat, size) for weight, heat in zip(weights, heats))
+    top = float(np.max(mean))
+    return np.asarray(mean / top if top > 1e-12 else mean, np.float32)
+
+
+def write_members(heats: Iterable[Heat], out: str | Path, *, tag: str = "grad-cam") -> Iterator[Explanation]:
+    """Pass the combined explanations on; beside them write ``NAME.TAG.members.jpg``: the photo and every member's map.
+
+    For :func:`allmasked.explaining.explain.write_pictures`, whose size and fit are then those of the photo: any,
+    ``squash``.
+    """
+    out = Path(out)
+    taken: dict[str, int] = {}
+    for heat in heats:
+        if heat.members:
+            try:
+                photo = px.thumbnail(px.decode(heat.combined.path, fit_within=TILE), TILE)
+            except PhotoError:  # the caller meets it too, and says so
+                yield heat.combined
+                continue
+            shown = [heat.combined, *heat.members]
+            tiles = [photo, *(px.overlay(photo, one.heat) for one in shown if one.heat is not None)]
+            captions = [
+                "photo\n",
+                *(_caption(one, "" if one is heat.combined else one.prediction.path) for one in shown),
+            ]
+            stem = Path(heat.combined.path).stem[:120]
+            taken[stem.lower()] = number = taken.get(stem.lower(), 0) + 1
+            name = stem if number == 1 else f"{stem}-{number}"
+            out.mkdir(parents=True, exist_ok=True)
+            with replacing(out / f"{name}.{tag}.members.jpg") as temporary:
+                px.grid(tiles, captions).save(temporary, quality=90)
+        yield heat.combined
+
+
+def _caption(one: Explanation, name: str) -> str:
+    return f"{name or 'together'}\n{one.prediction.label} {one.prediction.confidence:.2f}"

@@ -1,0 +1,1 @@
+"""A run or an ensemble as one file for other engines."""

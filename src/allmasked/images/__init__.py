@@ -1,0 +1,1 @@
+"""Photos as pixels: decoded, turned upright, resized, drawn over."""

@@ -1,0 +1,407 @@
+"""The only place where photos are decoded, turned upright, resized and drawn over.
+
+Every photo becomes RGB uint8 0-255 here, whatever its format, mode or orientation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import math
+import os
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal, TypeVar
+
+import numpy as np
+import pillow_heif
+from numpy.typing import NDArray
+from PIL import (
+    AvifImagePlugin,  # noqa: F401  (each of these registers its format, once and before any thread decodes)
+    BmpImagePlugin,  # noqa: F401
+    ExifTags,
+    GifImagePlugin,  # noqa: F401
+    Image,
+    ImageDraw,
+    ImageFont,
+    ImageOps,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
+
+from allmasked.core.errors import PhotoError
+from allmasked.core.types import Size
+
+pillow_heif.register_heif_opener()
+# A photo is either decoded or an error; Pillow's warnings on the way (odd metadata, large size) are noise. A filter set
+# once, because warnings.catch_warnings is not safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+    | {".heic", ".heif", ".hif", ".avif"}
+)
+"""File name endings (lower case) taken for photos when a folder is searched."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "HEIF", "AVIF")
+"""Pillow's names of the formats that are opened (JPEG includes MPO); anything else is refused."""
+
+MAX_PIXELS = 178_956_970
+"""Photos with more pixels than this are refused before decoding (decompression bombs); Pillow's own limit."""
+
+_LARGE_PIXELS = 40_000_000
+_one_large_at_a_time = threading.Lock()  # keeps memory bounded where many threads decode
+
+Fit = Literal["letterbox", "squash"]
+Decoded = TypeVar("Decoded")
+PAD = 127
+"""Grey value (0-255) of the letterbox's bars."""
+
+
+def decode(
+    source: str | Path | bytes, *, name: str = "", fit_within: Size | None = None, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """Decode a photo to an upright 8-bit RGB image.
+
+    Args:
+        source: a path, or the file's bytes.
+        name: what errors call the photo; the path when empty.
+        fit_within: (width, height) px that the caller will shrink to; JPEGs are then decoded at the smallest of
+            1/1, 1/2, 1/4, 1/8 scale that is still at least twice that size.
+        max_pixels: photos with more are refused before decoding; :data:`MAX_PIXELS` holds, too.
+
+    Raises:
+        PhotoError: missing, empty, truncated, not a photo, or larger than ``max_pixels``.
+    """
+    name = name or (str(source) if not isinstance(source, bytes) else "photo")
+    try:
+        if isinstance(source, bytes):
+            size_bytes = len(source)
+            stream: io.BytesIO | Path = io.BytesIO(source)
+        else:
+            stream = Path(source)
+            if stream.is_dir():
+                raise PhotoError(name, "is a folder, not a photo")
+            size_bytes = stream.stat().st_size
+            if size_bytes and not stream.is_file():
+                raise PhotoError(name, "is not a file")
+        if size_bytes == 0:
+            raise PhotoError(name, "the file is empty (0 bytes)")
+        with Image.open(stream, formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise PhotoError(name, f"{width} x {height} px is over the limit of {max_pixels:,} pixels")
+            if width * height == 0:
+                raise PhotoError(name, f"has no pixels ({width} x {height})")
+            if image.format in ("JPEG", "MPO") and image.fp and _cut_off(image.fp):
+                raise PhotoError(name, "is cut off (it has no end marker); copy or save it again")
+            if fit_within is not None and image.format in ("JPEG", "MPO"):
+                longest = max(fit_within)  # orientation may swap the sides
+                image.draft("RGB", (2 * longest, 2 * longest))
+            large = image.width * image.height > _LARGE_PIXELS
+            with _one_large_at_a_time if large else contextlib.nullcontext():
+                image.load()
+                return upright_rgb(image)
+    except PhotoError:
+        raise
+    except FileNotFoundError:
+        raise PhotoError(name, "no such file") from None
+    except PermissionError:
+        raise PhotoError(name, "may not be read (permission denied)") from None
+    except UnidentifiedImageError:
+        raise PhotoError(name, "is not a photo in a known format") from None
+    except Image.DecompressionBombError:
+        raise PhotoError(name, f"is over the limit of {MAX_PIXELS:,} pixels") from None
+    except MemoryError:
+        raise PhotoError(name, "does not fit into memory") from None
+    except Exception as error:  # decoders raise many kinds (OSError, ValueError, struct.error, SyntaxError, ...)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise PhotoError(name, f"cannot be read ({os.strerror(error.errno).lower()})") from None
+        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise PhotoError(name, f"cannot be decoded, is it damaged? ({detail})") from None
+
+
+def _cut_off(stream: IO[bytes]) -> bool:
+    """Whether a JPEG has no end marker after the start of its picture, as broken downloads; decoders take what is
+    missing for grey. What follows the marker (zeros, a video) makes no difference."""
+    position = stream.tell()
+    try:
+        end = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, end - 2))
+        if stream.read(2) == b"\xff\xd9":
+            return False
+        stream.seek(2)
+        while True:  # over the header's segments, one of which may hold a whole JPEG as thumbnail
+            marker = stream.read(4)
+            if len(marker) < 4 or marker[0] != 0xFF:
+                return False  # no header: for the decoder to say
+            if marker[1] == 0xDA:
+                break
+            stream.seek(int.from_bytes(marker[2:], "big") - 2, os.SEEK_CUR)
+        start = stream.tell()
+        while end > start:
+            first = max(start, end - (1 << 20))
+            stream.seek(first)
+            if b"\xff\xd9" in stream.read(end - first):
+                return False
+            end = first + 1 if first > start else start  # a marker may lie across two blocks
+        return True
+    finally:
+        stream.seek(position)
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """An opened image as upright 8-bit RGB: EXIF turned, 16-bit and float scaled, palette and CMYK converted, alpha on
+    white. A damaged EXIF block is passed over.
+
+    Grey values of 16-bit photos are 0-65535 (12-bit TIFF: 0-4095); of 32-bit integer and float photos the range is the
+    smallest of 0-1 (float only), 0-255, 0-65535 and 0-maximum that holds them all.
+    """
+    with contextlib.suppress(Exception):
+        if image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
+            image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _eight_bit(image)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        white.alpha_composite(image)
+        image = white
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def stored_size(source: str | Path | bytes) -> tuple[Size, int]:
+    """Width and height in px as stored, and EXIF's orientation (1-8, 1: upright), from the header alone.
+
+    Raises what Pillow raises. TIFF is turned by its decoder, so its size is upright.
+    """
+    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
+        turn = 1
+        with contextlib.suppress(Exception):  # a damaged EXIF block, as in upright_rgb
+            turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return image.size, turn if image.format != "TIFF" and turn in range(2, 9) else 1
+
+
+def upright_size(source: str | Path | bytes) -> Size:
+    """Width and height in px of the upright photo, from its header alone. Raises what Pillow raises."""
+    (width, height), turn = stored_size(source)
+    return (height, width) if turn >= 5 else (width, height)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    values = np.nan_to_num(np.asarray(image, dtype=np.float32), nan=0.0, neginf=0.0)
+    if image.mode.startswith("I;16"):
+        bits = getattr(image, "tag_v2", {}).get(TiffImagePlugin.BITSPERSAMPLE, (16,))
+        top = 4095.0 if tuple(bits) == (12,) else 65535.0
+    else:
+        largest = float(values.max(initial=0))
+        ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
+        top = next((top for top in ranges if largest <= top), largest)
+    return Image.fromarray((values * (255.0 / top) + 0.5).clip(0, 255).astype(np.uint8))
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a photo of ``width`` x ``height`` px lies in a model's input: x' = x * scale_x + left, likewise y."""
+
+    scale_x: float
+    scale_y: float
+    left: float
+    top: float
+
+    def box(self, left: float, top: float, right: float, bottom: float) -> tuple[float, float, float, float]:
+        """A box in px of the photo, in px of the input."""
+        return (
+            left * self.scale_x + self.left,
+            top * self.scale_y + self.top,
+            right * self.scale_x + self.left,
+            bottom * self.scale_y + self.top,
+        )
+
+
+def placement(photo: Size, size: Size, fit: Fit) -> Placement:
+    """Where a photo of ``photo`` px lands in an input of ``size`` px (both width, height)."""
+    width, height = photo
+    if fit == "squash":
+        return Placement(size[0] / width, size[1] / height, 0, 0)
+    new_width, new_height = _letterboxed(photo, size)
+    return Placement(new_width / width, new_height / height, (size[0] - new_width) // 2, (size[1] - new_height) // 2)
+
+
+def _letterboxed(photo: Size, size: Size) -> Size:
+    scale = min(size[0] / photo[0], size[1] / photo[1])
+    return max(1, round(photo[0] * scale)), max(1, round(photo[1] * scale))
+
+
+def fit_to(image: Image.Image, size: Size, fit: Fit) -> NDArray[np.uint8]:
+    """Resize an RGB image to a model's input: (height, width, 3) uint8.
+
+    ``letterbox`` keeps the aspect and fills the rest with grey (:data:`PAD`); ``squash`` stretches. Resampling is
+    bilinear with antialiasing, so that shrinking loses no thin detail to aliasing.
+    """
+    if fit == "squash":
+        return np.asarray(image.resize(size, Image.Resampling.BILINEAR), dtype=np.uint8)
+    new = _letterboxed(image.size, size)
+    canvas = np.full((size[1], size[0], 3), PAD, np.uint8)
+    top, left = (size[1] - new[1]) // 2, (size[0] - new[0]) // 2
+    canvas[top : top + new[1], left : left + new[0]] = np.asarray(image.resize(new, Image.Resampling.BILINEAR))
+    return canvas
+
+
+def read(source: str | Path | bytes, size: Size, fit: Fit, *, name: str = "") -> NDArray[np.uint8]:
+    """Decode and fit in one go: (height, width, 3) uint8 RGB. Raises :class:`PhotoError`."""
+    return fit_to(decode(source, name=name, fit_within=size), size, fit)
+
+
+def read_batches(
+    photos: Iterable[tuple[str, str | Path]], size: Size, fit: Fit, *, batch_size: int = 32, threads: int | None = None
+) -> Iterator[list[tuple[str, NDArray[np.uint8] | PhotoError]]]:
+    """Read any number of photos in threads, in input order and constant memory.
+
+    Args:
+        photos: (name, path) pairs; consumed as needed, about two batches ahead.
+        size: width and height px to fit each photo to.
+        fit: see :func:`fit_to`.
+        batch_size: photos a batch; the last may be smaller.
+        threads: one a processor by default.
+
+    Yields:
+        For each photo its name and (height, width, 3) uint8 RGB, or the error where it can't be read.
+    """
+
+    def fitted(path: str | Path, name: str) -> NDArray[np.uint8]:
+        return read(path, size, fit, name=name)
+
+    return decode_batches(photos, fitted, batch_size=batch_size, threads=threads)
+
+
+def decode_batches(
+    photos: Iterable[tuple[str, str | Path]],
+    read_one: Callable[[str | Path, str], Decoded],
+    *,
+    batch_size: int = 32,
+    threads: int | None = None,
+) -> Iterator[list[tuple[str, Decoded | PhotoError]]]:
+    """:func:`read_batches` with whatever ``read_one(path, name)`` makes of a photo; it may raise PhotoError."""
+
+    def attempt(name: str, path: str | Path) -> Decoded | PhotoError:
+        try:
+            return read_one(path, name)
+        except PhotoError as error:
+            return error
+
+    threads = threads or os.cpu_count() or 1
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    try:
+        coming = iter(photos)
+        waiting: deque[tuple[str, Future[Decoded | PhotoError]]] = deque()
+        while True:
+            for name, path in itertools.islice(coming, 2 * batch_size + threads - len(waiting)):
+                waiting.append((name, pool.submit(attempt, name, path)))
+            if not waiting:
+                return
+            batch = [waiting.popleft() for _ in range(min(batch_size, len(waiting)))]
+            yield [(name, future.result()) for name, future in batch]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def thumbnail(image: Image.Image, size: Size) -> Image.Image:
+    """A copy that fits into ``size`` (width, height) px, aspect kept, never enlarged."""
+    small = image.copy()
+    small.thumbnail(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return small
+
+
+_INFERNO = bytes.fromhex(
+    "000004 02020e 08051d 110930 1b0c41 270b52 340a5f 410a68 4d0d6c 59106e 65156e 71196e "
+    "7d1e6d 88226a 932667 9f2a63 ab2f5e b63458 c03a51 cb4149 d44842 dc5039 e45a31 eb6628 "
+    "f1731d f67e14 fa8d0b fc9b06 fcac11 fbbc21 f8cd37 f3df54 fcffa4 "
+)
+
+
+def heat_colours(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Colours (..., 3) uint8 RGB for values 0..1: "inferno", a perceptually uniform map (Smith & van der Walt 2015)."""
+    stops = np.frombuffer(_INFERNO, np.uint8).reshape(-1, 3).astype(np.float32)
+    position = np.clip(values, 0, 1) * (len(stops) - 1)
+    low = np.minimum(position.astype(int), len(stops) - 2)
+    share = (position - low)[..., None]
+    return (stops[low] * (1 - share) + stops[low + 1] * share + 0.5).astype(np.uint8)
+
+
+def enlarge(
+    heat: NDArray[np.floating], size: Size, box: tuple[float, float, float, float] | None = None
+) -> NDArray[np.float32]:
+    """A heat map (h, w) 0..1 resampled (bicubic) to (height, width) for ``size`` = (width, height) px, kept in 0..1.
+
+    ``box`` (left, top, right, bottom, in cells of ``heat``) takes that part only.
+    """
+    image = Image.fromarray(np.asarray(heat, np.float32))
+    return np.asarray(image.resize(size, Image.Resampling.BICUBIC, box=box)).clip(0, 1)
+
+
+def overlay(image: Image.Image, heat: NDArray[np.floating], alpha: float = 0.7) -> Image.Image:
+    """Lay a heat map over a photo: RGB of the photo's size.
+
+    Args:
+        image: the photo, RGB.
+        heat: (h, w) 0..1, covering the whole photo; enlarged to it (bicubic).
+        alpha: opacity 0..1 where ``heat`` is 1; it falls to 0 with the heat. The photo loses as much of its colours
+            everywhere, so that the heat's stand out.
+    """
+    heat = enlarge(heat, image.size) ** 0.6  # faint evidence can be seen, too
+    opacity = (alpha * heat)[..., None]
+    photo = np.asarray(image, np.float32)
+    photo = photo * (1 - alpha) + photo.mean(-1, keepdims=True) * alpha
+    mixed = photo * (1 - opacity) + heat_colours(heat) * opacity
+    return Image.fromarray((mixed + 0.5).astype(np.uint8))
+
+
+def grid(
+    tiles: Sequence[Image.Image],
+    captions: Sequence[str],
+    *,
+    colours: Sequence[str] | None = None,
+    columns: int | None = None,
+    caption_px: int = 14,
+) -> Image.Image:
+    """Tiles in rows on white, each under its caption (lines parted by a newline), as one RGB image.
+
+    Args:
+        tiles: RGB images, any sizes; a cell is as large as the largest, tiles are centred.
+        captions: one for each tile.
+        colours: the captions' colours (any Pillow colour name), black by default.
+        columns: tiles in a row; by default as many as make the picture about as wide as high.
+        caption_px: letter height in px.
+    """
+    if not tiles or len(tiles) != len(captions):
+        raise ValueError(f"a grid needs as many captions as tiles and at least one, not {len(captions)}, {len(tiles)}")
+    gap = 8
+    font = ImageFont.load_default(caption_px)
+    line_px = round(caption_px * 1.35)
+    head = line_px * max(caption.count("\n") + 1 for caption in captions)
+    wide = max(tile.width for tile in tiles)
+    high = max(tile.height for tile in tiles)
+    columns = columns or max(1, min(len(tiles), round(math.sqrt(len(tiles) * (high + head + gap) / (wide + gap)))))
+    rows = math.ceil(len(tiles) / columns)
+    canvas = Image.new("RGB", (columns * (wide + gap) + gap, rows * (high + head + gap) + gap), "white")
+    draw = ImageDraw.Draw(canvas)
+    for number, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
+        left = gap + number % columns * (wide + gap)
+        top = gap + number // columns * (high + head + gap)
+        for line, text in enumerate(caption.split("\n")):
+            while text and draw.textlength(text, font) > wide:
+                text = text[:-2] + "…" if len(text) > 2 else ""
+            colour = colours[number] if colours else "black"
+            draw.text((left + wide / 2, top + line * line_px), text, fill=colour, font=font, anchor="ma")
+        canvas.paste(tile, (left + (wide - tile.width) // 2, top + head + (high - tile.height) // 2))
+    return canvas

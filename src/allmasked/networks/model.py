@@ -1,0 +1,155 @@
+"""Backbone + head = model: build, load, save. The only place that puts the two together.
+
+A model has the input ``pixels`` (N, height, width, 3) float32 RGB 0-255 and the outputs of its head by name, see
+:mod:`allmasked.networks.heads`; a head with maps has more than ``probabilities``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from allmasked.core.config import TrainConfig
+from allmasked.core.errors import RunError, WeightsError, require, unknown
+from allmasked.core.runs import Run, replacing
+from allmasked.networks.backbones import BACKBONES, Scaling, build_backbone
+from allmasked.networks.heads import HEADS
+from allmasked.networks.reading import Calibration
+
+if TYPE_CHECKING:
+    import keras
+
+
+def build(config: TrainConfig, *, any_size: bool = False) -> keras.Model:
+    """The model of a configuration, with its initial weights; ``any_size`` for one that takes photos of any size.
+
+    Its layer ``backbone`` is the backbone's model, whose output is the feature map, or the maps at a stride of 8, 16
+    and 32 for a head with maps.
+
+    ``config.weights`` may also be the folder of a finished run of the same backbone and head.
+
+    Raises:
+        ConfigError: unknown backbone or head.
+        WeightsError: the weights cannot be had or do not fit.
+    """
+    if config.backbone not in BACKBONES:
+        raise unknown("backbone", config.backbone, BACKBONES)
+    if config.head not in HEADS:
+        raise unknown("head", config.head, HEADS)
+    keras = require("keras", "train")
+    recipe = config.recipe
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(recipe.precision)
+    try:
+        weights = config.weights or BACKBONES[config.backbone].default_weights
+        run = Run(weights) if Path(weights).is_dir() else None
+        scaling: Scaling = "none" if recipe.scaling == "none" else "backbone"
+        size = None if any_size else recipe.size
+        source = "random" if run else weights
+        backbone = build_backbone(config.backbone, size, source, scaling=scaling, seed=config.seed)
+        width, height = size or (None, None)
+        pixels = keras.Input((height, width, 3), name="pixels", dtype="float32")
+        head, row = HEADS[config.head], BACKBONES[config.backbone]
+        if head.maps:
+            levels = [backbone.get_layer(name).output for name in (row.stride8_layer, row.stride16_layer)]
+            backbone = keras.Model(backbone.input, [*levels, backbone.output], name="backbone")
+        keras.utils.set_random_seed(config.seed)  # the head starts the same whatever the backbone drew
+        outputs = head.build(backbone(pixels), recipe.dropout, size)
+        model = keras.Model(pixels, outputs if head.maps else outputs["probabilities"], name="allmasked")
+        if run:
+            _take_weights(model, run, config)
+        return model
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def _take_weights(model: keras.Model, run: Run, config: TrainConfig) -> None:
+    """Begin with what a finished run has learnt; it must have the same backbone and head, at any size."""
+    theirs = TrainConfig.read(run.require_finished().config)
+    if (theirs.backbone, theirs.head) != (config.backbone, config.head):
+        raise WeightsError(
+            f"{run.folder}: is {theirs.backbone} with head {theirs.head}, not {config.backbone} with head {config.head}"
+        )
+    given = load(run.model)
+    try:
+        if has_maps(given):  # one that takes any size ends with its maps
+            part(model, "maps").set_weights(part(given, "maps").get_weights())
+            if (calibration := calibration_of(given)) and "faces" in model.output:
+                calibrate(model, calibration)
+        else:
+            model.set_weights(given.get_weights())
+    except ValueError:
+        raise WeightsError(
+            f"{run.folder}: its weights do not fit at {config.recipe.size}; give --size as it has"
+        ) from None
+
+
+def classifier(model: keras.Model) -> keras.Model:
+    """The part of a model that gives ``probabilities`` (N, 3), as its only output; shares all weights."""
+    return part(model, "probabilities") if has_maps(model) else model
+
+
+def part(model: keras.Model, output: str) -> keras.Model:
+    """The model up to one of its outputs, shares all weights."""
+    keras = require("keras", "train")
+    view = keras.Model(model.input, model.get_layer(output).output, name="allmasked")
+    view.jit_compile = jit_compile()
+    return view
+
+
+def calibration_of(model: keras.Model) -> Calibration | None:
+    """How a model's faces are calibrated; None where its head finds none."""
+    if not has_maps(model):
+        return None
+    found: Calibration = model.get_layer("faces").calibration
+    counting = dataclasses.replace(found.counting, some_factor=model.get_layer("answer").some_factor)
+    return dataclasses.replace(found, counting=counting)
+
+
+def calibrate(model: keras.Model, fitted: Calibration) -> None:
+    """Put a calibration into the model."""
+    model.get_layer("faces").calibration = fitted
+    model.get_layer("answer").some_factor = fitted.counting.some_factor
+    model.predict_function = None  # it may have been compiled with another factor
+
+
+def learner(model: keras.Model) -> keras.Model:
+    """The part of a model that is trained: the model itself, or with maps the part that makes them."""
+    return part(model, "maps") if has_maps(model) else model
+
+
+def has_maps(model: keras.Model) -> bool:
+    """Whether a model makes evidence maps."""
+    return isinstance(model.output, dict)
+
+
+def load(path: str | Path) -> keras.Model:
+    """Load a ``.keras`` file without compiling it; code inside the file is never run. Raises :class:`RunError`."""
+    keras = require("keras", "train")
+    import allmasked.networks.readout  # noqa: F401  (Keras must know our layers)
+
+    if Path(path).is_file() and not zipfile.is_zipfile(path):
+        raise RunError(f"{path}: is not a model that Keras can load (no zip file, or cut off); train it again")
+    try:
+        model = keras.saving.load_model(str(path), compile=False, safe_mode=True)
+    except Exception as error:
+        if "LogSumExp" in str(error):
+            raise RunError(
+                f"{path}: was made by an older allmasked that read its answer otherwise; train it again"
+            ) from None
+        raise RunError(f"{path}: is not a model that Keras can load ({str(error).splitlines()[0][:200]})") from None
+    model.jit_compile = jit_compile()
+    return model
+
+
+def jit_compile() -> bool:
+    """Whether Keras should compile with XLA: JAX must, TensorFlow gets ten times slower by it on CPUs."""
+    return bool(require("keras", "train").config.backend() == "jax")
+
+
+def save(model: keras.Model, path: str | Path) -> None:
+    """Save as ``.keras`` so that ``path`` is never half-written."""
+    with replacing(path) as temporary:
+        model.save(str(temporary))

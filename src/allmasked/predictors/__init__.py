@@ -1,0 +1,1 @@
+"""Everything that answers: photo to prediction, with Keras, an exported file or an ensemble."""

@@ -1,0 +1,93 @@
+"""From what a network says of a batch (:class:`allmasked.core.types.Answers`) to the answer for a photo; NumPy only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from allmasked.core.types import LABELS, Answers, Candidates, Counting, FoundFace, Prediction, Size
+from allmasked.images.pixels import Fit, placement
+from allmasked.networks import reading
+
+
+def prediction_of(
+    name: str, answers: Answers, row: int, photo: Size, size: Size, fit: Fit, counting: Counting | None = None
+) -> Prediction:
+    """The answer for one photo of a batch.
+
+    Args:
+        answers: of the batch.
+        row: which photo of it.
+        photo: its upright width and height in px.
+        size, fit: the network's input.
+        counting: which faces count, in px of the photo; by the model's own rule when None.
+    """
+    nobody = None if answers.nobody is None else float(answers.nobody[row])
+    four = four_of(answers, row)
+    if answers.faces is None:
+        label = LABELS[int(np.argmax(four if nobody is not None else four[:3]))]
+        return Prediction(name, label, (four[0], four[1], four[2]), p_nobody=nobody)
+    counting = counting or counting_on_photo(answers.counting, photo, size, fit)
+    voted = four_of(answers, row) if answers.voted else None
+    return prediction_from(name, on_photo(answers.faces[row], photo, size, fit), counting, voted, photo)
+
+
+def four_of(answers: Answers, row: int) -> tuple[float, float, float, float]:
+    """Probabilities of all, none, some and nobody of one photo of a batch."""
+    nobody = 0.0 if answers.nobody is None else float(answers.nobody[row])
+    p_all, p_none, p_some = (answers.probabilities[row].astype(float) * (1 - nobody)).tolist()
+    return p_all, p_none, p_some, nobody
+
+
+def prediction_from(
+    name: str,
+    found: Candidates,
+    counting: Counting,
+    four: tuple[float, float, float, float] | None = None,
+    photo: Size | None = None,
+) -> Prediction:
+    """The answer that candidates give, in px of the photo.
+
+    Args:
+        found: each face once.
+        counting: which of them count, in px of the photo.
+        four: probabilities of the four labels where they come from a vote; those of the faces when None.
+        photo: its width and height in px, which the boxes told are cut to.
+    """
+    found = reading.counted(found, counting)
+    count = int(found.counts.sum())
+    voted = None if four is None else reading.possible(four, count)
+    p_all, p_none, p_some, nobody = (
+        reading.answer_of(found, counting.some_factor) if voted is None else voted
+    ).tolist()
+    label = reading.label_of((p_all, p_none, p_some, nobody), count)
+    wears = reading.kinds(found, label)
+    faces = []
+    for row, (wear, reason) in enumerate(zip(wears, reading.reasons(found, counting))):
+        if wear < 0 and (found.counts[row] or found.score[row] < reading.SHOWN):
+            continue
+        masked = bool(wear == 1 or (wear < 0 and found.masked[row] >= 0.5))
+        left, top, right, bottom = np.clip(found.boxes[row], 0, [*photo, *photo] if photo else np.inf).tolist()
+        faces.append(
+            FoundFace(
+                "masked" if masked else "bare", float(found.score[row]), left, top, right, bottom,
+                float(found.masked[row]), not reason, reason,
+            )
+        )  # fmt: skip
+    return Prediction(name, label, (p_all, p_none, p_some), p_nobody=nobody, faces=tuple(faces))
+
+
+def on_photo(found: Candidates, photo: Size, size: Size, fit: Fit) -> Candidates:
+    """Candidates in px of the input as those in px of the photo; without those that lie wholly beside it."""
+    place = placement(photo, size, fit)
+    offset = np.array([place.left, place.top] * 2)
+    scale = np.array([place.scale_x, place.scale_y] * 2)
+    boxes = (found.boxes - offset) / scale
+    inside = (boxes[:, 2:] > 0).all(1) & (boxes[:, :2] < np.array(photo, float)).all(1)
+    return replace(found, boxes=boxes).take(np.flatnonzero(inside))
+
+
+def counting_on_photo(counting: Counting, photo: Size, size: Size, fit: Fit) -> Counting:
+    """The rule in px of the input as the one in px of the photo."""
+    return replace(counting, min_face_px=counting.min_face_px / placement(photo, size, fit).scale_y)

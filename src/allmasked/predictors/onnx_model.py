@@ -1,0 +1,251 @@
+"""Exported models that answer with NumPy and ONNX Runtime alone; what a file says about itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from allmasked.core.errors import RunError, require
+from allmasked.core.types import CLASSES, Answers, Size
+from allmasked.networks.reading import Calibration, read_maps
+from allmasked.predictors.ensemble import Together, View, Viewer
+
+FORMAT = 2
+DEFAULT = Path(__file__).parents[1] / "models" / "default.onnx"
+"""The model that ships."""
+
+MEMORY_MB = 160
+_BYTES_A_PX = 200
+"""Of the network at work, for each px of its input (EfficientNetLite0 in float32)."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What an exported file says about itself.
+
+    Attributes:
+        size: width and height of the input in px.
+        temperature: the logits are divided by it (Guo et al. 2017).
+        calibration: of the faces (:class:`allmasked.networks.reading.Calibration` as a dictionary), one for each output
+            ``maps``: of the network, or of an ensemble's members; empty without maps.
+        created_from: name of the run.
+        precision: of the weights.
+        views: size and fit of each input of an ensemble whose members see photos at different sizes, one of them
+            ``size`` and ``fit``; empty where there is one input.
+        members: names of an ensemble's members; ``member_views`` has the input of each, ``shares`` its part.
+    """
+
+    name: str
+    size: Size
+    fit: Literal["letterbox", "squash"] = "letterbox"
+    backbone: str = ""
+    head: str = ""
+    classes: tuple[str, ...] = CLASSES
+    temperature: float = 1.0
+    calibration: tuple[Mapping[str, Any], ...] = ()
+    precision: str = "float32"
+    version: str = ""
+    created_from: str = ""
+    views: tuple[View, ...] = ()
+    members: tuple[str, ...] = ()
+    member_views: tuple[View, ...] = ()
+    shares: tuple[float, ...] = ()
+    format: int = FORMAT
+
+    def strings(self) -> dict[str, str]:
+        """Every field as JSON."""
+        return {name: json.dumps(value) for name, value in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def parse(cls, strings: Mapping[str, str], origin: str | Path) -> Metadata:
+        """From :meth:`strings`; raises :class:`RunError` naming ``origin``."""
+        try:
+            values = {name: json.loads(strings[name]) for name in cls.__dataclass_fields__ if name in strings}
+            for name in ("size", "classes", "calibration", "members", "shares"):
+                if name in values:
+                    values[name] = tuple(values[name])
+            for name in ("views", "member_views"):
+                values[name] = tuple((tuple(size), fit) for size, fit in values.get(name, ()))
+            metadata = cls(**values)
+            for row in metadata.calibration:
+                Calibration.parse(row)
+        except (TypeError, ValueError, KeyError, AttributeError):
+            raise RunError(f"{origin}: was not made by 'allmasked export' (it doesn't say what goes in)") from None
+        if metadata.format > FORMAT:
+            raise RunError(f"{origin}: needs a newer allmasked (its format is {metadata.format}, known is {FORMAT})")
+        if metadata.format == 1 and strings.get("pooling", "{}") != "{}":
+            raise RunError(f"{origin}: was made by an older allmasked that read its answer otherwise; export it again")
+        if metadata.classes != CLASSES:
+            raise RunError(f"{origin}: its classes are {', '.join(metadata.classes)}, not {', '.join(CLASSES)}")
+        return metadata
+
+    @property
+    def faces(self) -> tuple[Calibration, ...]:
+        """:attr:`calibration`, parsed."""
+        return tuple(Calibration.parse(row) for row in self.calibration)
+
+    def answers(self, outputs: Mapping[str, NDArray[Any]]) -> Answers:
+        """The network's outputs, by name, calibrated."""
+        if "maps" in outputs:
+            return read_maps(outputs["maps"], self.size, self.faces[0])
+        probabilities = outputs["probabilities"]
+        if self.temperature != 1:
+            raised = np.maximum(probabilities, 1e-30) ** (1 / self.temperature)
+            probabilities = raised / raised.sum(1, keepdims=True)
+        return Answers(np.asarray(probabilities, np.float32), heat=outputs.get("heat", outputs.get("cam")))
+
+
+def processors() -> int:
+    """How many this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def input_names(count: int) -> list[str]:
+    """What the inputs of an exported file are called."""
+    return ["pixels", *(f"pixels_{number}" for number in range(2, count + 1))]
+
+
+@dataclass
+class ExportedPredictor(Viewer):
+    """An exported file that answers (:class:`allmasked.core.types.Predictor`); the engine is in :meth:`run`."""
+
+    metadata: Metadata
+    name: str = field(init=False)
+    size: Size = field(init=False)
+    fit: Literal["letterbox", "squash"] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name, self.size, self.fit = self.metadata.name, self.metadata.size, self.metadata.fit
+
+    @property
+    def finds_faces(self) -> bool:
+        return bool(self.metadata.calibration)
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """Size and fit of each input."""
+        return self.metadata.views or ((self.size, self.fit),)
+
+    def run(self, *views: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """The network's outputs by name, uncalibrated, for pixels (N, H, W, 3) uint8 RGB, N > 0, for each input."""
+        raise NotImplementedError
+
+    def answer_views(self, views: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> Together:  # noqa: ARG002
+        """The answers for photos fitted to each of :attr:`views`."""
+        outputs = self.run(*views)
+        if "nobody" not in outputs:
+            return Together(self.metadata.answers(outputs).probabilities)
+        members, heats = [], []
+        for number, calibration in enumerate(self.metadata.faces):
+            view, share = self.metadata.member_views[number], self.metadata.shares[number]
+            said = read_maps(outputs[f"maps_{number + 1}"], view[0], calibration)
+            assert said.faces is not None and said.heat is not None
+            members.append((view, share, calibration.counting, said.faces))
+            heats.append(np.float32(share) * said.heat)
+        alike = len(self.views) == 1 and len({one.shape for one in heats}) == 1
+        heat = np.sum(heats, axis=0) if alike else None
+        return Together(outputs["probabilities"], outputs["nobody"][:, 0], tuple(members), heat)
+
+    def answer_fitted(self, views: Sequence[NDArray[np.uint8]]) -> Answers:
+        """All that the model can tell of photos fitted to each of :attr:`views`."""
+        if not len(views[0]):
+            return Answers(np.zeros((0, len(CLASSES)), np.float32))
+        if self.metadata.members:
+            return self.answer_views(views).on_view(len(views[0]), self.size)
+        return self.metadata.answers(self.run(*views))
+
+    @property
+    def apart(self) -> bool:
+        """Whether its photos must come fitted to each view: those of an ensemble."""
+        return bool(self.metadata.members)
+
+    def answer(self, pixels: NDArray[np.uint8]) -> Answers:
+        """All that the model can tell of pixels (N, H, W, 3) uint8 RGB in :attr:`size` and :attr:`fit`."""
+        return self.answer_fitted(self.resized(pixels) if len(pixels) else [pixels])
+
+    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities (N, 3) float32 for pixels (N, H, W, 3) uint8 RGB."""
+        return self.answer(pixels).probabilities
+
+
+@dataclass
+class OnnxPredictor(ExportedPredictor):
+    """An ``.onnx`` file that answers.
+
+    Photos run one by one, several at a time: convolutions scale worse over threads than photos do, and memory stays
+    small. ``threads`` processors are used in all; fewer photos at a time, with more threads each, where the network's
+    memory would pass :data:`MEMORY_MB`.
+    """
+
+    session: Any
+    at_a_time: int = 1
+
+    @classmethod
+    def open(cls, path: str | Path, *, threads: int | None = None) -> OnnxPredictor:
+        """Open an exported file.
+
+        Args:
+            path: the file.
+            threads: processors to use; by default all that this process may run on.
+
+        Raises:
+            RunError: no such file, not an ONNX file, or not one of ours.
+            MissingExtraError: ONNX Runtime is not installed.
+        """
+        runtime = require("onnxruntime", "export")
+        path = Path(path)
+        if not path.is_file():
+            raise RunError(f"{path}: no such file; make one with 'allmasked export RUN --out {path.name}'")
+        threads = threads or processors()
+        try:
+            session = cls._session(runtime, path, 1)
+        except Exception as error:  # ONNX Runtime has an exception class for each of its codes, all of them private
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise RunError(f"{path}: is not a model that ONNX Runtime can open ({reason[:200]})") from None
+        metadata = Metadata.parse(session.get_modelmeta().custom_metadata_map, path)
+        width, height = metadata.size
+        at_a_time = max(1, min(threads, int(MEMORY_MB * 1e6 / (_BYTES_A_PX * width * height))))
+        if threads // at_a_time > 1:
+            session = cls._session(runtime, path, threads // at_a_time)
+        return cls(metadata, session, at_a_time)
+
+    @staticmethod
+    def _session(runtime: Any, path: Path, threads: int) -> Any:
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # decoding needs the processors too
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.at_a_time, thread_name_prefix="network")
+
+    @cached_property
+    def outputs(self) -> list[str]:
+        """Names of what the network gives."""
+        return [output.name for output in self.session.get_outputs()]
+
+    def run(self, *views: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """The network's outputs by name, uncalibrated, for pixels (N, H, W, 3) uint8 RGB, N > 0, for each input."""
+        names = input_names(len(views))
+
+        def one(row: int) -> list[NDArray[np.float32]]:
+            given = {name: pixels[row : row + 1] for name, pixels in zip(names, views)}
+            found: list[NDArray[np.float32]] = self.session.run(self.outputs, given)
+            return found
+
+        rows = range(len(views[0]))
+        found = list(map(one, rows) if self.at_a_time == 1 or len(rows) == 1 else self._pool.map(one, rows))
+        return {name: np.concatenate(values) for name, values in zip(self.outputs, zip(*found))}

@@ -1,0 +1,120 @@
+"""An ensemble as one HTML page: its members, every vote, how different the members are, and what each adds."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from allmasked.core.runs import Run
+from allmasked.ensembles.assemble import Said, members_say
+from allmasked.predictors.ensemble import Ensemble
+from allmasked.reports.pages import inline_svg, write_page
+from allmasked.scoring.evaluate import Ask, ask_model
+from allmasked.stats import diversity, metrics, plots
+from allmasked.stats.votes import Floats, cost_ratio
+
+
+def describe(run: Run, part: str, data: Path | None = None, ask: Ask = ask_model) -> dict[str, Any]:
+    """All figures of an ensemble on one part, from its members' kept answers, ready for JSON.
+
+    ``part``, ``photos``, ``accuracy``, ``members`` (a row each: accuracy there, what it adds, and its share of photos
+    asked about), ``best`` (the best member by validation, with McNemar's test against it), ``cost_ratio`` (of asking in
+    turn, None without a bound) and ``diversity`` (:func:`allmasked.stats.diversity.measure`).
+    """
+    ensemble = Ensemble.read(run)
+    folders = ensemble.folders(run)
+    said = members_say(folders, part, data, ask)
+    fitting = said if part == "validation" else members_say(folders, "validation", data, ask)
+    ours, theirs = _calibrated(ensemble, said), _calibrated(ensemble, fitting)
+
+    def accuracy_of(members: list[int]) -> float:
+        fitted = ensemble.row.fit(theirs[members], fitting.labels, fitting.groups)
+        return _accuracy(ensemble.row.combine(ours[members], fitted), said)
+
+    answers, asked = ensemble.ask(len(said.labels), lambda member, rows: said.probabilities[member, rows], early=True)
+    predicted = said.probabilities.argmax(2)
+    best = int(np.argmax([member.accuracy for member in ensemble.members]))
+    bounded = ensemble.row.settled is not None
+    adds = diversity.leave_one_out(len(folders), accuracy_of) if len(folders) > 1 else np.zeros(len(folders))
+    turns = {member: turn for turn, member in enumerate(ensemble.order, 1)}
+    return {
+        "part": part,
+        "photos": len(said.labels),
+        "accuracy": _accuracy(answers, said),
+        "members": [
+            {
+                "name": member.name,
+                "accuracy": float((predicted[number] == said.labels).mean()),
+                "adds": float(adds[number]),
+                "turn": turns[number],
+                "asked": float((asked >= turns[number]).mean()),
+            }
+            for number, member in enumerate(ensemble.members)
+        ],
+        "best": {
+            "name": ensemble.members[best].name,
+            "accuracy": float((predicted[best] == said.labels).mean()),
+            **metrics.mcnemar(said.labels, answers.argmax(1), predicted[best]),
+        },
+        "cost_ratio": cost_ratio(asked, ensemble.order, ensemble.milliseconds) if bounded else None,
+        "diversity": diversity.measure(predicted, said.labels),
+    }
+
+
+def _calibrated(ensemble: Ensemble, said: Said) -> Floats:
+    return np.stack([ensemble.calibrated(number, own) for number, own in enumerate(said.probabilities)])
+
+
+def _accuracy(answers: Floats, said: Said) -> float:
+    return float((answers.argmax(1) == said.labels).mean())
+
+
+def drawn(ensemble: Ensemble, figures: Mapping[str, Any], name: str) -> dict[str, str]:
+    """The plots of :func:`describe` as SVG: ``disagreement``, ``q``, ``adds`` and ``cost``."""
+    names = [member.name for member in ensemble.members]
+    apart = figures["diversity"]["disagreement"]
+    top = max(0.05, *(value for row in apart for value in row))
+    rows = figures["members"]
+    costs = [(str(no), m.ms, row["accuracy"]) for no, (row, m) in enumerate(zip(rows, ensemble.members), 1)]
+    ratio = figures["cost_ratio"] if ensemble.early_stop else None
+    whole = (name, sum(ensemble.milliseconds) * (ratio or 1.0), figures["accuracy"])
+    pictures = {
+        "disagreement": plots.pairwise(apart, names, low=0, high=top),
+        "q": plots.pairwise(figures["diversity"]["q"], names, low=0, high=1),
+        "adds": plots.contributions([100 * row["adds"] for row in rows], names),
+        "cost": plots.accuracy_by_cost(costs, whole),
+    }
+    return {key: inline_svg(picture, f"ensemble-{key}") for key, picture in pictures.items()}
+
+
+def make_page(
+    run: Run, out: str | Path | None, data: Path | None, part: str, ask: Ask = ask_model, **found: Any
+) -> Path:
+    """Write the page of an ensemble; ``found`` is what :mod:`allmasked.reports.report` knows of any scored run."""
+    ensemble = Ensemble.read(run)
+    figures = describe(run, part, data, ask)
+    return write_page(
+        out or run.report,
+        "ensemble.html",
+        run=run,
+        ensemble=ensemble,
+        figures=figures,
+        rows=list(zip(ensemble.members, figures["members"], ensemble.fitted.weights)),
+        plots=drawn(ensemble, figures, run.name),
+        commands=commands(run, ensemble),
+        **found,
+    )
+
+
+def commands(run: Run, ensemble: Ensemble) -> list[str]:
+    """The commands that make this ensemble and page again from its members, beside its own folder."""
+    folders = [os.path.relpath(folder, run.folder.parent) for folder in ensemble.folders(run)]
+    name = shlex.quote(run.name)
+    make = f"allmasked ensemble {shlex.join(folders)} --vote {ensemble.vote}"
+    make += " --early-stop" if ensemble.early_stop else ""
+    return [f"{make} --out {name}", f"allmasked evaluate {name}", f"allmasked report {name}"]

@@ -1,0 +1,142 @@
+"""An :class:`~allmasked.inspection.inspect.Inspection` to look at: on the terminal, and as one page with thumbnails."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from allmasked.core.progress import track
+from allmasked.core.types import CLASSES
+from allmasked.inspection.boxes import ODDITIES
+from allmasked.inspection.inspect import Inspection, Pair
+from allmasked.inspection.measures import CHECKS, SCALE_PX
+from allmasked.reports.pages import histogram, photo_picture, write_page
+
+SHOWN = {
+    "flaw": 12,
+    "disagreeing": 48,
+    "pairs": 24,
+    "scenes": 9,
+    "exact": 12,
+    "contradictions": 24,
+    "broken": 200,
+    "boxes": 24,
+}
+"""How many of each kind the page shows; the JSON holds all."""
+
+WHERE = {
+    "classes": "classes",
+    "broken": "broken",
+    "skipped": "broken",
+    "disagreeing": "duplicates",
+    "duplicates": "duplicates",
+    "size": "sizes",
+    "balance": "classes",
+    "contradictions": "people",
+    "without_faces": "people",
+    "faces": "people",
+    "augmented": "duplicates",
+    "elsewhere": "people",
+    **{f"boxes_{kind}": "people" for kind in ODDITIES},
+}
+"""Key of a finding -> the section of the page that shows it."""
+
+STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+
+
+def show(inspection: Inspection, console: Console) -> None:
+    """Print how the data set was understood, classes and findings."""
+    for line in inspection.said:
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    table = Table(title=f"{len(inspection.photos):,} photos in {inspection.root}", title_justify="left", box=None)
+    for column in ("class", "photos", "share", "long side px", "short side px", "width / height"):
+        table.add_column(column, justify="left" if column == "class" else "right")
+    for c in inspection.classes:
+        cells = [
+            f"{q.median:{kind}} ({q.values[0]:{kind}}-{q.values[4]:{kind}})" if q.count else "-"
+            for q, kind in ((c.long_side_px, ".0f"), (c.short_side_px, ".0f"), (c.aspect, ".2f"))
+        ]
+        table.add_row(c.label, f"{c.photos:,}", f"{100 * c.share:.0f} %", *cells)
+    table.caption = "sizes: median (5 %-95 %)"
+    table.caption_justify = "left"
+    console.print(table)
+    for name, entries in (("broken", inspection.broken), ("skipped", inspection.skipped)):
+        for path, reason in entries[:20]:
+            console.print(f"[red]{name}[/] {escape(path)}: {escape(reason)}", highlight=False, soft_wrap=True)
+        if len(entries) > 20:
+            console.print(f"[red]{name}[/] and {len(entries) - 20:,} more (--json lists all)")
+    console.print()
+    for finding in inspection.findings:
+        console.print(
+            f"[{STYLES[finding.severity]}]{finding.severity:8}[/] {escape(finding.text)}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        console.print(f"         [dim]{escape(finding.advice)}[/]", highlight=False, soft_wrap=True)
+    if not inspection.findings:
+        console.print("[green]nothing wrong found[/]")
+
+
+def make_page(inspection: Inspection, path: str | Path) -> Path:
+    """Write the page; a few MB with all its pictures."""
+    near = [pair for pair in inspection.near_duplicates if pair.kind != "exact"]
+    disagreeing = [pair for pair in near if not pair.labels_agree]
+    agreeing = [pair for pair in near if pair.labels_agree]
+    exact_disagreeing = [same for same in inspection.exact_duplicates if not same.labels_agree]
+    exact = [same for same in inspection.exact_duplicates if same.labels_agree]
+    flaws = {name: found for name, found in inspection.flaws.items() if found}
+    contradictions = inspection.people.contradictions if inspection.people else ()
+
+    wanted = [flaw.path for found in flaws.values() for flaw in found[: SHOWN["flaw"]]]
+    wanted += [p for same in exact_disagreeing[: SHOWN["exact"]] for p in same.paths[:2]]
+    wanted += [p for pair in disagreeing[: SHOWN["disagreeing"]] for p in (pair.a, pair.b)]
+    wanted += [p for pair in _spread(agreeing, SHOWN["pairs"]) for p in (pair.a, pair.b)]
+    wanted += [p for pair in _spread(list(inspection.scenes), SHOWN["scenes"]) for p in (pair.a, pair.b)]
+    wanted += [same.paths[0] for same in exact[: SHOWN["exact"]]]
+    wanted += [photo.path for photo in contradictions[: SHOWN["contradictions"]]]
+    wanted += [box.path for box in inspection.odd_boxes[: SHOWN["boxes"]]]
+    by_label = {label: [photo for photo in inspection.photos if photo.label == label] for label in CLASSES}
+    return write_page(
+        path,
+        "inspect.html",
+        i=inspection,
+        shown=SHOWN,
+        checks=CHECKS,
+        oddities=ODDITIES,
+        labels={photo.path: photo.label for photo in inspection.photos},
+        scale_px=SCALE_PX,
+        disagreeing=disagreeing,
+        agreeing=agreeing,
+        agreeing_shown=_spread(agreeing, SHOWN["pairs"]),
+        scenes_shown=_spread(list(inspection.scenes), SHOWN["scenes"]),
+        near=near,
+        exact_disagreeing=exact_disagreeing,
+        exact=exact,
+        flaws=flaws,
+        where=WHERE | {name: f"flaw-{name}" for name in CHECKS},
+        size={photo.path: f"{photo.width} × {photo.height}" for photo in inspection.photos},
+        pictures=_pictures(inspection.root, wanted),
+        long_sides=histogram({k: [p.long_side for p in v] for k, v in by_label.items() if v}),
+        aspects=histogram({k: [p.aspect for p in v] for k, v in by_label.items() if v}, logarithmic=True),
+    )
+
+
+def _spread(pairs: list[Pair], shown: int) -> list[Pair]:
+    """So many pairs over the whole range of scores, so that the doubtful ones are seen as well as the sure ones."""
+    ordered = sorted(pairs, key=lambda pair: pair.score)
+    if len(ordered) <= shown:
+        return ordered
+    return [ordered[round(k * (len(ordered) - 1) / (shown - 1))] for k in range(shown)]
+
+
+def _pictures(root: Path, paths: Iterable[str]) -> dict[str, str]:
+    unique = list(dict.fromkeys(paths))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        made = pool.map(lambda path: photo_picture(root / path), unique)
+        return dict(zip(unique, track(made, "thumbnails", total=len(unique))))

@@ -1,0 +1,198 @@
+"""Runs side by side on the same photos: one table in the notebooks' form, and whether a difference is one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from allmasked.core.errors import ConfigError, RunError
+from allmasked.core.runs import Run, read_json
+from allmasked.core.types import Photo
+from allmasked.data.dataset import read_split
+from allmasked.data.heldout import key
+from allmasked.scoring.evaluate import Answers, Ask, ask_model, evaluate, part_answers, table, with_somebody
+from allmasked.stats import metrics
+
+SIGNIFICANT = 0.05
+
+
+def compare(
+    folders: Sequence[str | Path],
+    on: str = "test",
+    *,
+    data: str | Path | None = None,
+    bootstrap: int = 2000,
+    seed: int = 0,
+    ask: Ask = ask_model,
+) -> dict[str, Any]:
+    """Compare runs on one part of their splits, which must hold the same photos with the same labels.
+
+    Photos labelled "nobody" are left out; the answer "nobody" is wrong for every other photo.
+
+    Each run is first scored by :func:`allmasked.scoring.evaluate.evaluate`. Every pair is then tested: McNemar's exact
+    test for accuracy, corrected for the number of pairs by Holm's method, and bootstrap intervals (drawn by group of
+    near-duplicates, the same resamples for both) of the differences in accuracy and macro-F1. ``beats`` is true only
+    where the corrected p is below 0.05 and the interval of the difference in accuracy leaves out 0.
+
+    Returns:
+        ``on``, ``photos``, ``left_out`` (photos that some run could not answer), ``bootstrap``, ``seed``, ``runs``
+        (one row a run) and ``pairs`` (the better run first).
+
+    Raises:
+        ConfigError: fewer than two runs, or one twice.
+        RunError: an unfinished run, or runs scored on different photos.
+    """
+    runs = [Run(folder).require_finished() for folder in folders]
+    if len(runs) < 2:
+        raise ConfigError("compare needs at least two runs")
+    if len({run.folder.resolve() for run in runs}) < len(runs):
+        raise ConfigError("the same run is named twice; compare different ones")
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        names = [str(run.folder) for run in runs]
+    where = Path(data) if data else None
+    chosen = [_chosen(run, on, where) for run in runs]
+    for run, photos in zip(runs[1:], chosen[1:]):
+        _refuse_different(runs[0], chosen[0], run, photos, on)
+    found = []
+    for run in runs:
+        evaluate(run.folder, [on], data=data, bootstrap=bootstrap, seed=seed, plots=False, ask=ask)
+        found.append(part_answers(run, on, where, ask))
+    common = [key(photo) for photo in found[0].photos if all(key(photo) in _index(other) for other in found)]
+    if not common:
+        raise RunError("there is no photo that all of these runs could answer")
+    aligned = [_rows(answers, common) for answers in found]
+    groups, labels = aligned[0].groups, aligned[0].labels
+
+    rows: list[dict[str, Any]] = []
+    drawn = []
+    for run, name, answers in zip(runs, names, aligned):
+        resampled = metrics.resample(labels, answers.predicted, groups, bootstrap, seed)
+        drawn.append(resampled)
+        facts = read_json(run.ensemble if run.is_ensemble else run.config).get("facts", {})
+        rows.append(
+            {
+                "run": name,
+                "parameters": facts.get("parameters"),
+                "train_seconds": facts.get("train_seconds"),
+                **metrics.summary(labels, answers.predicted),
+                "accuracy_interval": metrics.accuracy_interval(resampled.accuracy, metrics.group_count(groups)),
+                "macro_f1_interval": metrics.interval(resampled.macro_f1),
+            }
+        )
+    pairs: list[dict[str, Any]] = []
+    for a, b in itertools.combinations(range(len(runs)), 2):
+        if rows[b]["accuracy"] > rows[a]["accuracy"]:
+            a, b = b, a
+        pairs.append(
+            {
+                "a": names[a],
+                "b": names[b],
+                **metrics.mcnemar(labels, aligned[a].predicted, aligned[b].predicted),
+                "accuracy": _difference(
+                    rows[a]["accuracy"] - rows[b]["accuracy"], drawn[a].accuracy - drawn[b].accuracy
+                ),
+                "macro_f1": _difference(
+                    rows[a]["averages"]["macro"]["f1"] - rows[b]["averages"]["macro"]["f1"],
+                    drawn[a].macro_f1 - drawn[b].macro_f1,
+                ),
+            }
+        )
+    for pair, p in zip(pairs, metrics.holm([pair["p"] for pair in pairs])):
+        pair["p_holm"] = p
+        pair["beats"] = p < SIGNIFICANT and pair["accuracy"]["interval"][0] > 0
+        pair["sentence"] = _sentence(pair, len(pairs))
+    return {
+        "on": on,
+        "photos": len(common),
+        "left_out": len(chosen[0]) - len(common),
+        "bootstrap": bootstrap,
+        "seed": seed,
+        "runs": rows,
+        "pairs": pairs,
+    }
+
+
+def _chosen(run: Run, on: str, data: Path | None) -> dict[str, Photo]:
+    photos = with_somebody(read_split(run.split, data).photos)
+    return {key(photo): photo for photo in photos if photo.part == on}
+
+
+def _refuse_different(first: Run, photos: dict[str, Photo], second: Run, others: dict[str, Photo], on: str) -> None:
+    alone, also_alone = sorted(photos.keys() - others.keys()), sorted(others.keys() - photos.keys())
+    if alone or also_alone:
+        example = photos[alone[0]].path if alone else others[also_alone[0]].path
+        raise RunError(
+            f"{first.folder} and {second.folder} have different photos in the part {on!r}: {len(alone):,} only in the "
+            f"first, {len(also_alone):,} only in the second (such as {example}); train both on the same split.json"
+        )
+    relabelled = [photo.path for name, photo in photos.items() if others[name].label != photo.label]
+    if relabelled:
+        raise RunError(
+            f"{first.folder} and {second.folder} label {len(relabelled):,} photos of the part {on!r} differently "
+            f"(first: {relabelled[0]}); train both on the same split.json"
+        )
+
+
+def _index(answers: Answers) -> dict[str, int]:
+    return {key(photo): row for row, photo in enumerate(answers.photos)}
+
+
+def _rows(answers: Answers, keys: Sequence[str]) -> Answers:
+    index = _index(answers)
+    order = [index[name] for name in keys]
+    nobody = None if answers.nobody is None else answers.nobody[order]
+    return Answers(tuple(answers.photos[row] for row in order), answers.probabilities[order], nobody=nobody)
+
+
+def _difference(value: float, drawn: metrics.Floats) -> dict[str, Any]:
+    return {"difference": value, "interval": metrics.interval(drawn) or [value, value]}
+
+
+def _sentence(pair: dict[str, Any], pairs: int) -> str:
+    corrected = " after Holm's correction" if pairs > 1 else ""
+    verdict = f"{pair['a']} beats {pair['b']}" if pair["beats"] else f"{pair['a']} and {pair['b']}: no difference shown"
+    return (
+        f"{verdict} (accuracy {_signed(pair['accuracy'])}; exact McNemar p = {pair['p_holm']:.3g}{corrected}; "
+        f"macro-F1 {_signed(pair['macro_f1'])})."
+    )
+
+
+def _signed(difference: dict[str, Any]) -> str:
+    low, high = difference["interval"]
+    return f"{difference['difference']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
+
+
+def markdown(comparison: dict[str, Any]) -> str:
+    """A comparison as Markdown: the notebooks' table, then the paired tests and a sentence a pair."""
+    short = {"precision": "P", "recall": "R", "f1": "F1"}
+    kinds = [(average, figure) for figure in short for average in metrics.AVERAGES]
+    head = ["run", "accuracy", *(f"{average} {short[figure]}" for average, figure in kinds)]
+    lines = [f"# Comparison on {comparison['on']}", ""]
+    lines += [f"{comparison['photos']:,} photos, the same for every run. P is precision, R recall.", ""]
+    if comparison["left_out"]:
+        lines += [f"{comparison['left_out']:,} photos that not every run could answer are left out.", ""]
+    lines += table(
+        [*head, "million weights", "training, s"],
+        [
+            [row["run"], row["accuracy"], *(row["averages"][average][figure] for average, figure in kinds)]
+            + [_or_dash(row["parameters"], 1e6, 2), _or_dash(row["train_seconds"])]
+            for row in comparison["runs"]
+        ],
+    )
+    lines += table(
+        ["A", "B", "only A right", "only B right", "McNemar p", "p (Holm)", "accuracy, A - B", "macro-F1, A - B"],
+        [
+            [pair["a"], pair["b"], pair["only_a"], pair["only_b"], f"{pair['p']:.3g}", f"{pair['p_holm']:.3g}"]
+            + [_signed(pair["accuracy"]), _signed(pair["macro_f1"])]
+            for pair in comparison["pairs"]
+        ],
+    )
+    lines += ["Intervals are 95 %, each for itself; only the p values are corrected for the number of pairs.", ""]
+    return "\n".join([*lines, *(f"- {pair['sentence']}" for pair in comparison["pairs"]), ""])
+
+
+def _or_dash(value: float | None, unit: float = 1, digits: int = 0) -> str:
+    return "-" if value is None else f"{value / unit:,.{digits}f}"

@@ -1,0 +1,534 @@
+"""Scores of a run: which photos may be scored, their probabilities (inferred once, then kept), figures and plots.
+
+``scores.json`` holds ``run``, ``model_sha256``, ``reading`` (:func:`reading_of`), ``classes``, ``temperature``
+(``value`` and ``photos``, fitted on validation; null without), ``parts`` and ``earlier`` (test scores of models that
+this folder held before, or of the same one read otherwise). An entry of
+``parts`` (``train``, ``validation``, ``test`` or ``photos-NAME``) is what :func:`allmasked.stats.metrics.score` gives
+plus ``scored_at``, ``bootstrap``, ``seed``, ``notes``, ``failed`` (photos without an answer) and, where boxes are
+known, ``by_face_height`` and ``by_people`` (:func:`allmasked.stats.metrics.breakdown`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from allmasked.core.config import TrainConfig
+from allmasked.core.errors import ConfigError, DataError, RunError
+from allmasked.core.progress import track
+from allmasked.core.runs import Run, read_json, write_json, write_text
+from allmasked.core.types import CLASSES, Part, Photo, Prediction, Size, Split
+from allmasked.data.dataset import read_split, sha256_of, verify
+from allmasked.data.heldout import foreign_photos, key, trained_on
+from allmasked.images import pixels
+from allmasked.networks import reading
+from allmasked.predictors.ensemble import Ensemble, View
+from allmasked.stats import metrics
+
+Ask = Callable[[Path, Sequence[tuple[str, Path]]], Iterable[Prediction]]
+"""What infers: (run folder, [(name, path), ...]) -> predictions in the same order."""
+
+FACE_HEIGHT_EDGES_PX = (0, 8, 16, 24, 32, 48, 64, 96)
+PEOPLE_EDGES = (1, 2, 3, 4, 6, 10)
+
+
+def ask_model(folder: Path, photos: Sequence[tuple[str, Path]]) -> Iterable[Prediction]:
+    """The predictions of a run's own model."""
+    from allmasked.predictors.predictor import open_predictor, predict_paths
+
+    return predict_paths(open_predictor(folder), photos)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a run's model says about labelled photos.
+
+    Attributes:
+        photos: those with an answer; none of them is labelled "nobody".
+        probabilities: (N, 3), P(all), P(none), P(some) if somebody is there.
+        failed: those without an answer.
+        nobody: (N,), P(nobody); None where the model can't tell.
+    """
+
+    photos: tuple[Photo, ...]
+    probabilities: NDArray[np.float64]
+    failed: tuple[Prediction, ...] = ()
+    nobody: NDArray[np.float64] | None = None
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return np.array([CLASSES.index(photo.label) for photo in self.photos], dtype=np.int64)
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """The answers (N,), 3 for "nobody"."""
+        return metrics.predicted_classes(self.probabilities, self.nobody)
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        return np.array([photo.group for photo in self.photos], dtype=np.int64)
+
+
+@dataclass
+class Evaluation:
+    """What one call of :func:`evaluate` found: all of ``scores.json``, the entries asked for, and what to tell."""
+
+    scores: dict[str, Any]
+    names: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    failed: list[Prediction] = field(default_factory=list)
+
+
+def _refuse_trained_on(run: Run, found: Sequence[Photo], total: int, what: str) -> None:
+    if found:
+        raise RunError(
+            f"{run.folder}: {len(found):,} of the {total:,} photos of {what} were trained on, or are near-duplicates "
+            f"of such (first: {found[0].path}), so this would be no held-out score; leave them out, or say '--on train'"
+        )
+
+
+# --- probabilities ---------------------------------------------------------------------------------------------------
+
+
+def answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask = ask_model) -> Answers:
+    """The model's probabilities for ``photos`` of ``split``, from ``predictions/NAME.json`` as far as they are there.
+
+    That file is tied to the model (its SHA-256, input and reading) and each row to its photo (the SHA-256 of its file),
+    so nothing stale is ever used. A photo whose file is missing, broken or no longer the one that was split fails
+    alone. Photos labelled "nobody" are none of the classes: they are left out.
+    """
+    photos = with_somebody(photos)
+    stored = run.predictions / f"{name}.json"
+    if run.require_finished().is_ensemble:
+        return _ensemble_answers(run, photos, split, name, ask)
+    size, fit = input_of(run)
+    model = {"model_sha256": sha256_of(run.model), "size": list(size), "fit": fit, "reading": reading_of(run)}
+    rows: dict[str, list[float]] = {}
+    nobody: dict[str, float | None] = {}
+    if stored.is_file():
+        try:
+            values = read_json(stored)
+            values = {"reading": None, **values}  # older files have none
+            if all(values[setting] == value for setting, value in model.items()):
+                rows = {row["key"]: [row[f"p_{label}"] for label in CLASSES] for row in values["photos"]}
+                nobody = {row["key"]: row.get("p_nobody") for row in values["photos"]}
+        except (RunError, KeyError, TypeError, AttributeError):
+            rows = {}  # a broken file is inferred anew
+    missing = [photo for photo in photos if key(photo) not in rows]
+    problems = verify(split, track(missing, f"checking {name}", len(missing)))
+    failed = {problem.path: Prediction(problem.path, None, None, problem.reason) for problem in problems}
+    wanted = [photo for photo in missing if photo.path not in failed]
+    if wanted:
+        found = ask(run.folder, [(photo.path, split.root / photo.path) for photo in wanted])
+        for photo, prediction in zip(wanted, track(found, f"scoring {name}", len(wanted)), strict=True):
+            if prediction.label is None:
+                failed[photo.path] = prediction
+            else:
+                rows[key(photo)], nobody[key(photo)] = given_somebody(prediction), prediction.p_nobody
+        order = [photo for photo in photos if key(photo) in rows]
+        write_json(
+            stored,
+            model
+            | {
+                "photos": [
+                    {"key": key(photo), "path": photo.path, "label": photo.label, "p_nobody": nobody[key(photo)]}
+                    | {f"p_{label}": p for label, p in zip(CLASSES, rows[key(photo)])}
+                    for photo in order
+                ]
+            },
+        )
+    answered = tuple(photo for photo in photos if key(photo) in rows)
+    away = [nobody[key(photo)] for photo in answered]
+    return Answers(
+        answered,
+        np.array([rows[key(photo)] for photo in answered], dtype=np.float64).reshape(-1, len(CLASSES)),
+        tuple(failed[photo.path] for photo in photos if photo.path in failed),
+        None if all(p is None for p in away) else np.array([p or 0.0 for p in away], dtype=np.float64),
+    )
+
+
+def with_somebody(photos: Iterable[Photo]) -> tuple[Photo, ...]:
+    """The photos without those labelled "nobody", which can't be scored: they are none of the classes."""
+    return tuple(photo for photo in photos if photo.label in CLASSES)
+
+
+def reading_of(run: Run) -> dict[str, float] | None:
+    """The constants that answers are read off faces with; None for a model that finds no faces."""
+    if run.is_ensemble:
+        heads = [member.head for member in Ensemble.read(run).members]
+    else:
+        heads = [TrainConfig.read(run.config).head]
+    if "evidence" not in heads:
+        return None
+    return {
+        "floor": reading.FLOOR,
+        "overlap": reading.OVERLAP,
+        "inside": reading.INSIDE,
+        "shown": reading.SHOWN,
+        "candidates": reading.CANDIDATES,
+    }
+
+
+def given_somebody(prediction: Prediction) -> list[float]:
+    """P(all), P(none), P(some) of a photo that somebody is in: they sum to 1."""
+    there = np.array(prediction.four[:3]) + 1e-9
+    return [float(p) for p in there / there.sum()]
+
+
+def _ensemble_answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask) -> Answers:
+    """An ensemble's answers from those of its members, each kept in its own folder, so that none is asked twice."""
+    ensemble = Ensemble.read(run)
+    folders = ensemble.folders(run)
+    for member, folder in zip(ensemble.members, folders):
+        if not Run(folder).model.is_file() or sha256_of(Run(folder).model) != member.model_sha256:
+            raise RunError(f"{run.folder}: its member {folder} is gone or was trained anew; make the ensemble again")
+    found = [answers(Run(folder), photos, split, name, ask) for folder in folders]
+    common, probabilities, nobody, failed = aligned(with_somebody(photos), found)
+    if nobody is None:
+        return Answers(common, ensemble.combine(probabilities), failed)
+    away, shares = np.zeros(len(common)), np.zeros(len(common))
+
+    def ask_one(number: int, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        share = max(ensemble.fitted.weights[number], 1e-9)  # as EnsemblePredictor has it
+        away[rows] += share * nobody[number, rows]
+        shares[rows] += share
+        return probabilities[number, rows]
+
+    combined = ensemble.ask(len(common), ask_one)[0]
+    return Answers(common, combined, failed, away / np.maximum(shares, 1e-9))
+
+
+def aligned(
+    photos: Sequence[Photo], found: Sequence[Answers]
+) -> tuple[tuple[Photo, ...], NDArray[np.float64], NDArray[np.float64] | None, tuple[Prediction, ...]]:
+    """What M models say of the same photos.
+
+    Returns:
+        The photos that all could answer, the probabilities (M, N, 3), P(nobody) (M, N) where all can tell or else None,
+        and the failures of the other photos.
+    """
+    rows = [{key(photo): row for row, photo in enumerate(one.photos)} for one in found]
+    common = tuple(photo for photo in photos if all(key(photo) in row for row in rows))
+    order = [[row[key(photo)] for photo in common] for row in rows]
+    failed = {prediction.path: prediction for one in found for prediction in one.failed}
+    probabilities = np.stack([one.probabilities[index] for one, index in zip(found, order)])
+    away = [one.nobody[index] for one, index in zip(found, order) if one.nobody is not None]
+    nobody = np.stack(away) if len(away) == len(found) else None
+    return common, probabilities, nobody, tuple(failed[photo.path] for photo in photos if photo.path in failed)
+
+
+def input_of(run: Run) -> tuple[Size, pixels.Fit]:
+    """Size (width, height px) and fit of what the network sees; of its largest member for an ensemble."""
+    if run.is_ensemble:
+        ensemble = Ensemble.read(run)
+        return ensemble.size, ensemble.fit
+    recipe = TrainConfig.read(run.config).recipe
+    return recipe.size, "squash" if recipe.fit == "squash" else "letterbox"
+
+
+def part_answers(run: Run, part: str, data: Path | None = None, ask: Ask = ask_model) -> Answers:
+    """The answers for one part of the run's own split (``train``, ``validation`` or ``test``)."""
+    split = read_split(run.require_finished().split, data)
+    return answers(run, split.part(cast(Part, part)), split, part, ask)
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+
+def evaluate(
+    folder: str | Path,
+    on: Sequence[str] = (),
+    *,
+    photos: str | Path | None = None,
+    data: str | Path | None = None,
+    bootstrap: int = 2000,
+    seed: int = 0,
+    plots: bool = True,
+    ask: Ask = ask_model,
+) -> Evaluation:
+    """Score a run and write ``scores.json``, ``scores.md`` and ``plots/``.
+
+    The test part is scored once: asked again of the same model, the stored result is the answer.
+
+    Args:
+        folder: the run folder.
+        on: parts of its split; validation and test when empty. ``train`` also permits photos that were trained on.
+        photos: a labelled data set or ``split.json`` to score instead.
+        data: where the run's photos lie now, when not where they were.
+        bootstrap: resamples for the intervals.
+        seed: of the resamples.
+        plots: draw what was scored anew, and what was never drawn.
+        ask: what infers; the run's own model.
+
+    Raises:
+        RunError: no finished run, photos that were trained on, or no photo could be answered.
+        ConfigError: a part that doesn't exist.
+        DataError: no photos.
+    """
+    run = Run(folder).require_finished()
+    view = input_of(run)
+    split = read_split(run.split, Path(data) if data else None)
+    unknown = sorted(set(on) - {"train", "validation", "test"})
+    if unknown:
+        raise ConfigError(f"part {unknown[0]!r}: must be train, validation or test")
+    todo: list[tuple[str, tuple[Photo, ...], Split]] = []
+    seen: dict[str, int] = {}
+    without: dict[str, int] = {}
+    unsure: list[str] = []
+    if photos is None:
+        for part in dict.fromkeys(on or ("validation", "test")):
+            everything = split.part(cast(Part, part))
+            chosen = with_somebody(everything)
+            if not chosen:
+                raise DataError(f"{run.split}: has no photos in the part {part!r}; choose another with '--on'")
+            without[part] = len(everything) - len(chosen)
+            overlap = trained_on(split, chosen)
+            if "train" not in on:
+                _refuse_trained_on(run, overlap, len(chosen), f"the part {part!r}")
+            seen[part] = len(overlap)
+            todo.append((part, chosen, split))
+    else:
+        if set(on) - {"train"}:
+            raise ConfigError("--on names parts of the run's own split; with --photos only '--on train' has a meaning")
+        foreign = foreign_photos(Path(photos), split)
+        chosen, known = with_somebody(foreign.split.photos), with_somebody(foreign.seen)
+        if not chosen:
+            raise DataError(f"{photos}: nobody is in any of its photos, so there is nothing to score")
+        if "train" not in on:
+            _refuse_trained_on(run, known, len(chosen), str(photos))
+        source = Path(photos).resolve()
+        name = f"photos-{source.stem if source.is_file() else source.name}"
+        seen[name], unsure = len(known), [foreign.note] if foreign.note else []
+        without[name] = len(foreign.split.photos) - len(chosen)
+        todo.append((name, chosen, foreign.split))
+
+    result = Evaluation(_stored_scores(run))
+    if result.scores["temperature"] is None:
+        result.scores["temperature"] = _temperature(run, split, ask)
+    for name, chosen, origin in todo:
+        before = result.scores["parts"].get(name)
+        result.names.append(name)
+        keys = hashlib.sha256("\n".join(sorted(key(photo) + photo.label for photo in chosen)).encode()).hexdigest()
+        temperature = result.scores["temperature"]["value"] if result.scores["temperature"] else None
+        asked = {"bootstrap": bootstrap, "seed": seed, "temperature": temperature, "photos_sha256": keys}
+        if before and not before["failed"] and all(before[setting] == asked[setting] for setting in asked):
+            result.notes.append(f"{name}: scored at {before['scored_at']}; this is the stored result")
+            continue
+        if before:
+            result.notes.append(
+                f"{name}: first scored at {before['scored_at']}; figures made anew from the kept answers"
+            )
+        found = answers(run, chosen, origin, name, ask)
+        result.failed.extend(found.failed)
+        if not found.photos:
+            raise RunError(
+                f"{run.folder}: none of the {len(chosen):,} photos of {name} could be answered (first: "
+                f"{found.failed[0].path}: {found.failed[0].error}); if they have moved, say where with '--data'"
+            )
+        result.scores["parts"][name] = {
+            "scored_at": before["scored_at"] if before else datetime.now(UTC).isoformat(timespec="seconds"),
+            **asked,
+            "notes": _notes(name, seen[name], without[name], found) + unsure,
+            "failed": len(found.failed),
+            **_figures(found, view, temperature, bootstrap, seed),
+        }
+        for path in run.plots.glob(f"*-{name}.png"):
+            path.unlink()  # they show other figures now
+    if plots:
+        for name in result.names:
+            _plot(run, name, result.scores["parts"][name])
+    write_json(run.scores, result.scores)
+    write_text(run.scores_markdown, markdown(result.scores))
+    return result
+
+
+def _stored_scores(run: Run) -> dict[str, Any]:
+    """``scores.json`` where it belongs to the present model and reading; else an empty one with earlier test scores."""
+    model_sha256, constants = sha256_of(run.identity), reading_of(run)
+    empty: dict[str, Any] = {
+        "run": run.name,
+        "model_sha256": model_sha256,
+        "reading": constants,
+        "classes": list(CLASSES),
+        "temperature": None,
+        "parts": {},
+        "earlier": [],
+    }
+    if not run.scores.is_file():
+        return empty
+    scores = read_json(run.scores)
+    if not isinstance(scores, dict) or not {*empty} - {"reading"} <= {*scores}:
+        raise RunError(f"{run.scores}: was not written by 'allmasked evaluate'; move it away and score again")
+    if scores["model_sha256"] == model_sha256 and scores.get("reading") == constants:
+        return scores
+    test = scores["parts"].get("test")
+    ended = {"model_sha256": scores["model_sha256"]}
+    ended |= {name: test[name] for name in ("scored_at", "photos", "accuracy")} if test else {}
+    return {**empty, "earlier": [*scores["earlier"], *([ended] if test else [])]}
+
+
+def _temperature(run: Run, split: Split, ask: Ask) -> dict[str, Any] | None:
+    chosen = split.part("validation")
+    reachable = [photo for photo in chosen if (split.root / photo.path).is_file()]
+    stored = (run.predictions / "validation.json").is_file()
+    found = answers(run, chosen if stored else reachable, split, "validation", ask) if reachable or stored else None
+    if found is None or not found.photos:
+        return None
+    return {"value": metrics.fit_temperature(found.labels, found.probabilities), "photos": len(found.photos)}
+
+
+def _figures(found: Answers, view: View, temperature: float | None, bootstrap: int, seed: int) -> dict[str, Any]:
+    labels, groups = found.labels, found.groups
+    figures = metrics.score(
+        labels, found.probabilities, groups,
+        nobody=found.nobody, temperature=temperature, bootstrap=bootstrap, seed=seed,
+    )  # fmt: skip
+    for name, values, edges in (
+        ("by_face_height", [smallest_face_px(photo, *view) for photo in found.photos], FACE_HEIGHT_EDGES_PX),
+        ("by_people", [np.nan if p.faces is None else len(p.faces) for p in found.photos], PEOPLE_EDGES),
+    ):
+        rows = metrics.breakdown(labels, found.predicted, groups, values, edges, bootstrap=bootstrap, seed=seed)
+        if rows:
+            figures[name] = rows
+    return figures
+
+
+def smallest_face_px(photo: Photo, size: Size, fit: pixels.Fit) -> float:
+    """Height of the photo's smallest marked face in px of the model's input; NaN where boxes are not known."""
+    if not photo.faces or not photo.width or not photo.height:
+        return float("nan")
+    place = pixels.placement((photo.width, photo.height), size, fit)
+    return min(face.height_px for face in photo.faces) * place.scale_y
+
+
+def _notes(name: str, seen: int, without: int, found: Answers) -> list[str]:
+    notes = []
+    if name == "validation":
+        notes.append("validation chose the best epoch and the temperature, so its figures are optimistic")
+    if seen:
+        notes.append(f"{seen:,} of these photos were trained on: this says how well they are remembered, no more")
+    if without:
+        notes.append(f"{without:,} photos labelled 'nobody' are left out: they are none of the classes")
+    if found.failed:
+        kinds = Counter(prediction.error for prediction in found.failed).most_common(1)
+        notes.append(f"{len(found.failed):,} photos had no answer and are not counted (most often: {kinds[0][0]})")
+    return notes
+
+
+def _plot(run: Run, name: str, entry: dict[str, Any]) -> None:
+    if any(run.plots.glob(f"*-{name}.png")):
+        return
+    from allmasked.stats import plots
+
+    calibration = entry["calibration"]
+    scaled = calibration["scaled"]["bins"] if calibration["scaled"] else None
+    figures = {
+        "confusion": plots.confusion(entry["confusion"], title=name),
+        "reliability": plots.reliability(calibration["bins"], scaled, title=f"Calibration, {name}"),
+        "classes": plots.class_scores(entry["classes"], entry["intervals"]["f1"], title=name),
+    }
+    if "by_face_height" in entry:
+        figures["by-face-height"] = plots.breakdown(
+            entry["by_face_height"], xlabel="height of the smallest face, px of the input", title=name
+        )
+    if "by_people" in entry:
+        figures["by-people"] = plots.breakdown(entry["by_people"], xlabel="people in the photo", title=name)
+    for kind, figure in figures.items():
+        plots.save(figure, run.plots / f"{kind}-{name}.png")
+
+
+# --- to read ---------------------------------------------------------------------------------------------------------
+
+
+def markdown(scores: dict[str, Any], names: Sequence[str] | None = None) -> str:
+    """``scores.json``, or the named entries of it, as Markdown tables."""
+    from allmasked.stats.plots import bin_name
+
+    lines = [f"# Scores of {scores['run']}", ""]
+    for name, entry in scores["parts"].items():
+        if names is not None and name not in names:
+            continue
+        lines += [f"## {name}", ""]
+        lines += [
+            f"{entry['photos']:,} photos in {entry['groups']:,} groups of near-duplicates; intervals are 95 %.",
+            "",
+        ]
+        lines += [f"- {note}" for note in entry["notes"]] + ([""] if entry["notes"] else [])
+        averages, intervals = entry["averages"], entry["intervals"]
+        lines += table(
+            ["average", "accuracy", "precision", "recall", "F1"],
+            [[kind, entry["accuracy"], row["precision"], row["recall"], row["f1"]] for kind, row in averages.items()],
+        )
+        lines += table(
+            ["figure", "value", "95 % interval"],
+            [
+                ["accuracy", entry["accuracy"], _span(intervals["accuracy"])],
+                ["macro-F1", averages["macro"]["f1"], _span(intervals["macro_f1"])],
+            ],
+        )
+        lines += table(
+            ["class", "photos", "precision", "recall", "F1", "95 % interval of F1"],
+            [
+                [kind, row["photos"], row["precision"], row["recall"], row["f1"], _span(intervals["f1"][kind])]
+                for kind, row in entry["classes"].items()
+            ],
+        )
+        both = zip(CLASSES, entry["confusion"], entry["confusion_normalised"])
+        said = metrics.answer_names(entry["confusion"])
+        lines += table(
+            ["true \\ predicted", *said, *(f"{kind} (share)" for kind in said)],
+            [[kind, *counts, *(f"{share:.3f}" for share in shares)] for kind, counts, shares in both],
+        )
+        calibration = entry["calibration"]
+        rows = [["as it comes", 1, calibration["ece"], calibration["log_loss"]]]
+        if calibration["scaled"]:
+            scaled = calibration["scaled"]
+            rows.append(["temperature-scaled", calibration["temperature"], scaled["ece"], scaled["log_loss"]])
+        lines += table(["calibration", "temperature", "expected calibration error", "log loss"], rows)
+        for kind, heading in (("by_face_height", "smallest face, px of the input"), ("by_people", "people")):
+            if kind in entry:
+                lines += table(
+                    [heading, "photos", "accuracy", "95 % interval", "macro-F1", "95 % interval"],
+                    [
+                        [
+                            bin_name(row["low"], row["high"]),
+                            row["photos"],
+                            row["accuracy"],
+                            _span(row["accuracy_interval"]),
+                            row["macro_f1"],
+                            _span(row["macro_f1_interval"]),
+                        ]
+                        for row in entry[kind]
+                    ],
+                )
+    for row in scores["earlier"] if names is None else ():
+        lines += [
+            f"The test part was also scored at {row['scored_at']} for an earlier model or reading of this folder.",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Lines of a Markdown table and an empty one; fractions get four digits, counts thousands commas."""
+
+    def cell(value: object) -> str:
+        if isinstance(value, float):
+            return f"{value:.4f}"
+        return f"{value:,}" if isinstance(value, int) else str(value)
+
+    body = [[cell(value) for value in row] for row in rows]
+    bar = ["---", *["---:"] * (len(head) - 1)]
+    return ["| " + " | ".join(row) + " |" for row in (head, bar, *body)] + [""]
+
+
+def _span(interval: Sequence[float] | None) -> str:
+    return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "-"

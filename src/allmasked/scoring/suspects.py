@@ -1,0 +1,246 @@
+"""Photos whose label is probably wrong, and the worst errors, from probabilities of models that never saw them.
+
+Labels are judged by confident learning (Northcutt, Jiang and Chuang 2021) as cleanlab has it. One run judges its own
+held-out parts; several runs trained on other folds judge together, so that every photo can be held out by some run.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from allmasked.core.errors import ConfigError, PhotoError, RunError, require
+from allmasked.core.progress import track
+from allmasked.core.runs import Run, replacing, write_json, write_text
+from allmasked.core.types import CLASSES, LABELS, NOBODY, Answer, Label, Photo, Prediction
+from allmasked.data.dataset import read_split
+from allmasked.data.heldout import key
+from allmasked.images import pixels
+from allmasked.scoring.evaluate import Ask, ask_model, evaluate, part_answers, table
+from allmasked.stats import metrics
+
+THUMBNAIL = (320, 240)
+FIELDS = ("path", "kind", "label", "proposed", "quality", "p_all", "p_none", "p_some", "p_nobody", "runs", "reason")
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """One doubtful photo.
+
+    ``kind`` is ``label`` where cleanlab takes the label for wrong, ``error`` where the model alone is wrong, as far as
+    can be told. ``proposed`` is the most probable answer, ``quality`` cleanlab's label quality (0 wrong - 1 right),
+    ``runs`` how many runs had the photo held out. The four probabilities sum to 1.
+
+    A photo that the model finds nobody in is an ``error``: there is no class to judge its label by. Its ``quality`` is
+    the label's probability.
+    """
+
+    path: str
+    kind: Literal["label", "error"]
+    label: Label
+    proposed: Answer
+    quality: float
+    p_all: float
+    p_none: float
+    p_some: float
+    p_nobody: float
+    runs: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """What :func:`find_suspects` found: suspects (worst first), where their files lie, and what it rests on."""
+
+    suspects: tuple[Suspect, ...]
+    files: dict[str, Path]
+    photos: int
+    runs: tuple[str, ...]
+    parts: tuple[str, ...]
+    accuracy: float
+    failed: tuple[Prediction, ...]
+
+    def of(self, kind: str) -> tuple[Suspect, ...]:
+        return tuple(suspect for suspect in self.suspects if suspect.kind == kind)
+
+
+def find_suspects(
+    folders: Sequence[str | Path],
+    on: Sequence[str] = ("validation", "test"),
+    *,
+    data: str | Path | None = None,
+    ask: Ask = ask_model,
+) -> Suspicion:
+    """Judge the labels of the photos that the runs held out.
+
+    Photos held out by several runs get the mean of their probabilities. The parts are first scored by
+    :func:`allmasked.scoring.evaluate.evaluate`, which refuses photos that were trained on.
+
+    Raises:
+        ConfigError: no run, or the part ``train``.
+        RunError: an unfinished run, runs that label the same photo differently, or too few photos.
+    """
+    if not folders:
+        raise ConfigError("suspects needs at least one run")
+    if "train" in on:
+        raise ConfigError("labels are judged on held-out photos only; to reach the training photos too, name several "
+                          "runs that were trained on other folds")  # fmt: skip
+    sums: dict[str, np.ndarray] = {}
+    counts: dict[str, int] = {}
+    photos: dict[str, Photo] = {}
+    files: dict[str, Path] = {}
+    failed: dict[str, Prediction] = {}
+    where = Path(data) if data else None
+    for folder in folders:
+        run = Run(folder).require_finished()
+        split = read_split(run.split, where)
+        parts = [part for part in dict.fromkeys(on) if any(photo.part == part for photo in split.photos)]
+        if not parts:
+            raise RunError(f"{run.split}: has no photos in {' or '.join(on)}")
+        evaluate(folder, parts, data=data, plots=False, ask=ask)
+        for part in parts:
+            found = part_answers(run, part, where, ask)
+            failed |= {prediction.path: prediction for prediction in found.failed}
+            away = np.zeros(len(found.photos)) if found.nobody is None else found.nobody
+            for photo, three, p_nobody in zip(found.photos, found.probabilities, away):
+                name = key(photo)
+                if photos.setdefault(name, photo).label != photo.label:
+                    raise RunError(
+                        f"{run.folder}: labels {photo.path} {photo.label!r}, another run {photos[name].label!r}; "
+                        "judge runs whose splits come from the same labels"
+                    )
+                files.setdefault(photos[name].path, split.root / photo.path)
+                sums[name] = sums.get(name, np.zeros(len(LABELS))) + [*(three * (1 - p_nobody)), p_nobody]
+                counts[name] = counts.get(name, 0) + 1
+    names = list(photos)
+    labels = np.array([CLASSES.index(photos[name].label) for name in names])
+    mean = np.array([sums[name] / counts[name] for name in names])
+    mean /= mean.sum(axis=1, keepdims=True)
+    there = mean[:, : len(CLASSES)] + 1e-12
+    there /= there.sum(axis=1, keepdims=True)
+    predicted = metrics.predicted_classes(there, mean[:, LABELS.index(NOBODY)])
+    judged = np.flatnonzero(predicted < len(CLASSES))
+    flagged, quality = np.zeros(len(names), bool), mean[np.arange(len(names)), labels]
+    flagged[judged], quality[judged] = judge(labels[judged], there[judged])
+    doubtful = [
+        Suspect(
+            path=photos[name].path,
+            kind="label" if flagged[row] else "error",
+            label=photos[name].label,
+            proposed=LABELS[predicted[row]],
+            quality=float(quality[row]),
+            p_all=float(mean[row, 0]),
+            p_none=float(mean[row, 1]),
+            p_some=float(mean[row, 2]),
+            p_nobody=float(mean[row, 3]),
+            runs=counts[name],
+            reason=_reason(photos[name].label, mean[row], LABELS[predicted[row]], bool(flagged[row])),
+        )
+        for row, name in enumerate(names)
+        if flagged[row] or predicted[row] != labels[row]
+    ]
+    doubtful.sort(key=lambda suspect: (suspect.kind != "label", suspect.quality, suspect.path))
+    return Suspicion(
+        suspects=tuple(doubtful),
+        files=files,
+        photos=len(names),
+        runs=tuple(Run(folder).name for folder in folders),
+        parts=tuple(on),
+        accuracy=float((predicted == labels).mean()),
+        failed=tuple(failed.values()),
+    )
+
+
+def judge(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cleanlab's verdict on labels (N,) from held-out probabilities (N, 3): flagged (N,) bool, quality (N,) 0-1.
+
+    Classes without any labelled photo are left out of the judgement. With one class alone nothing is flagged.
+    """
+    present = np.unique(labels)
+    if len(present) < 2:
+        return np.zeros(len(labels), bool), probabilities[np.arange(len(labels)), labels]
+    found = require("cleanlab.filter", "train")
+    rank = require("cleanlab.rank", "train")
+    columns = probabilities[:, present]
+    columns = np.clip(columns, 1e-9, None)
+    columns = columns / columns.sum(axis=1, keepdims=True)
+    index = np.searchsorted(present, labels)
+    flagged = found.find_label_issues(index, columns, filter_by="prune_by_noise_rate", n_jobs=1)
+    quality = rank.get_label_quality_scores(index, columns, method="self_confidence")
+    return np.asarray(flagged, bool), np.asarray(quality, np.float64)
+
+
+def _reason(label: Label, four: np.ndarray, proposed: Answer, flagged: bool) -> str:
+    given, best = four[LABELS.index(label)], four[LABELS.index(proposed)]
+    said = f"labelled {label} ({given:.0%}), seen as {proposed} ({best:.0%})"
+    return said if flagged else f"{said}; the label may well be right"
+
+
+# --- written down ----------------------------------------------------------------------------------------------------
+
+
+def write_suspects(suspicion: Suspicion, page: Path, *, limit: int = 200) -> tuple[Path, Path, Path]:
+    """Write the page, and beside it all suspects as CSV and JSON (same stem); the page shows ``limit`` of each kind."""
+    rows_csv, plain = page.with_suffix(".csv"), page.with_suffix(".json")
+    rows = [asdict(suspect) for suspect in suspicion.suspects]
+    with replacing(rows_csv) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, FIELDS)
+        writer.writeheader()
+        writer.writerows(rows)
+    facts: dict[str, Any] = {"photos": suspicion.photos, "accuracy": suspicion.accuracy}
+    facts |= {"runs": suspicion.runs, "parts": suspicion.parts, "suspects": rows}
+    write_json(plain, facts)
+    write_text(page, render(suspicion, limit=limit))
+    return page, rows_csv, plain
+
+
+def markdown(suspicion: Suspicion, limit: int) -> str:
+    """The worst of each kind as a Markdown table."""
+    shown = [suspect for kind in ("label", "error") for suspect in suspicion.of(kind)[:limit]]
+    head = ["photo", "what is wrong", "label", "proposed", "quality", *(f"P({name})" for name in LABELS)]
+    rows = [
+        [s.path, s.kind, s.label, s.proposed, s.quality]
+        + [f"{p:.2f}" for p in (s.p_all, s.p_none, s.p_some, s.p_nobody)]
+        for s in shown
+    ]
+    return "\n".join(table(head, rows))
+
+
+def render(suspicion: Suspicion, *, limit: int = 200) -> str:
+    """The page: self-contained HTML with the photos as embedded thumbnails."""
+    jinja2 = require("jinja2", "train")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("allmasked", "reports/templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    sections = []
+    for kind in ("label", "error"):
+        suspects = suspicion.of(kind)
+        shown = track(suspects[:limit], "thumbnails")
+        cards = [(suspect, thumbnail(suspicion.files[suspect.path])) for suspect in shown]
+        sections.append({"kind": kind, "total": len(suspects), "cards": cards})
+    text = environment.get_template("suspects.html").render(
+        suspicion=suspicion, sections=sections, classes=CLASSES, limit=limit
+    )
+    return str(text)
+
+
+def thumbnail(path: Path) -> str:
+    """A photo as a small JPEG in a ``data:`` address; empty when it cannot be read."""
+    try:
+        image = pixels.decode(path, fit_within=THUMBNAIL)
+    except PhotoError:
+        return ""
+    buffer = io.BytesIO()
+    pixels.thumbnail(image, THUMBNAIL).save(buffer, "JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,1 @@
+"""The question over HTTP: the page and the REST API."""

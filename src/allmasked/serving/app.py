@@ -1,0 +1,549 @@
+"""The question over HTTP: a page for people, ``POST /v1/predict`` for programs, health and metrics for operators.
+
+Photos are held in memory while they are answered, and nowhere else; logs have neither them nor their names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hmac
+import importlib.metadata
+import io
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import Depends, FastAPI, Query, Request, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.security import APIKeyHeader
+from fastapi.staticfiles import StaticFiles
+from numpy.typing import NDArray
+from PIL import Image
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client import Counter as Count
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from allmasked.annotate import COLOURS
+from allmasked.core.errors import PhotoError
+from allmasked.core.types import CLASSES, LABELS, SURE_MARGIN, Answers, Prediction, Predictor, Size
+from allmasked.explaining.explain import on_photo
+from allmasked.images import pixels as px
+from allmasked.predictors.faces import prediction_of
+from allmasked.predictors.onnx_model import processors
+from allmasked.serving.batching import Batcher, Full
+from allmasked.serving.types import PREDICT_BODY, Face, Model, Photo, Photos, Problem, Ready
+from allmasked.serving.uploads import Intake, Refused, Upload, busy
+
+DRAIN_SECONDS = 2.0
+DRAINED_BODIES = 4
+"""Of a refused request so many times the bytes that one may have are still taken, so that its sender sees why."""
+WEB = Path(__file__).parent / "web"
+JPEG_SCANS = 300
+"""Progressive JPEGs have about ten scans, each of which costs a pass over all pixels; a file with more than this is
+made to keep a decoder busy."""
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob: data:; "
+        "media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="Where the server asks for one.")
+log = logging.getLogger("allmasked.serving")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server takes on; each is an option of ``allmasked serve``.
+
+    Attributes:
+        max_bytes: of a request's body.
+        max_pixels: of a photo.
+        max_files: photos a request.
+        max_seconds: that a body may take to arrive, and then an answer to be made.
+        max_requests: requests for answers at a time.
+        max_photos: photos decoded, waiting or being answered at a time.
+        batch_size: photos a step of the network.
+        batch_wait_seconds: that the network waits at most for a batch to fill.
+    """
+
+    max_bytes: int = 32 << 20
+    max_pixels: int = 50_000_000
+    max_files: int = 32
+    max_seconds: float = 30.0
+    max_requests: int = 32
+    max_photos: int = 64
+    batch_size: int = 8
+    batch_wait_seconds: float = 0.01
+
+
+class Metrics:
+    """What Prometheus scrapes; a registry of its own, so that two apps in a process don't meet."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        seconds = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+        kind = {"registry": self.registry}
+        self.requests = Count("allmasked_requests", "Requests answered.", ["path", "method", "status"], **kind)  # type: ignore[arg-type]
+        self.seconds = Histogram("allmasked_request_seconds", "Whole requests.", ["path"], buckets=seconds, **kind)  # type: ignore[arg-type]
+        self.refused = Count("allmasked_refused", "Requests refused, by reason.", ["reason"], **kind)  # type: ignore[arg-type]
+        self.photos = Count("allmasked_photos", "Photos, by answer (error: unreadable).", ["label"], **kind)  # type: ignore[arg-type]
+        self.decode = Histogram("allmasked_decode_seconds", "Decoding of a photo.", buckets=seconds, **kind)  # type: ignore[arg-type]
+        self.network = Histogram("allmasked_network_seconds", "A step of the network.", buckets=seconds, **kind)  # type: ignore[arg-type]
+        self.batch = Histogram("allmasked_batch_photos", "Photos a step.", buckets=(1, 2, 4, 8, 16, 32, 64), **kind)  # type: ignore[arg-type]
+        self.active = Gauge("allmasked_requests_active", "Requests for answers now.", **kind)  # type: ignore[arg-type]
+        self.held = Gauge("allmasked_photos_held", "Photos decoded, waiting or being answered now.", **kind)  # type: ignore[arg-type]
+        self.held_bytes = Gauge("allmasked_upload_bytes_held", "Bytes of request bodies in memory now.", **kind)  # type: ignore[arg-type]
+
+
+@dataclass
+class Fitted:
+    """A photo ready for the network, or why not."""
+
+    name: str
+    size: Size = (0, 0)
+    pixels: NDArray[np.uint8] | None = None
+    error: str = ""
+
+
+class Service:
+    """The work behind the routes: from uploads to answers."""
+
+    def __init__(self, predictor: Predictor, limits: Limits) -> None:
+        self.predictor, self.limits, self.metrics = predictor, limits, Metrics()
+        self.intake = Intake(limits.max_bytes, limits.max_files, limits.max_seconds)
+        self.batcher = Batcher(
+            predictor,
+            batch_size=limits.batch_size,
+            wait_seconds=limits.batch_wait_seconds,
+            most=limits.max_photos,
+            most_seconds=limits.max_seconds / 2,
+            on_batch=self._count_batch,
+        )
+        self.active = 0
+        self._decoders = ThreadPoolExecutor(processors(), thread_name_prefix="decode")
+        self.blank: Answers | None = None
+        self.metrics.active.set_function(lambda: self.active)
+        self.metrics.held.set_function(lambda: self.batcher.held)
+        self.metrics.held_bytes.set_function(lambda: self.intake.held_bytes)
+
+    async def start(self) -> None:
+        self.blank = await self.batcher.start()
+
+    async def close(self) -> None:
+        await self.batcher.close()
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+
+    def _count_batch(self, photos: int, seconds: float) -> None:
+        self.metrics.batch.observe(photos)
+        self.metrics.network.observe(seconds)
+
+    async def photos(self, request: Request, *, heatmap: bool, boxes: bool) -> list[Photo]:
+        """The answers for a request's photos. Raises :class:`Refused`."""
+        if self.active >= self.limits.max_requests:
+            raise busy(1 + self.batcher.held * 0.05)
+        self.active += 1
+        try:
+            async with self.intake.photos(request) as uploads:
+                request.state.photos = len(uploads)
+                with self._room(len(uploads)):
+                    return await self._while_wanted(request, self._answer_all(uploads, heatmap, boxes))
+        finally:
+            self.active -= 1
+
+    @contextlib.contextmanager
+    def _room(self, photos: int) -> Any:
+        if photos > self.limits.max_photos:
+            raise Refused(413, f"more than {self.limits.max_photos} photos at a time", "files")
+        try:
+            with self.batcher.room(photos):
+                yield
+        except Full as full:
+            raise busy(full.seconds) from None
+
+    async def _while_wanted(self, request: Request, work: Any) -> list[Photo]:
+        """The work's result, unless it takes too long or the client goes."""
+        working = asyncio.ensure_future(work)
+        listening = asyncio.ensure_future(_gone(request))
+        try:
+            done, _ = await asyncio.wait(
+                (working, listening), timeout=self.limits.max_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if working in done:
+                return working.result()
+            if listening in done:
+                raise ClientDisconnect
+            raise busy(self.limits.max_seconds, f"no answer within {self.limits.max_seconds:g} s, try again")
+        finally:
+            for task in (working, listening):
+                task.cancel()
+            await asyncio.gather(working, listening, return_exceptions=True)
+
+    async def _answer_all(self, uploads: list[Upload], heatmap: bool, boxes: bool) -> list[Photo]:
+        tasks = [asyncio.ensure_future(self._answer(upload, heatmap, boxes)) for upload in uploads]
+        uploads.clear()  # each is let go of as soon as it is decoded
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _answer(self, upload: Upload, heatmap: bool, boxes: bool) -> Photo:
+        loop = asyncio.get_running_loop()
+        started = time.perf_counter()
+        fitted = await loop.run_in_executor(self._decoders, self._read, upload)
+        self.metrics.decode.observe(time.perf_counter() - started)
+        if fitted.pixels is None:
+            self.metrics.photos.labels("error").inc()
+            return Photo(name=fitted.name, error=fitted.error)
+        answers, row = await self.batcher.answer(fitted.pixels)
+        size, fit = self.predictor.size, self.predictor.fit
+        prediction = prediction_of(fitted.name, answers, row, fitted.size, size, fit)
+        self.metrics.photos.labels(prediction.label).inc()
+        photo = described(prediction, fitted.size, boxes=boxes)
+        if heatmap and answers.heat is not None:
+            strength = heat_of(answers, row, prediction)
+            png = await loop.run_in_executor(self._decoders, heat_png, strength, fitted.size, size, fit)
+            photo.heatmap = "data:image/png;base64," + base64.b64encode(png).decode()
+        return photo
+
+    def _read(self, upload: Upload) -> Fitted:
+        name, data = upload.name, upload.data
+        if data.count(b"\xff\xda") > JPEG_SCANS and data.startswith(b"\xff\xd8"):
+            return Fitted(name, error=f"has more than {JPEG_SCANS} scans")
+        size, fit = self.predictor.size, self.predictor.fit
+        try:
+            image = px.decode(data, name=name, fit_within=size, max_pixels=self.limits.max_pixels)
+            return Fitted(name, px.upright_size(data), px.fit_to(image, size, fit))
+        except PhotoError as error:
+            return Fitted(name, error=error.reason)
+        except Exception:  # a header that only the decoder forgave
+            return Fitted(name, error="its size cannot be read")
+
+    @property
+    def model(self) -> Model:
+        """What ``GET /v1/model`` says."""
+        assert self.blank is not None
+        return Model(
+            name=self.predictor.name,
+            width=self.predictor.size[0],
+            height=self.predictor.size[1],
+            fit=self.predictor.fit,
+            labels=list(CLASSES if self.blank.nobody is None else LABELS),
+            finds_faces=self.predictor.finds_faces,
+            heatmaps=self.blank.heat is not None,
+            sure_margin=SURE_MARGIN,
+            min_face_px=self.blank.counting.min_face_px,
+            min_face_share=self.blank.counting.min_face_share,
+            version=importlib.metadata.version("allmasked"),
+            limits=asdict(self.limits),
+        )
+
+    def ready(self) -> str:
+        """Why no photo can be answered now; empty when all is well."""
+        if not self.batcher.alive:
+            return "starting or stopping"
+        stuck = self.batcher.stuck_seconds
+        return f"the network has been at one step for {stuck:.0f} s" if stuck > self.limits.max_seconds else ""
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def described(prediction: Prediction, size: Size, *, boxes: bool) -> Photo:
+    """A prediction as the API says it."""
+    assert prediction.probabilities is not None
+    p_all, p_none, p_some = (round(p, 6) for p in prediction.probabilities)
+    photo = Photo(
+        name=prediction.path,
+        label=prediction.label,
+        p_all=p_all,
+        p_none=p_none,
+        p_some=p_some,
+        p_nobody=None if prediction.p_nobody is None else round(prediction.p_nobody, 6),
+        masked=prediction.masked,
+        bare=prediction.bare,
+        sure=prediction.sure,
+        width=size[0],
+        height=size[1],
+    )
+    if boxes and prediction.faces is not None:
+        photo.faces = [
+            Face(
+                wear=face.wear,
+                score=round(face.score, 3),
+                p_masked=round(face.p_masked, 3),
+                counts=face.counts,
+                reason=face.reason or None,
+                left=round(face.left, 1),
+                top=round(face.top, 1),
+                right=round(face.right, 1),
+                bottom=round(face.bottom, 1),
+            )
+            for face in prediction.faces
+        ]
+    return photo
+
+
+def heat_of(answers: Answers, row: int, prediction: Prediction) -> NDArray[np.float32]:
+    """What speaks for what: (h, w, 2) 0-1, masked and bare; or (h, w, 1), what speaks for the label."""
+    assert answers.heat is not None
+    if answers.nobody is not None:
+        return answers.heat[row]
+    cam = np.maximum(answers.heat[row][..., CLASSES.index(prediction.label)], 0)
+    return np.asarray(cam / max(float(cam.max()), 1e-6), np.float32)[..., None]
+
+
+def heat_png(strength: NDArray[np.float32], photo: Size, size: Size, fit: px.Fit) -> bytes:
+    """A heat map over a photo as PNG: colour says what, opacity how much; half as fine as the network's input."""
+    small = (max(1, size[0] // 2), max(1, size[1] // 2))
+    parts = [on_photo(strength[..., c], photo, small, fit) for c in range(strength.shape[-1])]
+    heat = np.stack(parts, -1)
+    if heat.shape[-1] == 1:
+        colour = px.heat_colours(0.35 + 0.6 * heat[..., 0]).astype(np.float32)
+    else:
+        share = heat / np.maximum(heat.sum(-1, keepdims=True), 1e-6)
+        colour = share @ np.array(list(COLOURS.values()), np.float32)
+    strongest = heat.max(-1, keepdims=True)
+    alpha = np.where(strongest < 0.02, 0, strongest**0.6 * 255)  # even where nothing speaks: packs better
+    colour = np.where(alpha > 0, colour, 0)
+    pixels = (np.concatenate([colour, alpha], -1) + 0.5).clip(0, 255).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels, "RGBA").save(stream, "PNG", compress_level=3)
+    return stream.getvalue()
+
+
+def create_app(predictor: Predictor, limits: Limits | None = None, *, api_key: str = "", page: bool = True) -> FastAPI:
+    """The whole as an ASGI app.
+
+    Args:
+        predictor: what answers.
+        limits: what is taken on.
+        api_key: asked for in the header ``X-API-Key`` by ``/v1/...`` and ``/metrics``; none is when empty.
+        page: whether ``/`` is a page for people.
+    """
+    service = Service(predictor, limits or Limits())
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        log.info("ready", extra={"fields": {"model": predictor.name}})
+        yield
+        await service.close()
+        log.info("stopped")
+
+    app = FastAPI(
+        title="allmasked",
+        version=importlib.metadata.version("allmasked"),
+        summary="Does everyone in this photo wear a face mask? all, some, none or nobody.",
+        license_info={"name": "MIT"},
+        docs_url=None,  # both load scripts from other hosts
+        redoc_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+
+    def allowed(given: Annotated[str | None, Security(_KEY)]) -> None:
+        if api_key and not hmac.compare_digest((given or "").encode(), api_key.encode()):
+            raise Refused(401, "the header X-API-Key is missing or wrong", "key", {"WWW-Authenticate": "ApiKey"})
+
+    secured: dict[str, Any] = {"dependencies": [Depends(allowed)] if api_key else []}
+    denied: dict[int | str, dict[str, Any]] = {401: {"model": Problem, "description": "An API key is asked for."}}
+    refused: dict[int | str, dict[str, Any]] = {
+        400: {"model": Problem, "description": "Damaged multipart/form-data."},
+        **denied,
+        408: {"model": Problem, "description": "The request took too long to arrive."},
+        413: {"model": Problem, "description": "Too many bytes or photos."},
+        415: {"model": Problem, "description": "Neither a form nor a photo."},
+        422: {"model": Problem, "description": "Not one of the photos can be read, or a wrong parameter."},
+        503: {
+            "model": Problem,
+            "description": "Too much to do at the moment.",
+            "headers": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
+        },
+    }
+
+    @app.post(
+        "/v1/predict",
+        response_model=Photos,
+        responses=refused,
+        openapi_extra={"requestBody": PREDICT_BODY},
+        summary="Answer for one photo or many",
+        **secured,
+    )
+    async def predict(
+        request: Request,
+        heatmap: Annotated[bool, Query(description="Add a PNG to lay over each photo, as a data URI.")] = False,
+        boxes: Annotated[bool, Query(description="Add the faces found, edges in px of the upright photo.")] = False,
+    ) -> Response:
+        """Photos come as multipart form, field `files`, or one as the request's body. The answers have their order."""
+        photos = await service.photos(request, heatmap=heatmap, boxes=boxes)
+        answer = {"model": predictor.name, "photos": [photo.plain() for photo in photos]}
+        if any(photo.error is None for photo in photos):
+            return JSONResponse(answer)
+        service.metrics.refused.labels("photo").inc()
+        return JSONResponse({"detail": "no photo could be read: " + (photos[0].error or ""), **answer}, 422)
+
+    @app.get("/v1/model", responses=denied, summary="What answers, and the limits", **secured)
+    async def model() -> Model:
+        return service.model
+
+    @app.get("/healthz", summary="Is the process alive?")
+    async def healthz() -> Ready:
+        return Ready(status="ok")
+
+    @app.get(
+        "/readyz",
+        responses={503: {"model": Problem, "description": "Not now."}},
+        summary="Can photos be answered?",
+    )
+    async def readyz() -> Ready:
+        if why := service.ready():
+            raise Refused(503, why, "unready", {"Retry-After": "1"})
+        return Ready(status="ready")
+
+    @app.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format."}, **denied},
+        summary="For Prometheus",
+        **secured,
+    )
+    async def metrics() -> Response:
+        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    if page:
+        _add_page(app)
+    _add_problems(app, service)
+    app.add_middleware(Envelope, service=service)
+    return app
+
+
+def _add_page(app: FastAPI) -> None:
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    async def index() -> FileResponse:
+        return FileResponse(WEB / "index.html", headers={"Cache-Control": "no-cache"})
+
+    app.mount("/static", StaticFiles(directory=WEB), name="static")
+
+
+def _add_problems(app: FastAPI, service: Service) -> None:
+    """Every refusal is ``{"detail": one line}``."""
+
+    def problem(status: int, detail: str, headers: Any = None) -> JSONResponse:
+        return JSONResponse({"detail": detail}, status, headers)
+
+    @app.exception_handler(Refused)
+    async def _(_request: Request, error: Refused) -> Response:
+        service.metrics.refused.labels(error.reason).inc()
+        return problem(error.status, error.detail, error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def _(_request: Request, _error: ClientDisconnect) -> Response:
+        service.metrics.refused.labels("gone").inc()
+        return problem(499, "the client went away")
+
+    @app.exception_handler(RequestValidationError)
+    async def _(_request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:])
+        return problem(422, f"{where}: {first['msg']}")
+
+    @app.exception_handler(HTTPException)
+    async def _(_request: Request, error: HTTPException) -> Response:
+        return problem(error.status_code, str(error.detail), error.headers)
+
+
+class Envelope:
+    """Around every request: an id, security headers, one line of log, metrics."""
+
+    def __init__(self, app: Any, service: Service) -> None:
+        self.app, self.service = app, service
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        if not re.fullmatch(r"[\w.-]{1,64}", request_id, re.ASCII):
+            request_id = secrets.token_hex(8)
+        given = dict(scope["headers"])
+        coming = b"expect" not in given and (
+            b"transfer-encoding" in given or given.get(b"content-length", b"0") != b"0"
+        )
+        status, received = 0, 0
+
+        async def counted() -> Any:
+            nonlocal received, coming
+            message = await receive()
+            received += len(message.get("body", b""))
+            coming = coming and bool(message.get("more_body"))
+            return message
+
+        async def drain() -> None:
+            """Take the rest of a refused body: who listens only once all is sent would else see a reset connection."""
+            most = received + DRAINED_BODIES * self.service.limits.max_bytes
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DRAIN_SECONDS):
+                    while coming and received < most:
+                        await counted()
+
+        async def sent(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                await drain()
+                status = message["status"]
+                headers = message.setdefault("headers", [])
+                extra = {"X-Request-ID": request_id, **HEADERS}
+                if scope["path"].startswith("/v1/"):
+                    extra["Cache-Control"] = "no-store"
+                headers += [(name.lower().encode(), value.encode()) for name, value in extra.items()]
+            await send(message)
+
+        try:
+            await self.app(scope, counted, sent)
+        except Exception:
+            log.exception("failed", extra={"fields": {"id": request_id}})
+            if not status:
+                detail = {"detail": "something went wrong on the server; its log says more"}
+                await JSONResponse(detail, 500)(scope, receive, sent)
+        finally:
+            seconds = time.perf_counter() - started
+            path = getattr(scope.get("route"), "path", "") or ("/static" if "/static/" in scope["path"] else "other")
+            method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "OPTIONS") else "other"
+            self.service.metrics.requests.labels(path, method, str(status)).inc()
+            self.service.metrics.seconds.labels(path).observe(seconds)
+            fields = {"id": request_id, "method": method, "path": path, "status": status, "bytes": received}
+            fields |= {"photos": scope.get("state", {}).get("photos", 0), "seconds": round(seconds, 4)}
+            level = logging.DEBUG if path in ("/healthz", "/readyz", "/metrics") else logging.INFO
+            log.log(level, "request", extra={"fields": fields})
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, event, and the fields of ``extra={"fields": ...}``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
+        line = {"time": moment, "level": record.levelname.lower(), "event": record.getMessage()}
+        line |= getattr(record, "fields", {})
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)

@@ -1,0 +1,1 @@
+"""Arrays in, figures out: scores, votes, how different answers are, plots."""

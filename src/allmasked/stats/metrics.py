@@ -1,0 +1,362 @@
+"""Scores: labels and probabilities in, figures out. Nothing here reads a file or knows a run folder.
+
+Throughout, ``labels`` is an integer array (N,) of class indices 0-2 in the order of
+:data:`allmasked.core.types.CLASSES`, ``probabilities`` a float array (N, 3) whose rows sum to 1 (if somebody is there),
+``nobody`` a float array (N,) with the probability that nobody is (None for a model that can't tell), ``predicted`` an
+integer array (N,) of 0-2, or of 3 for "nobody", which is wrong whatever the label, and ``groups`` an integer array (N,)
+that numbers the groups of near-duplicates (-1: a group of its own). Precision, recall, F1, accuracy and the confusion
+matrix are scikit-learn's; McNemar's test and Holm's correction are statsmodels'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from allmasked.core.errors import require
+from allmasked.core.types import CLASSES, LABELS
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+K = len(CLASSES)
+AVERAGES = ("micro", "macro", "weighted")
+BINS = 15
+"""Equal-width confidence bins of the expected calibration error, as in Guo et al. 2017."""
+SMALLEST = 1e-12
+"""Probabilities below this count as this in logarithms."""
+
+
+def predicted_classes(probabilities: ArrayLike, nobody: ArrayLike | None = None) -> Ints:
+    """The most probable answer of each row: (N,) indices, 3 where that is "nobody".
+
+    Ties go to "nobody", then to the first class, as :func:`allmasked.networks.reading.label_of` has it.
+    """
+    three = np.asarray(probabilities, dtype=np.float64)
+    predicted = three.argmax(axis=1).astype(np.int64)
+    if nobody is None:
+        return predicted
+    away = np.asarray(nobody, dtype=np.float64)
+    return np.where(away >= three.max(axis=1) * (1 - away), K, predicted)
+
+
+def answer_names(matrix: ArrayLike) -> tuple[str, ...]:
+    """What the columns of a confusion matrix stand for: the classes, and "nobody" where that was an answer."""
+    return LABELS[: np.shape(matrix)[1]]
+
+
+def confusion(labels: ArrayLike, predicted: ArrayLike) -> Ints:
+    """Confusion matrix in counts: rows are the true classes, columns the predicted ones.
+
+    It is (3, 3), or (3, 4) where "nobody" is among the answers.
+    """
+    sklearn_metrics = require("sklearn.metrics", "train")
+    columns = K + int((np.asarray(predicted) == K).any())
+    matrix = sklearn_metrics.confusion_matrix(labels, predicted, labels=range(columns))
+    return np.asarray(matrix[:K], dtype=np.int64)
+
+
+def normalised(matrix: ArrayLike) -> Floats:
+    """A confusion matrix with each row divided by its sum (the share of each true class); empty rows stay 0."""
+    counts = np.asarray(matrix, dtype=np.float64)
+    sums = counts.sum(axis=1, keepdims=True)
+    return np.divide(counts, sums, out=np.zeros_like(counts), where=sums > 0)
+
+
+def summary(labels: ArrayLike, predicted: ArrayLike) -> dict[str, Any]:
+    """Accuracy, and precision, recall and F1 per class and as micro, macro and weighted averages (all 0-1).
+
+    Averages run over the classes that occur among the labels or the predictions (scikit-learn's default), "nobody" not
+    among them; the micro average is the accuracy. An undefined figure (0/0) counts as 0. Raises ValueError for no
+    photos at all.
+    """
+    sklearn_metrics = require("sklearn.metrics", "train")
+    labels, predicted = np.asarray(labels, np.int64), np.asarray(predicted, np.int64)
+    if not len(labels):
+        raise ValueError("no photos to score")
+    score = sklearn_metrics.precision_recall_fscore_support
+    names = ("precision", "recall", "f1")
+    per_class = score(labels, predicted, labels=range(K), average=None, zero_division=0)
+    present = np.setdiff1d(np.concatenate([labels, predicted]), [K])
+    over = {"micro": None, "macro": present, "weighted": present}
+    return {
+        "photos": len(labels),
+        "accuracy": float(sklearn_metrics.accuracy_score(labels, predicted)),
+        "averages": {
+            average: dict(
+                zip(
+                    names,
+                    map(float, score(labels, predicted, labels=over[average], average=average, zero_division=0)[:3]),
+                )
+            )
+            for average in AVERAGES
+        },
+        "classes": {
+            name: {**{figure: float(per_class[i][k]) for i, figure in enumerate(names)}, "photos": int(per_class[3][k])}
+            for k, name in enumerate(CLASSES)
+        },
+    }
+
+
+# --- bootstrap -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Figures of bootstrap resamples: accuracy (B,), macro-F1 (B,) and F1 per class (B, 3; NaN where undefined)."""
+
+    accuracy: Floats
+    macro_f1: Floats
+    class_f1: Floats
+
+
+def resample(labels: ArrayLike, predicted: ArrayLike, groups: ArrayLike, count: int, seed: int) -> Resampled:
+    """Figures of ``count`` bootstrap resamples, drawn by whole groups of near-duplicates (cluster bootstrap).
+
+    Near-duplicates are right or wrong together, so drawing photo by photo would make the intervals too narrow. The
+    same ``groups``, ``count`` and ``seed`` draw the same resamples, which makes differences between models paired.
+    Source: Field and Welsh 2007, "Bootstrapping clustered data".
+    """
+    labels, predicted = np.asarray(labels, np.int64), np.asarray(predicted, np.int64)
+    index, number = _group_index(groups)
+    cells = np.zeros((number, K * (K + 1)))  # one more answer than classes: "nobody"
+    np.add.at(cells, (index, labels * (K + 1) + predicted), 1)
+    matrices = np.concatenate([weights @ cells for weights in _draws(number, count, seed)]).reshape(-1, K, K + 1)
+    hits = np.diagonal(matrices, axis1=1, axis2=2)
+    both = matrices.sum(axis=1)[:, :K] + matrices.sum(axis=2)  # 2 tp + fp + fn
+    class_f1 = np.divide(2 * hits, both, out=np.full_like(hits, np.nan, dtype=np.float64), where=both > 0)
+    return Resampled(
+        accuracy=hits.sum(axis=1) / matrices.sum(axis=(1, 2)),
+        macro_f1=np.nanmean(class_f1, axis=1),
+        class_f1=class_f1,
+    )
+
+
+def group_count(groups: ArrayLike) -> int:
+    """How many groups there are; each -1 is one of its own."""
+    return _group_index(groups)[1]
+
+
+def _group_index(groups: ArrayLike) -> tuple[Ints, int]:
+    numbers = np.array(groups, dtype=np.int64)
+    alone = numbers < 0
+    numbers[alone] = numbers.max(initial=0) + 1 + np.arange(alone.sum())
+    names, index = np.unique(numbers, return_inverse=True)
+    return index.astype(np.int64), len(names)
+
+
+def _draws(number: int, count: int, seed: int) -> Iterator[Floats]:
+    """How often each of ``number`` groups is drawn in each of ``count`` resamples, in chunks of rows."""
+    random = np.random.default_rng(seed)
+    chunk = max(1, 2_000_000 // number)
+    for start in range(0, count, chunk):
+        rows = min(chunk, count - start)
+        drawn = random.integers(number, size=(rows, number)) + np.arange(rows)[:, None] * number
+        yield np.bincount(drawn.ravel(), minlength=rows * number).reshape(rows, number).astype(np.float64)
+
+
+def interval(values: ArrayLike, level: float = 0.95) -> list[float] | None:
+    """Percentile interval [low, high] of bootstrap values, without the undefined ones.
+
+    None when no two values differ: the bootstrap then has nothing to say (a model without a single error is not
+    thereby certain to be perfect).
+    """
+    numbers: Floats = np.asarray(values, dtype=np.float64)
+    numbers = numbers[np.isfinite(numbers)]
+    if not len(numbers) or numbers.min() == numbers.max():
+        return None
+    return [float(v) for v in np.quantile(numbers, [(1 - level) / 2, (1 + level) / 2])]
+
+
+def accuracy_interval(values: ArrayLike, groups: int, level: float = 0.95) -> list[float]:
+    """:func:`interval` of resampled accuracies; where no two differ, the exact binomial one of that many groups.
+
+    Source: Clopper and Pearson 1934.
+    """
+    found = interval(values, level)
+    if found is None:
+        proportion = require("statsmodels.stats.proportion", "train")
+        right = round(float(np.asarray(values).flat[0]) * groups)
+        found = [float(v) for v in proportion.proportion_confint(right, groups, alpha=1 - level, method="beta")]
+    return found
+
+
+# --- calibration ---------------------------------------------------------------------------------------------------
+
+
+def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -> list[dict[str, float | int]]:
+    """For each equal-width bin of confidence (low, high]: photos, mean confidence and accuracy (0 where empty)."""
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    confidence = probabilities.max(axis=1)
+    right = predicted_classes(probabilities) == np.asarray(labels)
+    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    photos = np.bincount(index, minlength=bins)
+    some = np.maximum(photos, 1)
+    confidences = np.bincount(index, weights=confidence, minlength=bins) / some
+    accuracies = np.bincount(index, weights=right, minlength=bins) / some
+    return [
+        {
+            "low": k / bins,
+            "high": (k + 1) / bins,
+            "photos": int(photos[k]),
+            "confidence": float(confidences[k]),
+            "accuracy": float(accuracies[k]),
+        }
+        for k in range(bins)
+    ]
+
+
+def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -> float:
+    """ECE (0-1): mean of |accuracy - confidence| over the bins, weighted by photos (Guo et al. 2017, equation 3)."""
+    rows = reliability(labels, probabilities, bins)
+    total = sum(row["photos"] for row in rows)
+    return float(sum(row["photos"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / total)
+
+
+def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Mean negative log-likelihood (natural logarithm) of the labels."""
+    sklearn_metrics = require("sklearn.metrics", "train")
+    clipped = np.clip(np.asarray(probabilities, dtype=np.float64), SMALLEST, None)
+    return float(sklearn_metrics.log_loss(labels, clipped / clipped.sum(axis=1, keepdims=True), labels=range(K)))
+
+
+def apply_temperature(probabilities: ArrayLike, temperature: float) -> Floats:
+    """softmax(log p / T): probabilities (N, 3) made softer (T > 1) or sharper (T < 1); the answers stay the same."""
+    logits = np.log(np.clip(np.asarray(probabilities, dtype=np.float64), SMALLEST, None)) / temperature
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """The T (0.05-20) with the least log loss on these photos; fit it on validation (Guo et al. 2017, section 4.2)."""
+    optimize = require("scipy.optimize", "train")
+    labels = np.asarray(labels)
+    rows = np.arange(len(labels))
+
+    def loss(log_temperature: float) -> float:
+        chosen = apply_temperature(probabilities, float(np.exp(log_temperature)))[rows, labels]
+        return float(-np.log(np.clip(chosen, 1e-300, None)).mean())
+
+    found = optimize.minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
+    return float(np.exp(found.x))
+
+
+# --- everything about one set of photos ------------------------------------------------------------------------------
+
+
+def score(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    groups: ArrayLike,
+    *,
+    nobody: ArrayLike | None = None,
+    temperature: float | None = None,
+    bootstrap: int = 2000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """All figures of one set of photos, ready for JSON.
+
+    :func:`summary`, and ``groups`` (their number), ``confusion``, ``confusion_normalised``, ``intervals`` (95 %
+    bootstrap intervals of ``accuracy``, ``macro_f1`` and ``f1`` per class) and ``calibration`` (``ece``, ``log_loss``
+    and reliability ``bins`` of the probabilities as they come and, given a temperature, ``scaled`` by it).
+
+    Calibration is about which of the three classes it is: it stays on the probabilities that hold if somebody is there,
+    whatever ``nobody`` says. All other figures are about the answer, which may be "nobody".
+    """
+    predicted = predicted_classes(probabilities, nobody)
+    matrix = confusion(labels, predicted)
+    drawn = resample(labels, predicted, groups, bootstrap, seed)
+    number = group_count(groups)
+    return {
+        **summary(labels, predicted),
+        "groups": number,
+        "confusion": matrix.tolist(),
+        "confusion_normalised": normalised(matrix).tolist(),
+        "intervals": {
+            "accuracy": accuracy_interval(drawn.accuracy, number),
+            "macro_f1": interval(drawn.macro_f1),
+            "f1": {name: interval(drawn.class_f1[:, k]) for k, name in enumerate(CLASSES)},
+        },
+        "calibration": {
+            **_calibration(labels, probabilities),
+            "temperature": temperature,
+            "scaled": None
+            if temperature is None
+            else _calibration(labels, apply_temperature(probabilities, temperature)),
+        },
+    }
+
+
+def _calibration(labels: ArrayLike, probabilities: ArrayLike) -> dict[str, Any]:
+    return {
+        "ece": expected_calibration_error(labels, probabilities),
+        "log_loss": log_loss(labels, probabilities),
+        "bins": reliability(labels, probabilities),
+    }
+
+
+def breakdown(
+    labels: ArrayLike,
+    predicted: ArrayLike,
+    groups: ArrayLike,
+    values: ArrayLike,
+    edges: Sequence[float],
+    *,
+    bootstrap: int = 2000,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Accuracy and macro-F1 with their intervals for the photos whose value lies in each bin [low, high).
+
+    ``values`` (N,) may hold NaN (unknown; left out). ``edges`` rise; the last bin is open (``high`` is None). Bins
+    without photos are left out.
+    """
+    labels, predicted, groups = np.asarray(labels), np.asarray(predicted), np.asarray(groups)
+    values = np.asarray(values, dtype=np.float64)
+    rows = []
+    for low, high in zip(edges, [*edges[1:], np.inf]):
+        inside = (values >= low) & (values < high)
+        if not inside.any():
+            continue
+        figures = summary(labels[inside], predicted[inside])
+        drawn = resample(labels[inside], predicted[inside], groups[inside], bootstrap, seed)
+        rows.append(
+            {
+                "low": low,
+                "high": None if np.isinf(high) else high,
+                "photos": figures["photos"],
+                "accuracy": figures["accuracy"],
+                "accuracy_interval": accuracy_interval(drawn.accuracy, group_count(groups[inside])),
+                "macro_f1": figures["averages"]["macro"]["f1"],
+                "macro_f1_interval": interval(drawn.macro_f1),
+            }
+        )
+    return rows
+
+
+# --- paired tests --------------------------------------------------------------------------------------------------
+
+
+def mcnemar(labels: ArrayLike, predicted_a: ArrayLike, predicted_b: ArrayLike) -> dict[str, float | int]:
+    """Exact McNemar test whether two models differ in accuracy on the same photos.
+
+    Returns ``only_a`` and ``only_b`` (photos that only one of them has right) and the two-sided ``p``. Source:
+    McNemar 1947; exact binomial form as in Dietterich 1998.
+    """
+    tables = require("statsmodels.stats.contingency_tables", "train")
+    labels = np.asarray(labels)
+    right_a, right_b = np.asarray(predicted_a) == labels, np.asarray(predicted_b) == labels
+    only_a, only_b = int((right_a & ~right_b).sum()), int((~right_a & right_b).sum())
+    table = [[int((right_a & right_b).sum()), only_a], [only_b, int((~right_a & ~right_b).sum())]]
+    return {"only_a": only_a, "only_b": only_b, "p": float(tables.mcnemar(table, exact=True).pvalue)}
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values corrected for their number by Holm's step-down method (Holm 1979)."""
+    if not p_values:
+        return []
+    multitest = require("statsmodels.stats.multitest", "train")
+    return [float(p) for p in multitest.multipletests(p_values, method="holm")[1]]

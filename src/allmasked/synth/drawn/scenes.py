@@ -1,0 +1,242 @@
+"""Drawn photos: people placed in a place, lit, with things in front, taken by an imperfect camera.
+
+Everything that decides a photo's label stays visible: no face covers another, and what stands in front keeps clear of
+every face. How many people there are, how large, how lit and how sharp does not depend on the label.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from allmasked.core.types import Face, Label, Size, Wear
+from allmasked.synth.drawn.backdrops import BACKDROPS, FRONTS, paint_backdrop, paint_front
+from allmasked.synth.drawn.people import Person, face_box, sample_person
+from allmasked.synth.drawn.portraits import paint_person
+from allmasked.synth.paint.brush import Sheet, pick
+from allmasked.synth.paint.geometry import Light
+
+SIZES: tuple[tuple[Size, float], ...] = (
+    ((640, 480), 5.0),
+    ((640, 427), 3.0),
+    ((612, 408), 2.0),
+    ((576, 480), 1.0),
+    ((512, 512), 1.0),
+    ((480, 600), 1.0),
+    ((480, 640), 1.5),
+    ((720, 480), 1.0),
+)
+"""Photo sizes (width, height, px) and how often each is drawn."""
+
+SMALLEST_FACE = 0.15
+"""About the least height of a face (hairline to chin), as a share of the height of a 4:3 frame around the photo."""
+
+INCORRECT_SHARE, INCORRECT_FACE = 0.2, 0.19
+"""Share of the bare faces with a mask under the nose or on the chin, among faces at least so high (as above): on a
+smaller one it could not be told for certain."""
+
+MAX_PEOPLE = 6
+
+NORMAL = np.array([NormalDist().inv_cdf((k + 0.5) / 256) for k in range(256)])
+"""256 equally likely values of the normal distribution: a byte's worth of noise."""
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A person's place: face centre and face height in px."""
+
+    x: float
+    y: float
+    scale: float
+
+
+def _overlaps(first: tuple[float, float, float, float], second: tuple[float, float, float, float]) -> bool:
+    return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
+
+
+def _hides(front: _Placed, rear: _Placed) -> bool:
+    """Whether somebody in front may cover the face of somebody behind (generous outlines of head and shoulders)."""
+    face = (
+        rear.x - 0.5 * rear.scale,
+        rear.y - 0.56 * rear.scale,
+        rear.x + 0.5 * rear.scale,
+        rear.y + 0.62 * rear.scale,
+    )
+    scale = front.scale
+    head = (front.x - 0.62 * scale, front.y - 0.95 * scale, front.x + 0.62 * scale, front.y + 0.8 * scale)
+    body = (front.x - 1.38 * scale, front.y + 0.72 * scale, front.x + 1.38 * scale, front.y + 9 * scale)
+    return _overlaps(head, face) or _overlaps(body, face)
+
+
+def _frame(width: int, height: int) -> float:
+    """The height of a 4:3 frame around a photo."""
+    return max(height, 0.75 * width)
+
+
+def _arrange(rng: np.random.Generator, people: int, width: int, height: int) -> list[_Placed]:
+    """Places for ``people`` people, nearest first."""
+    frame = _frame(width, height)
+    least = {1: 0.2, 2: 0.17}.get(people, SMALLEST_FACE) * frame
+    most = {1: 0.5, 2: 0.4, 3: 0.34, 4: 0.3, 5: 0.27, 6: 0.25}[people] * frame
+    while True:
+        for _ in range(12):
+            scales = np.sort(np.exp(rng.uniform(math.log(least), math.log(most), people)))[::-1]
+            eye_line = height * rng.uniform(0.32, 0.5)
+            rise = rng.uniform(0, 0.1 + 0.07 * people) * height  # a raised camera sees the near ones lower
+            placed: list[_Placed] = []
+            for rank, scale in enumerate(scales):
+                for _ in range(30):
+                    x = rng.uniform(0.55 * scale, width - 0.55 * scale)
+                    y = eye_line + rise * (0.5 - rank / max(people - 1, 1)) + rng.normal(0, 0.2) * scale
+                    y = float(np.clip(y, 0.72 * scale, height - 0.62 * scale))
+                    candidate = _Placed(float(x), y, float(scale))
+                    if not any(_hides(other, candidate) or _hides_head(candidate, other) for other in placed):
+                        placed.append(candidate)
+                        break
+                else:
+                    break
+            if len(placed) == people:
+                return placed
+        most = max(most * 0.93, least * 1.05)
+        least *= 0.985
+
+
+def _hides_head(rear: _Placed, front: _Placed) -> bool:
+    """Whether two heads stand so close that one would be a mere sliver behind the other."""
+    return abs(rear.x - front.x) < 0.6 * (rear.scale + front.scale) / 2 and abs(rear.y - front.y) < 0.5 * front.scale
+
+
+def wears(rng: np.random.Generator, label: Label, heights: Sequence[float]) -> list[Wear]:
+    """How people wear their masks in a photo of class ``label``; ``heights`` are their faces' (share of the frame).
+
+    Raises:
+        ValueError: ``some`` with fewer than two people, or no people.
+    """
+    people = len(heights)
+    if people < 1 or (label == "some" and people < 2):
+        raise ValueError(f"a photo of class {label!r} cannot show {people} people")
+    count = people if label == "all" else 0 if label == "none" else int(rng.integers(1, people))
+    masked = rng.permutation(people) < count
+    incorrect = (rng.random(people) < INCORRECT_SHARE) & (np.asarray(heights) >= INCORRECT_FACE)
+    return ["masked" if worn else "incorrect" if wrong else "unmasked" for worn, wrong in zip(masked, incorrect)]
+
+
+def label_of(faces: tuple[Face, ...]) -> Label:
+    """``all`` when every face is masked, ``none`` when no face is, ``some`` otherwise."""
+    masked = sum(face.masked for face in faces)
+    return "none" if masked == 0 else "all" if masked == len(faces) else "some"
+
+
+def draw_scene(
+    rng: np.random.Generator, label: Label, people: int, size: Size | None = None
+) -> tuple[NDArray[np.uint8], tuple[Face, ...]]:
+    """Draw one photo of class ``label`` with ``people`` (1-6) people.
+
+    Returns:
+        RGB pixels (H, W, 3) uint8, and the faces from left to right: boxes in px from hairline to chin.
+
+    Raises:
+        ValueError: ``some`` with fewer than two people, or people outside 1-6.
+    """
+    if not 1 <= people <= MAX_PEOPLE or (label == "some" and people < 2):
+        raise ValueError(f"a photo of class {label!r} cannot show {people} people")
+    width, height = size or pick(rng, [size for size, _ in SIZES], [share for _, share in SIZES])
+    angle = rng.uniform(-1.2, 1.2)
+    light = Light(math.sin(angle), -math.cos(angle), float(rng.uniform(0.15, 0.95)))
+    kind = pick(rng, list(BACKDROPS))
+
+    placed = _arrange(rng, people, width, height)
+    worn = wears(rng, label, [place.scale / _frame(width, height) for place in placed])
+    persons = [sample_person(rng, wear) for wear in worn]
+    boxes = [face_box(person, place.x, place.y, place.scale) for person, place in zip(persons, placed)]
+
+    photo = Sheet(width, height)
+    blur = float(pick(rng, [0.0, rng.uniform(1, 3), rng.uniform(3, 7)]))
+    behind = Sheet(width, height, detail=_detail(blur))
+    paint_backdrop(behind, rng, kind, width, height)
+    photo.stamp(behind, blur)
+    for person, place in reversed(list(zip(persons, placed))):
+        paint_person(photo, person, place.x, place.y, place.scale, light)
+    _things_in_front(photo, rng, boxes)
+
+    pixels = _camera(photo.rgba()[..., :3], rng)
+    faces = tuple(
+        Face(person.wear, *(round(edge, 1) for edge in box)) for person, box in sorted(zip(persons, boxes), key=_left)
+    )
+    return pixels, faces
+
+
+def draw_empty(rng: np.random.Generator, size: Size | None = None) -> NDArray[np.uint8]:
+    """Draw one photo of a place without people: RGB pixels (H, W, 3) uint8."""
+    width, height = size or pick(rng, [size for size, _ in SIZES], [share for _, share in SIZES])
+    blur = float(pick(rng, [0.0, rng.uniform(1, 3)]))
+    photo, behind = Sheet(width, height), Sheet(width, height, detail=_detail(blur))
+    paint_backdrop(behind, rng, pick(rng, list(BACKDROPS)), width, height)
+    photo.stamp(behind, blur)
+    _things_in_front(photo, rng, [])
+    return _camera(photo.rgba()[..., :3], rng)
+
+
+def _detail(blur_px: float) -> float:
+    """The share of a photo's resolution that is enough for a layer blurred by ``blur_px``."""
+    return 0.7 if blur_px < 1 else float(np.clip(1.5 / blur_px, 0.3, 0.6))
+
+
+def _left(item: tuple[Person, tuple[float, float, float, float]]) -> float:
+    return item[1][0]
+
+
+def _things_in_front(photo: Sheet, rng: np.random.Generator, boxes: list[tuple[float, float, float, float]]) -> None:
+    """Up to two things before the people; one that would touch a face is left out."""
+    for _ in range(int(pick(rng, [0, 1, 2], [0.45, 0.4, 0.15]))):
+        blur = float(rng.uniform(1, 5))
+        front = Sheet(photo.width, photo.height, detail=_detail(blur))
+        paint_front(front, rng, pick(rng, list(FRONTS)), photo.width, photo.height)
+        cover = front.rgba()[..., 3]
+        margin = 3 * blur + 4
+        spans = [[max(0, int(edge * front.detail)) for edge in _grown(box, margin)] for box in boxes]
+        if not any(cover[top:bottom, left:right].any() for left, top, right, bottom in spans):
+            photo.stamp(front, blur)
+
+
+def _grown(box: tuple[float, float, float, float], margin: float) -> tuple[float, float, float, float]:
+    return box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin
+
+
+def _camera(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Softness, motion, exposure, contrast, colour cast, vignette and noise, each slight."""
+    import cv2
+
+    height, width = pixels.shape[:2]
+    image: Any = np.ascontiguousarray(pixels)
+    kind = rng.random()
+    if kind < 0.45:
+        image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.4)))
+    elif kind < 0.52:
+        length = int(rng.integers(3, 7))
+        image = cv2.blur(image, pick(rng, [(length, 1), (1, length)]))
+    warmth, green = rng.normal(0, 0.06), rng.normal(0, 0.02)
+    tones = (
+        np.linspace(0, 1, 256)[:, None]
+        * [1 + warmth, 1 + green, 1 - warmth]
+        * 2 ** float(np.clip(rng.normal(-0.03, 0.2), -0.5, 0.2))
+    )
+    tones = tones / (1 + np.maximum(tones - 0.9, 0) * 0.7)  # highlights roll off
+    tones = ((tones - 0.5) * rng.uniform(0.82, 1.12) + 0.5) * 255
+    shaded: Any = cv2.LUT(image, tones.astype(np.float32)[:, None])
+    if rng.random() < 0.5:
+        y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+        shaded *= (1 - rng.uniform(0.05, 0.3) * (x * x + y * y) / 2).astype(np.float32)[..., None]
+    noise = rng.uniform(0.5, 5.5)
+    grain = (NORMAL * noise).astype(np.float32)
+    shaded += cv2.LUT(rng.integers(0, 256, (height, width, 1), np.uint8), grain)[..., None]
+    coarse = cv2.LUT(rng.integers(0, 256, (height // 2, width // 2, 3), np.uint8), grain * np.float32(0.6))
+    shaded += cv2.resize(coarse, (width, height))
+    photo: NDArray[np.uint8] = np.clip(shaded + np.float32(0.5), 0, 255).astype(np.uint8)
+    return photo

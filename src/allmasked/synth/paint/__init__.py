@@ -1,0 +1,1 @@
+"""The mask painter and what it paints with, for drawn and pasted photos alike."""

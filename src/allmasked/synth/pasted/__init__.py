@@ -1,0 +1,1 @@
+"""Masks painted on people in photos."""

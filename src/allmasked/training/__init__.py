@@ -1,0 +1,1 @@
+"""Training: a split to a run folder."""

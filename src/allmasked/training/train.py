@@ -1,0 +1,468 @@
+"""Training: epochs of steps, a checkpoint after each epoch, the best model at the end.
+
+All randomness is a function of (seed, epoch, step), and all decisions (learning rate, early stop, best epoch) are
+functions of the history, so a training that was killed and resumed ends with the same weights as one that wasn't.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import platform
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from allmasked.core.config import Recipe, TrainConfig
+from allmasked.core.errors import AllmaskedError, ConfigError, DataError, RunError, require, unknown
+from allmasked.core.progress import bar, stderr
+from allmasked.core.runs import Run, replacing, write_text
+from allmasked.core.types import NOBODY, Size, Split
+from allmasked.data.dataset import write_split
+from allmasked.data.loaders import LOADERS, Loader, Source, ahead
+from allmasked.images import pixels as px
+from allmasked.networks import model as models
+from allmasked.networks.backbones import notebook_frozen
+from allmasked.networks.heads import HEADS
+from allmasked.networks.losses import answer_accuracy, faces_loss, label_loss
+from allmasked.networks.reading import Calibration, read_maps
+from allmasked.predictors.calibrating import LEAST, fit, peaks_of
+from allmasked.training.samples import training_batches
+from allmasked.training.schedule import History, Plan, learning_rate, plan_epoch
+from allmasked.training.teacher import Teacher
+from allmasked.training.teacher import accuracy as teacher_accuracy
+
+if TYPE_CHECKING:
+    import keras
+
+
+def train(
+    split: Split, config: TrainConfig, out: str | Path, *, resume: bool = False, cache: str | Path | None = None
+) -> Run:
+    """Train a model and leave it in the run folder ``out``.
+
+    Args:
+        split: photos to train on (part ``train``) and to choose the best epoch by (part ``validation``).
+        config: what to train and how.
+        out: the run folder; made now, or, with ``resume``, one whose training was stopped.
+        resume: go on after the last finished epoch.
+        cache: folder for decoded photos; the user's cache folder when None.
+
+    Raises:
+        RunError: ``out`` is in use, or can't be resumed with these settings.
+        DataError: the split has no training or validation photos, or photos changed since it was made.
+        WeightsError, ConfigError: see :func:`allmasked.networks.model.build`.
+    """
+    require("keras", "train")
+    if config.loader not in LOADERS:
+        raise unknown("import option", config.loader, LOADERS)
+    if config.recipe.epochs + config.recipe.head_epochs < 1 and not Path(config.weights or "-").is_dir():
+        raise ConfigError(
+            "epochs and head_epochs are both 0, so nothing would be learned; with --weights RUN it would be calibrated"
+        )
+    if not (HEADS[config.head].maps and config.loader == "cached") if config.head in HEADS else False:
+        split = _without_nobody(split)
+    run = Run(out)
+    begun = run.config.is_file()
+    _prepare_folder(run, split, config, resume)
+    if run.finished:
+        shutil.rmtree(run.state, ignore_errors=True)
+        return run
+    try:
+        training = _training_of(run, split, config, cache)
+    except AllmaskedError:
+        if not begun:  # nothing was learned: the corrected command finds the folder as this one did
+            run.config.unlink(missing_ok=True)
+            run.split.unlink(missing_ok=True)
+        raise
+    training.go()
+    return run
+
+
+def _training_of(run: Run, split: Split, config: TrainConfig, cache: str | Path | None) -> _Training:
+    loader = LOADERS[config.loader]
+    source = Source(split, config.recipe.size, _fit(config.recipe), **({"folder": Path(cache)} if cache else {}))
+    for part in ("train", "validation"):
+        if not split.part(part):
+            raise DataError(f"the split has no photo in its part {part!r}; make it again with 'allmasked split'")
+        source.array(part)
+    _deterministic(config.seed)
+    require("cv2", "train").setNumThreads(1)  # photos are augmented side by side, one thread each
+    return _Training(run, config, source, loader)
+
+
+def _frames(source: Source, config: TrainConfig, loader: Loader) -> Source | None:
+    """The photos that frames are cut from, a quarter larger than for predicting; None to train on whole photos."""
+    photos = source.photos("train")
+    marked = sum(photo.faces is not None for photo in photos)
+    if (
+        not max(config.recipe.frame)
+        or not HEADS[config.head].maps
+        or loader.name != "cached"
+        or 2 * marked < len(photos)
+    ):
+        return None
+    width, height = config.recipe.size
+    frames = Source(source.split, (width * 5 // 4, height * 5 // 4), "letterbox", source.folder)
+    frames.array("train")
+    return frames
+
+
+def _without_nobody(split: Split) -> Split:
+    """The split without photos of nobody, which only a head with maps and our own import option take."""
+    kept = tuple(photo for photo in split.photos if photo.label != NOBODY)
+    if len(kept) < len(split.photos):
+        stderr.print(
+            f"{len(split.photos) - len(kept)} photos of nobody are left out: they need --head evidence --loader cached"
+        )
+    return dataclasses.replace(split, photos=kept)
+
+
+def _fit(recipe: Recipe) -> px.Fit:
+    return "squash" if recipe.fit == "squash" else "letterbox"
+
+
+def _prepare_folder(run: Run, split: Split, config: TrainConfig, resume: bool) -> None:
+    if run.config.is_file():
+        if not resume:
+            state = "a finished run" if run.finished else "an unfinished run (go on with --resume)"
+            raise RunError(f"{run.folder}: holds {state} already; choose another --out")
+        if TrainConfig.read(run.config) != config:
+            raise RunError(
+                f"{run.folder}: was begun with other settings; resume without options, or choose another --out"
+            )
+        return
+    if run.folder.is_dir() and any(run.folder.iterdir()):
+        raise RunError(f"{run.folder}: is not empty and not a run folder; choose another --out")
+    write_split(split, run.split)
+    config.write(run.config, environment())
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for ``config.json`` and the report."""
+    versions = {}
+    for name in ("allmasked", "keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy", "pillow"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {
+        "versions": versions,
+        "backend": require("keras", "train").config.backend(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+    }
+
+
+def _deterministic(seed: int) -> None:
+    """Same seed, same weights: seeds Python, NumPy and the backend, and asks TensorFlow for repeatable kernels."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
+class _Training:
+    """One training under way: model, optimiser, history."""
+
+    def __init__(self, run: Run, config: TrainConfig, source: Source, loader: Loader) -> None:
+        self.run, self.config, self.recipe = run, config, config.recipe
+        self.source, self.loader = source, loader
+        self.model = models.build(config)
+        learns = self.recipe.epochs + self.recipe.head_epochs > 0
+        self.frames = _frames(source, config, loader) if learns else None
+        self.trained = self.model
+        if self.frames:  # a second model of the same weights, for photos of other sizes
+            self.trained = models.build(config, any_size=True)
+        self.learner = models.learner(self.trained)
+        self.view = models.part(self.model, "maps") if models.has_maps(self.model) else self.model
+        self.grid = self._grid if models.has_maps(self.model) else None
+        self.teacher = Teacher.read(run) if run.teacher.is_file() else None
+        self.soft: NDArray[np.float32] | None = None
+        if self.teacher:
+            targets = self.teacher.answer_targets if self.grid else self.teacher.targets
+            self.soft = targets(source.photos("train"))
+        self.history: History = []
+        self.phase = ""
+        self.began = time.monotonic()
+        self.pool = ThreadPoolExecutor(os.cpu_count())
+
+    def _grid(self, size: Size) -> Size:
+        """Width and height of the maps, in cells, for an input of a size."""
+        rows, columns = self.learner.compute_output_shape((None, size[1], size[0], 3))[1:3]
+        return columns, rows
+
+    def go(self) -> None:
+        self._restore()
+        self._replay_tensorboard()
+        with bar(transient=False) as progress:
+            while (plan := plan_epoch(self.recipe, self.history)) is not None:
+                self._enter(plan.phase)
+                line = self._epoch(plan, progress)
+                self.history.append(line)
+                self._keep(line)
+            if not self.history:  # no epochs: a run's weights at another size
+                self.history.append(self._unchanged())
+                self._keep(self.history[0])
+        self._finish()
+
+    def _enter(self, phase: str) -> None:
+        """Set what learns in this phase and start its optimiser, unless it is the phase already under way."""
+        if phase == self.phase:
+            return
+        self.phase = phase
+        set_trainable(self.trained, self.config, phase, self.model)
+        loss: Any = label_loss(self.loader.labels, self.recipe.label_smoothing)
+        metrics: Any = ["accuracy"]
+        if self.grid:
+            loss, metrics = faces_loss(self.recipe.map_weight), [answer_accuracy]
+        elif self.teacher:
+            loss, metrics = self.teacher.loss(self.recipe.label_smoothing), [teacher_accuracy]
+        self.learner.compile(
+            optimizer=make_optimizer(self.recipe, self.learner),
+            loss=loss,
+            metrics=metrics,
+            jit_compile=models.jit_compile(),
+        )
+
+    def _epoch(self, plan: Plan, progress: Any) -> dict[str, Any]:
+        epoch, recipe = len(self.history), self.recipe
+        photos = len(self.source.labels("train"))
+        steps = -(-photos // recipe.batch_size)
+        total = recipe.head_epochs + recipe.epochs
+        note = self._validation_note()
+        task = progress.add_task(f"epoch {epoch + 1}/{total} ({plan.phase})", total=photos, note=note)
+        began, seen, mean = time.monotonic(), 0, {"loss": 0.0, "accuracy": 0.0}
+        batches = ahead(
+            training_batches(
+                self.source, self.loader, recipe, self.config.seed, epoch, self.pool, self.grid, self.frames, self.soft
+            )
+        )
+        try:
+            for pixels, labels, weights in batches:
+                self.learner.optimizer.learning_rate = learning_rate(recipe, plan, seen // recipe.batch_size, steps)
+                logs = self.learner.train_on_batch(pixels, labels, sample_weight=weights, return_dict=True)
+                logs.setdefault("accuracy", next((v for k, v in logs.items() if k.endswith("answer_accuracy")), 0.0))
+                seen += len(pixels)
+                for name in mean:  # train_on_batch gives each batch's own figures
+                    mean[name] += (float(logs[name]) - mean[name]) * len(pixels) / seen
+                rate = seen / (time.monotonic() - began)
+                progress.update(task, completed=seen, note=f"loss {mean['loss']:.3f}  {rate:.1f} photos/s  {note}")
+        finally:
+            batches.close()
+        seconds = time.monotonic() - began
+        progress.update(task, note="validating")
+        self._share_weights()
+        scores = validate(self.view, self.source, self.loader, recipe.batch_size, maps=bool(self.grid))
+        line = {
+            "epoch": epoch + 1,
+            "phase": plan.phase,
+            **mean,
+            **scores,
+            "learning_rate": learning_rate(recipe, plan, steps // 2, steps),
+            "seconds": round(seconds, 2),
+            "photos_per_second": round(seen / seconds, 2),
+        }
+        progress.remove_task(task)
+        stderr.print(
+            f"epoch {line['epoch']}/{total} {plan.phase}: loss {line['loss']:.4f}, accuracy {line['accuracy']:.3f}; "
+            f"validation loss {line['val_loss']:.4f}, accuracy {line['val_accuracy']:.3f}, "
+            f"macro-F1 {line['val_macro_f1']:.3f}; {line['photos_per_second']:.1f} photos/s"
+        )
+        return line
+
+    def _unchanged(self) -> dict[str, Any]:
+        """What the weights as given score, and with a head with maps their calibration at this size."""
+        self._enter("head")
+        self._share_weights()
+        scores = validate(self.view, self.source, self.loader, self.recipe.batch_size, maps=bool(self.grid))
+        return {"epoch": 1, "phase": "none", **scores, "seconds": 0.0}
+
+    def _share_weights(self) -> None:
+        """Give the model what the one that learns from frames has learnt."""
+        if self.trained is not self.model:
+            models.part(self.model, "maps").set_weights(self.trained.get_weights())
+
+    def _validation_note(self) -> str:
+        return f"validation macro-F1 {self.history[-1]['val_macro_f1']:.3f}" if self.history else ""
+
+    def _best(self) -> int:
+        """The number (from 1) of the epoch whose weights are kept."""
+        if self.recipe.keep == "last":
+            return len(self.history)
+        return 1 + int(np.argmin([line["val_loss"] for line in self.history]))
+
+    def _keep(self, line: dict[str, Any]) -> None:
+        """Write the checkpoint of the epoch that just ended; each file is whole or not there."""
+        state = self.run.state
+        best, epoch = self._best(), int(line["epoch"])
+        if best == epoch:
+            _write_arrays(state / f"best-{best:04d}.npz", self.trained.variables)
+        variables = [*self.trained.variables, *self.learner.optimizer.variables]
+        _write_arrays(state / f"epoch-{epoch:04d}.npz", variables, history=json.dumps(self.history))
+        for path in state.glob("*.npz"):
+            if path.name not in (f"best-{best:04d}.npz", f"epoch-{epoch:04d}.npz"):
+                path.unlink()
+        self._write_history()
+        self._tensorboard(line)
+
+    def _write_history(self) -> None:
+        write_text(self.run.metrics, "".join(json.dumps(entry) + "\n" for entry in self.history))
+
+    def _restore(self) -> None:
+        """Load the newest checkpoint, if there is one."""
+        checkpoints = sorted(self.run.state.glob("epoch-*.npz"))
+        if not checkpoints:
+            return
+        with np.load(checkpoints[-1]) as stored:
+            self.history = json.loads(str(stored["history"]))
+            self._enter(self.history[-1]["phase"])
+            self.learner.optimizer.build(self.learner.trainable_variables)
+            _assign(stored, [*self.trained.variables, *self.learner.optimizer.variables], checkpoints[-1])
+        self._write_history()  # killed right after the checkpoint, it lacks a line
+        stderr.print(f"resuming after epoch {len(self.history)}")
+
+    def _finish(self) -> None:
+        best = self._best()
+        path = self.run.state / f"best-{best:04d}.npz"
+        with np.load(path) as stored:
+            _assign(stored, self.trained.variables, path)
+        self._share_weights()
+        if fitted := self.history[best - 1].get("calibration"):
+            models.calibrate(self.model, Calibration.parse(fitted))
+        facts = {
+            **environment(),
+            "best_epoch": best,
+            "epochs": len(self.history),
+            "parameters": int(self.model.count_params()),
+            **({"teacher": self.teacher.name} if self.teacher else {}),
+            "train_seconds": round(sum(line["seconds"] for line in self.history), 1),
+        }
+        self.config.write(self.run.config, facts)
+        models.save(self.model, self.run.model)
+        shutil.rmtree(self.run.state, ignore_errors=True)
+        self.pool.shutdown()
+
+    def _replay_tensorboard(self) -> None:
+        """Start the TensorBoard log anew from the history, so that a resumed run has no doubled steps."""
+        shutil.rmtree(self.run.tensorboard, ignore_errors=True)
+        from tensorboard.summary import Writer
+
+        self.writer = Writer(str(self.run.tensorboard))
+        for line in self.history:
+            self._tensorboard(line)
+
+    def _tensorboard(self, line: dict[str, Any]) -> None:
+        for name, value in line.items():
+            if isinstance(value, float):
+                self.writer.add_scalar(name, value, step=line["epoch"])
+        self.writer.flush()
+
+
+def set_trainable(model: keras.Model, config: TrainConfig, phase: str, sized: keras.Model | None = None) -> None:
+    """Say which layers learn: none of the backbone in phase ``head``, else as the recipe has it.
+
+    ``sized`` is the same model at one size, where ``model`` takes any.
+    """
+    from keras import layers
+
+    backbone, recipe = model.get_layer("backbone"), config.recipe
+    if recipe.frozen_layers == "notebook":
+        frozen = set(notebook_frozen(config.backbone, backbone))
+    elif recipe.frozen_layers == "early":
+        frozen = early_layers((sized or model).get_layer("backbone"))
+    else:
+        frozen = {layer.name for layer in backbone.layers[: int(recipe.frozen_layers)]}
+    backbone.trainable = True
+    for layer in backbone.layers:
+        statistics_frozen = recipe.batch_statistics == "frozen" and isinstance(layer, layers.BatchNormalization)
+        layer.trainable = phase != "head" and layer.name not in frozen and not statistics_frozen
+
+
+def early_layers(backbone: keras.Model) -> set[str]:
+    """Names of the layers before the first map of stride 8: edges and colours, costly to train, little to gain."""
+    height = backbone.input_shape[1]
+    names: set[str] = set()
+    for layer in backbone.layers:
+        shape = layer.output.shape
+        if len(shape) == 4 and shape[1] * 6 < height:
+            break
+        names.add(layer.name)
+    return names
+
+
+def make_optimizer(recipe: Recipe, model: keras.Model) -> keras.optimizers.Optimizer:
+    """The recipe's optimiser; weight decay spares biases and batch normalisation."""
+    from keras import optimizers
+
+    clip = recipe.clip_norm or None
+    if recipe.optimizer == "sgd":
+        return optimizers.SGD(recipe.learning_rate, momentum=0.9, nesterov=True, global_clipnorm=clip)
+    if recipe.optimizer == "adam":
+        return optimizers.Adam(recipe.learning_rate, global_clipnorm=clip)
+    optimizer = optimizers.AdamW(recipe.learning_rate, weight_decay=recipe.weight_decay, global_clipnorm=clip)
+    optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) < 2])
+    return optimizer
+
+
+def validate(
+    model: keras.Model, source: Source, loader: Loader, batch_size: int, *, maps: bool = False
+) -> dict[str, Any]:
+    """Loss (with weight penalties, as Keras has it), accuracy and macro-F1 on the validation part.
+
+    With ``maps``, ``model`` gives the evidence maps of a head with maps. Their faces are calibrated on the same photos
+    first (:mod:`allmasked.predictors.calibrating`); ``calibration`` keeps what was fitted.
+    """
+    from sklearn.metrics import f1_score
+
+    outputs, labels = [], []
+    with contextlib.redirect_stdout(io.StringIO()):
+        for batch in loader.batches(source, "validation", batch_size, None):
+            count = len(batch.pixels)
+            pixels = np.zeros((batch_size, *batch.pixels.shape[1:]), np.float32)
+            pixels[:count] = batch.pixels
+            outputs.append(np.asarray(model.predict_on_batch(pixels))[:count])
+            if batch.indices is not None:
+                labels.append(source.labels("validation")[batch.indices])
+            else:
+                labels.append(batch.labels if batch.labels.ndim == 1 else batch.labels.argmax(1))
+    p, y = np.concatenate(outputs), np.concatenate(labels)
+    fitted: dict[str, Any] = {}
+    if maps:
+        calibration = fit([peaks_of(photo, source.size) for photo in p], y)
+        answers = read_maps(p, source.size, calibration)
+        assert answers.nobody is not None
+        p = np.column_stack([answers.probabilities * (1 - answers.nobody[:, None]), answers.nobody])
+        fitted = {"calibration": dataclasses.asdict(calibration)}
+    loss = -np.log(np.clip(p[np.arange(len(y)), y], LEAST if maps else 1e-7, 1)).mean()
+    return {
+        "val_loss": float(loss + sum(float(penalty) for penalty in model.losses)),
+        "val_accuracy": float((p.argmax(1) == y).mean()),
+        "val_macro_f1": float(f1_score(y, p.argmax(1), labels=np.unique(y), average="macro", zero_division=0)),
+        **fitted,
+    }
+
+
+def _write_arrays(path: Path, variables: list[Any], **texts: str) -> None:
+    arrays = {f"{index:05d}": np.asarray(variable.numpy()) for index, variable in enumerate(variables)}
+    with replacing(path) as temporary:
+        np.savez(temporary, **arrays, **{name: np.array(text) for name, text in texts.items()})  # type: ignore[arg-type]
+
+
+def _assign(stored: Any, variables: list[Any], path: Path) -> None:
+    names = sorted(name for name in stored.files if name.isdecimal())
+    if len(names) != len(variables) or any(stored[n].shape != tuple(v.shape) for n, v in zip(names, variables)):
+        raise RunError(f"{path}: does not fit the model of these settings; start again with another --out")
+    for name, variable in zip(names, variables):
+        variable.assign(stored[name])

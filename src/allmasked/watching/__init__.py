@@ -1,0 +1,1 @@
+"""Cameras, videos and folders over time."""
