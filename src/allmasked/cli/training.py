@@ -175,9 +175,10 @@ def train_command(
         )
         split = load_split(data, seed=seed, data=data_folder)
     run = train(split, config, out, resume=resume, cache=cache)
-    best = max(run.history(), key=lambda line: -line["val_loss"])
-    figures = f"validation accuracy {best['val_accuracy']:.3f}, macro-F1 {best['val_macro_f1']:.3f}"
-    click.echo(f"{run.folder}: best epoch {best['epoch']}, {figures}")
+    history = run.history()
+    kept = history[-1] if config.recipe.keep == "last" else min(history, key=lambda line: line["val_loss"])
+    figures = f"validation accuracy {kept['val_accuracy']:.3f}, macro-F1 {kept['val_macro_f1']:.3f}"
+    click.echo(f"{run.folder}: epoch {kept['epoch']} kept, {figures}")
     click.echo(f"next: allmasked evaluate {run.folder}")
 
 

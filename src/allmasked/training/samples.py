@@ -44,7 +44,7 @@ def training_batches(
 
     With ``grid``, which gives the head's maps in cells (width, height) for an input of a size, labels are targets of
     the maps (B, h, w, 13). With ``frames``, the photos at a larger size, frames are cut from them, and a share of the
-    steps shows the photos whole, in halves of a batch. With ``soft``, a teacher's answers (photos, 3), labels are
+    steps shows the photos whole, in halves of a batch where that is larger than a frame. With ``soft``, a teacher's answers (photos, 3), labels are
     (B, 6): the label, and the teacher's answer; where the label is another after augmentation, the teacher has not seen
     that photo, and the label stands for it. With both, ``soft`` is (photos, 4) and stands for the label.
     """
@@ -88,11 +88,11 @@ def training_batches(
                     with_answer(map_targets(sample.boxes, size, grid(size)), answer, weight)
                     for sample, answer, weight in zip(samples, answers, weights[whole])
                 ]
-                some = max(1, recipe.batch_size // 2) if whole_photos else len(whole)
+                some = max(1, recipe.batch_size // 2) if size != recipe.frame and whole_photos else len(whole)
                 for start in range(0, len(whole), some):
                     rows = slice(start, start + some)
                     ones = np.ones(len(whole[rows]), np.float32)
-                    yield pixels[rows].astype(np.float32), np.stack(targets[rows]), ones
+                    yield pixels[rows], np.stack(targets[rows]), ones
                 continue
             labels = (
                 whole.astype(np.int32) if loader.labels == "integer" else np.eye(len(CLASSES), dtype=np.float32)[whole]
@@ -100,7 +100,7 @@ def training_batches(
             if soft is not None and batch.indices is not None:
                 taught = np.where((whole == before)[:, None], soft[batch.indices], labels)
                 labels = np.concatenate([labels, taught], axis=1)
-            yield pixels.astype(np.float32), labels, weights[whole]
+            yield pixels, labels, weights[whole]
 
 
 def _with_mosaics(samples: list[Sample], recipe: Recipe, rngs: list[np.random.Generator]) -> list[Sample]:
