@@ -1,4 +1,4 @@
-"""Copies of the photos of splits, no larger than a training reads them, in parts small enough to send to another machine.
+"""Copies of the photos of splits, as small as a training reads them, in parts to send to another machine.
 
     python scripts/pack.py SPLIT... --out FOLDER [--size 640x480] [--part-mb 56]
 
@@ -26,13 +26,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from allmasked.data.cache import content_of
 from allmasked.core.config import parse_size
-from allmasked.data.dataset import read_split, write_split
 from allmasked.core.errors import AllmaskedError, RunError
-from allmasked.images.pixels import read
 from allmasked.core.progress import track
 from allmasked.core.types import Face, Photo, Size, Split
+from allmasked.data.cache import content_of
+from allmasked.data.dataset import read_split, write_split
+from allmasked.images.pixels import read
 
 QUALITY = 84
 """Of the copies: about half of a JPEG's size at an equal look."""
