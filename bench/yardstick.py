@@ -9,7 +9,8 @@ likeliest of all, none, some and nobody, as ``allmasked predict`` says it. With 
 faces isn't the model's own but fitted on the other collections, each of them weighing the same, and never on the one
 that is answered; the one fitted on all is written to ``--write FILE``. Intervals are 95 % bootstrap intervals over
 groups of near-duplicates; collections named by ``--apart`` are left out of the mean. ``--curve`` prints accuracy
-against the share of photos left to a person.
+against the share of photos left to a person, ``--faces`` accuracy by the number of people that are marked and by the
+height of the lowest of them in the input.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy as np
 
 from allmasked.core.errors import AllmaskedError, PhotoError
 from allmasked.core.progress import track
-from allmasked.core.types import LABELS, SURE_MARGIN, Candidates
+from allmasked.core.types import LABELS, SURE_MARGIN, Candidates, Photo, Size
 from allmasked.data.annotations import Options
 from allmasked.data.dataset import read_split
 from allmasked.data.duplicates import describe, groups, near_duplicates
@@ -36,6 +37,9 @@ from allmasked.predictors.calibrating import Peaks, fit, peaks_of, write_calibra
 from allmasked.predictors.onnx_model import OnnxPredictor
 
 RESAMPLES = 1000
+PEOPLE = ((1, 1), (2, 2), (3, 4), (5, 9), (10, None))
+HEIGHTS_PX = ((0, 8), (8, 16), (16, 32), (32, 64), (64, 128), (128, None))
+"""Rows of ``--faces``: from so many people to so many; from so high to lower than."""
 
 
 @dataclass
@@ -48,6 +52,8 @@ class Collection:
     groups: np.ndarray
     peaks: list[Peaks]
     own: Calibration
+    people: np.ndarray
+    lowest_px: np.ndarray
 
     def answers(self, calibration: Calibration) -> np.ndarray:
         """The four probabilities (N, 4)."""
@@ -83,7 +89,38 @@ def load(folder: Path, name: str, predictor: OnnxPredictor) -> Collection:
             found.append(peaks_of(maps, predictor.size))
     labels = np.array([LABELS.index(photos[index].label) for index in fine])
     names = [photos[index].path for index in fine]
-    return Collection(name, names, labels, np.array(groups(len(fine), pairs)), found, predictor.metadata.faces[0])
+    lowest = [lowest_px(photos[i], (described[i].width, described[i].height), predictor.size) for i in fine]  # type: ignore[union-attr]
+    people = np.array([len(photos[index].faces or ()) for index in fine])
+    number = np.array(groups(len(fine), pairs))
+    return Collection(name, names, labels, number, found, predictor.metadata.faces[0], people, np.array(lowest))
+
+
+def lowest_px(photo: Photo, size: Size, into: Size) -> float:
+    """The height of the lowest marked face where the photo is fitted into an input, px; NaN without one."""
+    heights = [face.bottom - face.top for face in photo.faces or ()]
+    return min(heights) * min(into[0] / size[0], into[1] / size[1]) if heights else float("nan")
+
+
+def by_faces(entries: Sequence[tuple[Collection, np.ndarray]]) -> None:
+    """Accuracy by people and by the lowest face, of photos with marked faces, as Markdown."""
+    right = np.concatenate([one for _, one in entries])
+    people = np.concatenate([one.people for one, _ in entries])
+    lowest = np.concatenate([one.lowest_px for one, _ in entries])
+    groups_of = [one.groups for one, _ in entries]
+    offsets = np.cumsum([0, *(group.max() + 1 for group in groups_of)])
+    group = np.concatenate([group + offset for group, offset in zip(groups_of, offsets)])
+    rng = np.random.default_rng(0)
+    for title, rows, values in (("people", PEOPLE, people), ("lowest face, px", HEIGHTS_PX, lowest)):
+        print(f"\n| {title} | photos | accuracy |\n| --- | ---: | --- |")
+        for low, high in rows:
+            last = low if title == "people" and high == low else None
+            mask = (values >= low) & (people > 0)
+            if high is not None:
+                mask &= values <= high if title == "people" else values < high
+            if mask.any():
+                name = str(last) if last else f"from {low}" if high is None else f"{low} to {high}"
+                least, most = interval(right[mask], group[mask], rng)
+                print(f"| {name} | {mask.sum()} | {right[mask].mean():.3f} ({least:.3f} to {most:.3f}) |")
 
 
 def fitted(collections: Sequence[Collection], start: Calibration) -> Calibration:
@@ -127,6 +164,7 @@ def main() -> None:
     parser.add_argument("--some-factor", type=float)
     parser.add_argument("--write", type=Path, help="the calibration fitted on all, as JSON")
     parser.add_argument("--curve", action="store_true")
+    parser.add_argument("--faces", action="store_true")
     parser.add_argument("--csv", type=Path, help="every photo with its answer")
     options = parser.parse_args()
 
@@ -198,6 +236,8 @@ def main() -> None:
         for least in (0.0, 0.2, 0.4, SURE_MARGIN, 0.8, 0.9, 0.95):
             sure = margin >= least
             print(f"| {least:g} | {1 - sure.mean():.3f} | {(labels == said)[sure].mean():.4f} |")
+    if options.faces:
+        by_faces([(entry[0], entry[3]) for entry in kept])
     if options.calibrate:
         final = fitted([one for one in collections if one.name not in unfitted], start(kept[0][0]))
         print(f"\nfitted on all: {dataclasses.asdict(final)}")
