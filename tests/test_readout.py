@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from allmasked.core.types import Counting
 from allmasked.networks.heads import HEADS
-from allmasked.networks.model import calibrate
+from allmasked.networks.model import calibrate, calibration_of
 from allmasked.networks.reading import CANDIDATES, UNCALIBRATED, Calibration, answer_of, read_maps
 from maps import calibrations, random_maps
 
@@ -54,6 +54,12 @@ def layers() -> Any:
     faces = FindFaces(SIZE, name="faces")(maps)
     answer = AnswerOfFaces(name="answer")(faces)
     return keras.Model(maps, {"faces": faces, "answer": answer, "probabilities": GivenSomebody()(answer)})
+
+
+def test_a_calibration_reads_back_as_it_was_given(layers: Any) -> None:
+    given = Calibration((0.377, 2.1, 1.334, 0.1), (-0.247, 1.006, 0.606), Counting(8.0, 0.2, 0.6))
+    calibrate(layers, given)
+    assert calibration_of(layers) == given, "0.2, not the 0.20000000298 that float32 keeps"
 
 
 @quick

@@ -41,7 +41,10 @@ class FindFaces(keras.layers.Layer):
     @property
     def calibration(self) -> Calibration:
         """What the weights say."""
-        score, wear, (px, share) = (np.asarray(v, float).tolist() for v in (self.score, self.wear, self.counting))
+        score, wear, (px, share) = (
+            [float(f"{number:.7g}") for number in np.asarray(values)]
+            for values in (self.score, self.wear, self.counting)
+        )  # as they were given, not as float32 keeps them
         return Calibration(tuple(score), tuple(wear), Counting(px, share))
 
     @calibration.setter
