@@ -86,7 +86,7 @@ def test_mask_changes_the_lower_face_only() -> None:
         glasses="",
         hat="",
         style="short",
-        beard="",
+        beard=False,
         extra="",
         roll=0.0,
         yaw=0.1,

@@ -19,50 +19,20 @@ from allmasked.synth.paint.geometry import FaceGeometry, Vector
 from allmasked.synth.paint.masks import MaskStyle, Place, sample_style
 
 SKIN: tuple[Colour, ...] = (
-    (238, 199, 170),
-    (232, 187, 153),
-    (224, 174, 138),
-    (216, 164, 124),
-    (198, 142, 100),
-    (172, 115, 78),
-    (143, 90, 58),
-    (114, 70, 46),
-    (88, 54, 38),
-)
+    (238, 199, 170), (224, 174, 138), (198, 142, 100), (172, 115, 78), (143, 90, 58), (114, 70, 46), (88, 54, 38),
+)  # fmt: skip
 HAIR: tuple[Colour, ...] = (
-    (28, 24, 24),
-    (46, 34, 28),
-    (74, 50, 34),
-    (110, 72, 44),
-    (150, 104, 60),
-    (196, 156, 96),
-    (222, 190, 136),
-    (146, 66, 36),
-    (150, 148, 148),
-    (214, 212, 208),
-)
+    (28, 24, 24), (46, 34, 28), (74, 50, 34), (110, 72, 44), (150, 104, 60), (222, 190, 136), (146, 66, 36),
+    (150, 148, 148), (214, 212, 208),
+)  # fmt: skip
+HAIR_SHARES = {True: (3, 3, 3, 2, 1.5, 0.9, 0.4, 0.8, 0.6), False: (6, 5, 4, 0.5, 0, 0, 0, 0.5, 0.3)}
+"""How often each is seen with fair skin, and with dark."""
 CLOTHES: tuple[Colour, ...] = (
-    (40, 44, 54),
-    (234, 232, 226),
-    (150, 156, 164),
-    (52, 78, 120),
-    (120, 160, 196),
-    (160, 48, 52),
-    (86, 118, 84),
-    (196, 160, 104),
-    (214, 180, 60),
-    (112, 76, 120),
-    (222, 140, 140),
-    (64, 110, 116),
-    (198, 104, 64),
-    (92, 70, 56),
-    (178, 208, 190),
-)
-SHORT = ("bald", "buzz", "short", "swept", "quiff", "curls")
-LONG = ("bob", "straight", "wavy", "ponytail", "bun", "afro", "pixie")
-HATS = ("beanie", "cap", "brim")
-BEARDS = ("stubble", "moustache", "goatee", "full", "long")
-COLLARS = ("crew", "v", "shirt", "hoodie", "blazer", "turtle")
+    (40, 44, 54), (234, 232, 226), (150, 156, 164), (52, 78, 120), (120, 160, 196), (160, 48, 52), (86, 118, 84),
+    (196, 160, 104), (112, 76, 120), (222, 140, 140), (198, 104, 64), (178, 208, 190),
+)  # fmt: skip
+SHORT = ("bald", "buzz", "short", "curls")
+LONG = ("bob", "straight", "wavy")
 
 
 @dataclass(frozen=True)
@@ -74,106 +44,78 @@ class Person:
     place: Place
     skin: Colour
     hair: Colour
-    style: str
+    style: str  # of the hair, see `SHORT` and `LONG`; or "hijab"
     hat: str
     hat_colour: Colour
     width: float  # half the face's width at the cheeks
     jaw: float  # half the width at the mouth, as a share of `width`
     chin: float  # half the width of the chin
-    age: float  # 0 child, 0.5 grown, 1 old
     yaw: float
     pitch: float
     roll: float
     iris: Colour
-    brow: float
-    lashes: bool
     lips: Colour
     mouth: str
-    gaze: tuple[float, float]
-    beard: str
+    beard: bool
     glasses: str
-    earrings: bool
-    extra: str  # what is held or worn at the mouth of a bare face
+    extra: str  # of `allmasked.synth.paint.distractors`: what is before the mouth of a bare face; a scarf before any
     collar: str
     cloth: Colour
-    cloth_accent: Colour
-    cloth_pattern: str
-    trousers: Colour
+    stripes: Colour | None
     build: float
     seed: int
 
 
 def sample_person(rng: np.random.Generator, wear: Wear) -> Person:
     """A person of random looks who wears a mask as ``wear`` says. The looks do not depend on ``wear``."""
-    age = float(pick(rng, [rng.uniform(0, 0.2), rng.uniform(0.3, 0.7), rng.uniform(0.75, 1)], [0.14, 0.68, 0.18]))
     skin_index = int(rng.integers(len(SKIN)))
-    skin = jitter(rng, SKIN[skin_index], 5)
-    dark_share = [6, 5, 4] if skin_index >= 4 else [3, 3, 3]
-    weights = (
-        [*dark_share, 2, 1.5, 1.5, 1.2, 0.9, 0.4, 0.2] if skin_index < 4 else [*dark_share, 0.5, 0, 0, 0.1, 0, 0.3, 0.1]
-    )
-    if age > 0.75:
-        weights = [0.5, 0.5, 0.5, 0.4, 0.2, 0.2, 0.2, 0.1, 4, 4]
-    hair = jitter(rng, pick(rng, HAIR, weights), 6)
+    fair, skin = skin_index < 3, jitter(rng, SKIN[skin_index], 5)
     shorn = bool(rng.random() < 0.5)
-    style = (
-        pick(rng, SHORT, [1.2 * (age > 0.3), 1.2, 3, 2, 1.5, 1.2])
-        if shorn
-        else pick(rng, LONG, [2, 3, 2.5, 2, 1.5, 1, 1])
-    )
-    hat, hijab = "", not shorn and age > 0.2 and rng.random() < 0.1
-    if hijab:
+    style = pick(rng, SHORT, [1, 1.2, 4, 2]) if shorn else pick(rng, LONG)
+    hat = ""
+    if not shorn and rng.random() < 0.12:
         style = "hijab"
     elif rng.random() < 0.17:
-        hat = pick(rng, HATS)
-    beard = pick(rng, ["", *BEARDS], [5, 1.5, 1, 1, 1.3, 0.4]) if shorn and age > 0.3 else ""
+        hat = pick(rng, ["beanie", "cap"])
     place: Place = "worn" if wear == "masked" else pick(rng, ["under_nose", "on_chin"], [0.6, 0.4])
     mask = sample_style(rng)
     while np.hypot.reduce(np.subtract(mask.colours[0], skin)) < 75:  # a mask that looks like skin tells nothing
         mask = sample_style(rng)
     extra = pick(rng, ["", "hand", "cup", "scarf", "microphone"], [0.82, 0.04, 0.04, 0.07, 0.03])
-    feminine_lips = not shorn and rng.random() < 0.5
-    lips = mix(
-        skin, (176, 62, 66) if feminine_lips else (168, 84, 76), rng.uniform(0.45, 0.8) if feminine_lips else 0.42
-    )
+    if wear == "incorrect" or (wear == "masked" and extra != "scarf"):
+        extra = ""
     return Person(
         wear=wear,
         mask=None if wear == "unmasked" else mask,
         place=place,
         skin=skin,
-        hair=hair,
+        hair=jitter(rng, pick(rng, HAIR, HAIR_SHARES[fair]), 6),
         style=style,
         hat=hat,
         hat_colour=jitter(rng, pick(rng, CLOTHES), 10),
-        width=float(np.clip(rng.normal(0.385, 0.016) + 0.02 * (age < 0.2), 0.35, 0.43)),
+        width=float(np.clip(rng.normal(0.387, 0.016), 0.35, 0.43)),
         jaw=float(rng.uniform(0.76, 0.9)),
         chin=float(rng.uniform(0.1, 0.17)),
-        age=age,
         yaw=float(np.clip(rng.normal(0, 0.27), -0.55, 0.55)),
         pitch=float(np.clip(rng.normal(0, 0.08), -0.2, 0.2)),
         roll=float(np.clip(rng.normal(0, 0.09), -0.3, 0.3)),
-        iris=pick(
-            rng,
-            [(72, 46, 30), (98, 70, 40), (86, 118, 146), (92, 118, 84)],
-            [5, 2, 1.3, 1] if skin_index < 4 else [6, 2, 0, 0],
-        ),
-        brow=float(rng.uniform(0.018, 0.034) + 0.006 * shorn),
-        lashes=feminine_lips,
-        lips=lips,
-        mouth=pick(rng, ["neutral", "smile", "teeth", "laugh", "sad", "o"], [3, 3, 2.4, 1.2, 0.8, 0.5]),
-        gaze=(float(rng.normal(0, 0.3)), float(rng.normal(0, 0.15))),
-        beard=beard,
-        glasses=pick(rng, ["", "round", "square", "sun"], [7, 1.2, 1.2, 0.7]) if age > 0.15 else "",
-        earrings=feminine_lips and bool(rng.random() < 0.4),
-        extra=extra if wear == "unmasked" else ("scarf" if extra == "scarf" else ""),
-        collar=pick(rng, COLLARS, [4, 2, 2, 2, 2, 1.3]),
+        iris=pick(rng, [(72, 46, 30), (98, 70, 40), (86, 118, 146)], [5, 2, 2 if fair else 0]),
+        lips=mix(skin, pick(rng, [(176, 62, 66), (168, 84, 76)]), rng.uniform(0.4, 0.75)),
+        mouth=pick(rng, ["neutral", "smile", "teeth", "open"], [3, 3, 3, 1]),
+        beard=shorn and bool(rng.random() < 0.3),
+        glasses=pick(rng, ["", "round", "square", "sun"], [7, 1.2, 1.2, 0.7]),
+        extra=extra,
+        collar=pick(rng, ["crew", "v", "shirt"], [3, 1, 1]),
         cloth=jitter(rng, pick(rng, CLOTHES), 10),
-        cloth_accent=jitter(rng, pick(rng, CLOTHES), 10),
-        cloth_pattern=pick(rng, ["plain", "stripes", "badge", "checks"], [6, 1.6, 1.2, 1]),
-        trousers=jitter(rng, pick(rng, [(44, 52, 72), (40, 40, 44), (120, 108, 92), (84, 92, 100)]), 6),
-        build=float(rng.uniform(0.9, 1.12)) * (0.86 if age < 0.2 else 1.0),
+        stripes=jitter(rng, pick(rng, CLOTHES), 10) if rng.random() < 0.25 else None,
+        build=float(rng.uniform(0.86, 1.12)),
         seed=int(rng.integers(2**31)),
     )
+
+
+def mirrored(*rows: tuple[float, float]) -> list[tuple[float, float]]:
+    """Points from the right side to the middle line (x = 0), and back on the left."""
+    return [*rows, *((-x, y) for x, y in rows[::-1] if x)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,21 +149,10 @@ class Head:
         """Half the face's width, seen from the front, at height ``y``."""
         person = self.person
         width, jaw = person.width, person.width * person.jaw
-        knots = [-0.62, -0.5, -0.38, -0.2, -0.05, 0.12, 0.28, 0.4, 0.47, 0.5]
         chin = person.chin
-        halves = [
-            width * 0.7,
-            width * 0.86,
-            width * 0.96,
-            width,
-            width * 0.99,
-            width * 0.95,
-            jaw,
-            jaw * 0.42 + chin * 0.62,
-            chin,
-            chin * 0.55,
-        ]
-        return float(np.interp(y, knots, halves))
+        knots = [-0.62, -0.5, -0.38, -0.2, -0.05, 0.12, 0.28, 0.4, 0.47, 0.5]
+        upper = [width * share for share in (0.7, 0.86, 0.96, 1, 0.99, 0.95)]
+        return float(np.interp(y, knots, [*upper, jaw, jaw * 0.42 + chin * 0.62, chin, chin * 0.55]))
 
     @cached_property
     def outline(self) -> Vector:
@@ -261,10 +192,8 @@ class Head:
         """The landmarks that masks are painted by, before roll."""
         outline = self.outline
         right_start = len(outline) - 9
-        left, right = (
-            outline[7::-1],
-            outline[-2 : right_start - 1 : -1],
-        )  # from beside the eyes down to beside the chin, and back up
+        # from beside the eyes down to beside the chin, and back up
+        left, right = outline[7::-1], outline[-2 : right_start - 1 : -1]
         jaw = np.array([*left, outline[-1], *right])
         ears: list[tuple[float, float] | None] = []
         for sign in (-1, 1):

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allmasked.core.types import Face, Label, Size, Wear
-from allmasked.synth.drawn.backdrops import BACKDROPS, FRONTS, paint_backdrop, paint_front
+from allmasked.synth.drawn.backdrops import BACKDROPS, FRONTS
 from allmasked.synth.drawn.people import Person, face_box, sample_person
 from allmasked.synth.drawn.portraits import paint_person
 from allmasked.synth.paint.brush import Sheet, pick
@@ -159,7 +159,7 @@ def draw_scene(
     photo = Sheet(width, height)
     blur = float(pick(rng, [0.0, rng.uniform(1, 3), rng.uniform(3, 7)]))
     behind = Sheet(width, height, detail=_detail(blur))
-    paint_backdrop(behind, rng, kind, width, height)
+    BACKDROPS[kind](behind, rng, width, height)
     photo.stamp(behind, blur)
     for person, place in reversed(list(zip(persons, placed))):
         paint_person(photo, person, place.x, place.y, place.scale, light)
@@ -177,7 +177,7 @@ def draw_empty(rng: np.random.Generator, size: Size | None = None) -> NDArray[np
     width, height = size or pick(rng, [size for size, _ in SIZES], [share for _, share in SIZES])
     blur = float(pick(rng, [0.0, rng.uniform(1, 3)]))
     photo, behind = Sheet(width, height), Sheet(width, height, detail=_detail(blur))
-    paint_backdrop(behind, rng, pick(rng, list(BACKDROPS)), width, height)
+    BACKDROPS[pick(rng, list(BACKDROPS))](behind, rng, width, height)
     photo.stamp(behind, blur)
     _things_in_front(photo, rng, [])
     return _camera(photo.rgba()[..., :3], rng)
@@ -197,7 +197,7 @@ def _things_in_front(photo: Sheet, rng: np.random.Generator, boxes: list[tuple[f
     for _ in range(int(pick(rng, [0, 1, 2], [0.45, 0.4, 0.15]))):
         blur = float(rng.uniform(1, 5))
         front = Sheet(photo.width, photo.height, detail=_detail(blur))
-        paint_front(front, rng, pick(rng, list(FRONTS)), photo.width, photo.height)
+        FRONTS[pick(rng, list(FRONTS))](front, rng, photo.width, photo.height)
         cover = front.rgba()[..., 3]
         margin = 3 * blur + 4
         spans = [[max(0, int(edge * front.detail)) for edge in _grown(box, margin)] for box in boxes]
