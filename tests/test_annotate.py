@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from allmasked.annotate import COLOURS, NOT_COUNTED, UNSURE, VERDICTS, annotate
+from allmasked.annotate import annotate
+from allmasked.core.colours import ANSWERS, FACES, NOT_COUNTED, UNSURE
 from allmasked.core.types import FoundFace, Prediction
 
 SIZE = (400, 300)
@@ -27,7 +28,7 @@ def shows(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
 
 def test_each_face_has_its_colour_where_it_is() -> None:
     picture = drawn((MASKED, BARE, BEHIND))[: SIZE[1]]
-    for face, colour in ((MASKED, COLOURS["masked"]), (BARE, COLOURS["bare"]), (BEHIND, NOT_COUNTED)):
+    for face, colour in ((MASKED, FACES["masked"]), (BARE, FACES["bare"]), (BEHIND, NOT_COUNTED)):
         rows, columns = np.nonzero(shows(picture, colour))
         assert abs(columns.min() - face.left) < 6 and abs(columns.max() - face.right) < 6
         assert abs(rows.max() - face.bottom) < 6
@@ -36,8 +37,8 @@ def test_each_face_has_its_colour_where_it_is() -> None:
 @pytest.mark.parametrize(
     ("answer", "colour"),
     [
-        ({}, VERDICTS["some"][1]),
-        ({"label": "nobody", "probabilities": (0.02, 0.02, 0.02), "p_nobody": 0.94}, VERDICTS["nobody"][1]),
+        ({}, ANSWERS["some"]),
+        ({"label": "nobody", "probabilities": (0.02, 0.02, 0.02), "p_nobody": 0.94}, ANSWERS["nobody"]),
         ({"probabilities": (0.3, 0.05, 0.65)}, UNSURE),
     ],
 )
@@ -46,5 +47,5 @@ def test_the_strip_says_the_verdict_and_whether_it_is_sure(
 ) -> None:
     strip = drawn(**answer)[SIZE[1] :]
     assert len(strip) >= 26 and shows(strip, colour)[:, :4].all()
-    for other in {UNSURE, *(colour for _, colour in VERDICTS.values())} - {colour}:
+    for other in {UNSURE, *ANSWERS.values()} - {colour}:
         assert not shows(strip, other)[:, :4].any()

@@ -14,7 +14,7 @@ from allmasked.core.errors import ConfigError, RunError
 from allmasked.core.runs import Run
 from allmasked.ensembles.assemble import assemble
 from allmasked.explaining.ensemble_heat import combined, explain_ensemble, write_members
-from allmasked.explaining.explain import write_pictures
+from allmasked.explaining.pictures import write_pictures
 from allmasked.predictors.ensemble import Ensemble, EnsemblePredictor, Member
 from allmasked.predictors.predictor import KerasPredictor
 from allmasked.reports.ensemble_page import describe

@@ -15,8 +15,9 @@ from PIL import Image
 
 from allmasked.core.errors import ConfigError, DataError, RunError
 from allmasked.core.types import CLASSES, Answers, Face, Photo
-from allmasked.explaining import explain, faithfulness
-from allmasked.explaining.explain import EXPLAINERS, Explainer
+from allmasked.explaining import explain, faithfulness, maps, network, pictures
+from allmasked.explaining.maps import EXPLAINERS, Explainer
+from allmasked.images import draw
 from allmasked.images import pixels as px
 from planted import BLUE, RED, SIZE, patch, planted
 
@@ -44,7 +45,7 @@ def photos() -> np.ndarray:
 
 @every
 def test_shape_range_finite_and_repeatable(row: Explainer, model: Any, photos: np.ndarray) -> None:
-    assert explain.network(model).probabilities(photos).argmax(1).tolist() == [ALL, NONE, SOME]
+    assert network.network(model).probabilities(photos).argmax(1).tolist() == [ALL, NONE, SOME]
     heat = row.heat(model, photos, [ALL, NONE, SOME])
     assert heat.shape == (3, 6, 8)
     assert heat.dtype == np.float32
@@ -79,7 +80,7 @@ def test_heads_that_are_not_linear(row: Explainer, photos: np.ndarray) -> None:
     assert heat[0, :, :4].max() > heat[0, :, 4:].max()
     with pytest.raises(ConfigError, match="cam needs"):
         EXPLAINERS["cam"].heat(model, photos, [0, 0, 0])
-    assert explain.explainers_for(model) == [name for name in ON_SOFTMAX if name != "cam"]
+    assert maps.explainers_for(model) == [name for name in ON_SOFTMAX if name != "cam"]
 
 
 def test_cam_in_closed_form_is_grad_cam() -> None:
@@ -89,11 +90,11 @@ def test_cam_in_closed_form_is_grad_cam() -> None:
     model.get_layer("logits").set_weights([rng.normal(size=(4, 3)), rng.normal(size=3)])  # signs of all kinds
     pixels = rng.integers(0, 256, (5, *SIZE[::-1], 3)).astype(np.uint8)
     classes = rng.integers(0, 3, 5)
-    cut = explain.network(model)
-    closed = explain.cam(cut, pixels, classes)
+    cut = network.network(model)
+    closed = maps.cam(cut, pixels, classes)
     assert closed.min() < 0 < closed.max()
-    assert explain.grad_cam(cut, pixels, classes) * 48 == pytest.approx(closed, abs=1e-4)
-    assert explain.hires_cam(cut, pixels, classes) * 48 == pytest.approx(closed, abs=1e-4)
+    assert maps.grad_cam(cut, pixels, classes) * 48 == pytest.approx(closed, abs=1e-4)
+    assert maps.hires_cam(cut, pixels, classes) * 48 == pytest.approx(closed, abs=1e-4)
     heat = EXPLAINERS["cam"].heat(model, pixels, classes)
     assert EXPLAINERS["grad-cam"].heat(model, pixels, classes) == pytest.approx(heat, abs=1e-5)
 
@@ -104,7 +105,7 @@ def test_grad_cam_plus_plus_is_its_definition() -> None:
     rng = np.random.default_rng(1)
     model.get_layer("logits").set_weights([rng.normal(size=(4, 3)), rng.normal(size=3)])
     pixels = rng.integers(0, 256, (1, *SIZE[::-1], 3)).astype(np.uint8)
-    cut = explain.network(model)
+    cut = network.network(model)
     features = cut.features(pixels)
     gradient = np.zeros_like(features)
     for place in np.ndindex(features.shape[1:]):
@@ -115,15 +116,15 @@ def test_grad_cam_plus_plus_is_its_definition() -> None:
     alpha = gradient**2 / (2 * gradient**2 + gradient**3 * features.sum((1, 2), keepdims=True))
     weights = (alpha * np.maximum(gradient, 0)).sum((1, 2), keepdims=True)
     expected = (weights * features).sum(-1)
-    found = explain.grad_cam_plus_plus(cut, pixels, np.array([NONE]))
+    found = maps.grad_cam_plus_plus(cut, pixels, np.array([NONE]))
     assert found == pytest.approx(expected, rel=0.02, abs=1e-4)
 
 
 def test_gradients_are_right() -> None:
     model = planted("notebook")
-    cut = explain.network(model)
+    cut = network.network(model)
     features = np.random.default_rng(2).uniform(0.1, 1, (2, 6, 8, 4)).astype(np.float32)
-    found = explain.gradients(cut, features, np.array([ALL, NONE]))
+    found = network.gradients(cut, features, np.array([ALL, NONE]))
     step = np.zeros_like(features)
     step[0, 2, 3, 0] = step[1, 2, 3, 0] = 0.01
     up, down = np.asarray(cut.scores(features + step)), np.asarray(cut.scores(features - step))
@@ -139,8 +140,8 @@ def test_a_head_without_logits_is_explained_by_log_probability(photos: np.ndarra
     output = keras.layers.Dense(3, activation="softmax", name="probabilities")
     fused = keras.Model(model.input, output(dense.input))
     output.set_weights(dense.get_weights())
-    cut = explain.network(fused)
-    assert (cut.score, explain.network(model).score) == ("log-probability", "logit")
+    cut = network.network(fused)
+    assert (cut.score, network.network(model).score) == ("log-probability", "logit")
     heat = EXPLAINERS["grad-cam"].heat(fused, photos[:2], [ALL, NONE])
     assert heat[0, :, :4].max() > heat[0, :, 4:].max()
 
@@ -149,13 +150,13 @@ def test_models_that_cannot_be_explained() -> None:
     import keras
 
     with pytest.raises(RunError, match="backbone"):
-        explain.Network(keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(3)]))
+        network.Network(keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(3)]))
 
 
 PLANTED_ON_BACKEND = """
 import numpy as np
 from planted import BLUE, RED, patch, planted
-from allmasked.explaining.explain import EXPLAINERS
+from allmasked.explaining.maps import EXPLAINERS
 import keras
 assert keras.backend.backend() == "jax"
 photos = np.stack([np.asarray(patch(RED, (4, 8))), np.asarray(patch(BLUE, (44, 30)))])
@@ -179,7 +180,7 @@ def test_jax_gives_the_same_maps(tmp_path: Path, model: Any, photos: np.ndarray)
 def deletion(model: Any, photo: Image.Image, heat: np.ndarray, class_index: int, seed: int = 0) -> tuple[float, float]:
     region = (0, 0, *SIZE)
     return faithfulness.deletion_insertion(
-        explain.network(model), np.asarray(photo), heat, class_index, region, rng=np.random.default_rng(seed)
+        network.network(model), np.asarray(photo), heat, class_index, region, rng=np.random.default_rng(seed)
     )
 
 
@@ -213,7 +214,7 @@ def test_the_bars_of_a_letterbox_do_not_count(model: Any) -> None:
     hot_bars[16:28, 10:22] = 0.5
     region = (0, 12, 64, 36)
     rng = np.random.default_rng(0)
-    cut = explain.network(model)
+    cut = network.network(model)
     assert faithfulness.deletion_insertion(cut, photo, hot_bars, ALL, region, rng=rng)[0] < 0.3
 
 
@@ -273,15 +274,15 @@ def test_heat_lies_on_the_photo_not_on_the_bars() -> None:
     heat = np.zeros((6, 8), np.float32)
     heat[1, 6] = 1  # in a 3:1 photo's input of 64 x 48, rows 0 and 5 are bars
     for photo, expected in (((300, 150), (64, 32)), ((640, 480), (64, 48)), ((100, 400), (12, 48))):
-        assert explain.on_photo(heat, photo, SIZE, "letterbox").shape == expected[::-1]
-    on = explain.on_photo(heat, (640, 320), SIZE, "letterbox")
+        assert draw.on_photo(heat, photo, SIZE, "letterbox").shape == expected[::-1]
+    on = draw.on_photo(heat, (640, 320), SIZE, "letterbox")
     y, x = np.unravel_index(on.argmax(), on.shape)
     assert (abs(x - 52) <= 2, abs(y - (12 - 8)) <= 2) == (True, True)
-    assert explain.on_photo(heat, (640, 320), SIZE, "squash").shape == (48, 64)
+    assert draw.on_photo(heat, (640, 320), SIZE, "squash").shape == (48, 64)
 
 
 def predictor_of(model: Any) -> Any:
-    cut = explain.network(model)
+    cut = network.network(model)
 
     def answer(pixels: np.ndarray) -> Answers:
         return Answers(cut.probabilities(pixels))
@@ -306,7 +307,7 @@ def test_pictures_and_grid(tmp_path: Path, model: Any) -> None:
     broken.write_bytes(b"nothing")
     photos.insert(1, ("broken.jpg", str(broken)))
     explanations = explain.explain_paths(predictor_of(model), photos, batch_size=2)
-    results = list(explain.write_pictures(explanations, out, SIZE, "letterbox"))
+    results = list(pictures.write_pictures(explanations, out, SIZE, "letterbox"))
     assert [e.prediction.label for e, _ in results] == ["all", None, "none", "all", "all"]
     assert results[1][1] is None
     assert "not a photo" in results[1][0].prediction.error
@@ -330,7 +331,7 @@ def test_wanted_class_and_true_label(tmp_path: Path, model: Any) -> None:
     path.parent.mkdir()
     patch(BLUE, (20, 20)).save(path)
     (found,) = explain.explain_paths(predictor_of(model), [("x", path)], wanted="all", explainer="cam")
-    assert (found.explained, found.prediction.label, explain.true_label(path)) == ("all", "none", "none")
-    assert explain.true_label(tmp_path / "x.png") is None
+    assert (found.explained, found.prediction.label, pictures.true_label(path)) == ("all", "none", "none")
+    assert pictures.true_label(tmp_path / "x.png") is None
     with pytest.raises(ConfigError, match="unknown explainer"):
         next(explain.explain_paths(predictor_of(model), [], explainer="lime"))

@@ -164,7 +164,7 @@ def test_other_heads(head: str, runs: Path, tmp_path: Path) -> None:
     if head != "softmax":
         assert answers.heat is None
         return
-    from allmasked.explaining.explain import EXPLAINERS
+    from allmasked.explaining.maps import EXPLAINERS
 
     assert answers.heat is not None  # class activation maps, closed form
     assert isinstance(keras, KerasPredictor)
@@ -354,7 +354,8 @@ def test_temperature_of_a_softmax_head(runs: Path, tmp_path: Path) -> None:
 
 
 def test_explaining_a_file_needs_no_keras(onnx_file: Path, runs: Path, tmp_path: Path) -> None:
-    from allmasked.explaining.explain import EXPLAINERS, explain_paths
+    from allmasked.explaining.explain import explain_paths
+    from allmasked.explaining.maps import EXPLAINERS
 
     path = tmp_path / "all" / "x.png"
     path.parent.mkdir()
@@ -374,7 +375,8 @@ def test_explaining_a_file_needs_no_keras(onnx_file: Path, runs: Path, tmp_path:
 
 
 def test_gradients_reach_the_maps_of_an_evidence_head(runs: Path) -> None:
-    from allmasked.explaining.explain import EXPLAINERS, explainers_for, network
+    from allmasked.explaining.maps import EXPLAINERS, explainers_for
+    from allmasked.explaining.network import network
 
     keras = open_predictor(runs / "evidence")
     assert isinstance(keras, KerasPredictor)
@@ -613,7 +615,8 @@ def test_an_ensembles_file_that_votes_otherwise_is_refused(tmp_path: Path, monke
 
 
 def test_an_ensemble_of_evidence_finds_faces_and_shows_where(tmp_path: Path) -> None:
-    from allmasked.explaining.explain import explain_paths, explainer_for
+    from allmasked.explaining.explain import explain_paths
+    from allmasked.explaining.maps import explainer_for
 
     folder = make_ensemble(tmp_path / "many", "weighted", [("evidence", SIZE, "letterbox")] * 2)
     export(folder, tmp_path / "x.onnx", precision="float16")

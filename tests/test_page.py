@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from allmasked.annotate import UNSURE
+from allmasked.core.colours import UNSURE
 from allmasked.core.types import Answers, Counting
 from allmasked.networks.reading import Calibration
 from colour_model import BLUE, GREY, SKIN, ColourModel, encoded

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from allmasked.core.errors import PhotoError
-from allmasked.images import pixels
+from allmasked.images import draw, pixels
 
 
 def scene(width: int = 64, height: int = 48) -> Image.Image:
@@ -445,34 +445,34 @@ def test_reduced_decoding_is_close_to_full_decoding() -> None:
 def test_overlay_colours_the_hot_spot_and_leaves_the_rest() -> None:
     heat = np.zeros((6, 8), np.float32)
     heat[1, 6] = 1
-    image = pixels.overlay(scene(320, 240), heat)
+    image = draw.overlay(scene(320, 240), heat)
     assert image.size == (320, 240)
-    cold = pixels.overlay(scene(320, 240), np.zeros_like(heat))
+    cold = draw.overlay(scene(320, 240), np.zeros_like(heat))
     changed = np.abs(np.asarray(image, int) - np.asarray(cold, int)).sum(-1)
     assert np.hypot(*np.subtract(np.unravel_index(changed.argmax(), changed.shape), (60, 260))) < 50
     assert changed[140:, :160].max() == 0
     colours, paler = (np.ptp(np.asarray(picture, int), axis=-1).mean() for picture in (scene(320, 240), cold))
     assert 0 < paler < 0.5 * colours
-    assert difference(pixels.overlay(scene(), heat, alpha=0), scene()) == 0
+    assert difference(draw.overlay(scene(), heat, alpha=0), scene()) == 0
 
 
 def test_heat_colours_rise_in_lightness() -> None:
-    colours = pixels.heat_colours(np.linspace(0, 1, 256, dtype=np.float32)).astype(float)
+    colours = draw.heat_colours(np.linspace(0, 1, 256, dtype=np.float32)).astype(float)
     assert colours.shape == (256, 3)
     luma = colours @ (0.2126, 0.7152, 0.0722)
     assert (np.diff(luma) > -0.8).all()
     assert luma[0] < 2
     assert luma[-1] > 240
-    assert (pixels.heat_colours(np.array([-1.0, 2.0])) == pixels.heat_colours(np.array([0.0, 1.0]))).all()
+    assert (draw.heat_colours(np.array([-1.0, 2.0])) == draw.heat_colours(np.array([0.0, 1.0]))).all()
 
 
 def test_grid_and_thumbnail() -> None:
     tiles = [scene(40 + 10 * i, 60) for i in range(5)]
     captions = ["all 0.99", "none\ntrue: some", "a caption far too long for its tile", "", "x"]
-    image = pixels.grid(tiles, captions, columns=3)
+    image = draw.grid(tiles, captions, columns=3)
     assert image.size == (3 * 88 + 8, 2 * (60 + 38 + 8) + 8)
     assert (np.asarray(image) != 255).any()
     with pytest.raises(ValueError, match="captions"):
-        pixels.grid(tiles, ["one"])
+        draw.grid(tiles, ["one"])
     assert pixels.thumbnail(scene(400, 300), (100, 100)).size == (100, 75)
     assert pixels.thumbnail(scene(40, 30), (100, 100)).size == (40, 30)

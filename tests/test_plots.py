@@ -82,3 +82,18 @@ def test_settings_of_the_caller_stay() -> None:
     before = dict(matplotlib.rcParams)
     plots.svg(plots.training_curves(HISTORY))
     assert dict(matplotlib.rcParams) == before
+
+
+def test_one_table_of_colours_for_photos_plots_and_pages() -> None:
+    """Every answer has its own colour, and a page's are those of the plots in it."""
+    from importlib import resources
+
+    from allmasked.core.colours import ANSWERS, FACES, css
+
+    assert len(set(ANSWERS.values())) == len(ANSWERS)
+    assert (ANSWERS["all"], ANSWERS["none"]) == (FACES["masked"], FACES["bare"])
+    style = (resources.files("allmasked.reports") / "templates" / "base.html").read_text(encoding="utf-8")
+    for name, colour in ANSWERS.items():
+        assert f"--{name}: {css(colour)};" in style
+    for name in CLASSES:
+        assert plots._colour(name) == css(ANSWERS[name])

@@ -12,29 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from allmasked.core.colours import ANSWERS, FACES, NOT_COUNTED, UNSURE
 from allmasked.core.errors import PhotoError
 from allmasked.core.runs import replacing
 from allmasked.core.types import FoundFace, Prediction, Size
-from allmasked.explaining.explain import on_photo
 from allmasked.images import pixels as px
+from allmasked.images.draw import enlarge, on_photo
 from allmasked.predictors.predictor import Answered
 
-COLOURS: dict[str, tuple[int, int, int]] = {"masked": (0, 158, 115), "bare": (213, 94, 0)}
-"""Bluish green and vermilion of Okabe and Ito's palette (2008), which colour-blind people can tell apart."""
 VERDICTS = {
-    "all": ("everyone wears a mask", COLOURS["masked"]),
-    "none": ("no one wears a mask", COLOURS["bare"]),
-    "some": ("some wear a mask, some don't", (204, 121, 167)),
-    "nobody": ("nobody there", (120, 120, 120)),
+    "all": "everyone wears a mask",
+    "none": "no one wears a mask",
+    "some": "some wear a mask, some don't",
+    "nobody": "nobody there",
 }
-UNSURE = (230, 159, 0)
-"""Orange of the same palette: an answer that a person should look at."""
 SHORTEST_PX, LONGEST_PX = 800, 1280
 """Of a picture's longer side; smaller photos are enlarged, twice at most, so that lines and letters are fine."""
 LABELLED_FACES = 12
 """In a crowd of more, colour alone says what each face wears."""
-NOT_COUNTED = (150, 150, 150)
-"""Colour of a face that doesn't count."""
 Floats = NDArray[np.float32]
 _WHITE, _DARK = (255, 255, 255), (25, 25, 25)
 
@@ -69,7 +64,7 @@ def annotate(
 
 
 def _draw_face(pen: ImageDraw.ImageDraw, face: FoundFace, scale: float, line: int, font: Any) -> None:
-    colour = COLOURS[face.wear] if face.counts else NOT_COUNTED
+    colour = FACES[face.wear] if face.counts else NOT_COUNTED
     left, top, right, bottom = (edge * scale for edge in (face.left, face.top, face.right, face.bottom))
     right, bottom = max(right, left + 2), max(bottom, top + 2)
     radius = min(right - left, bottom - top) * 0.15
@@ -92,8 +87,8 @@ def _with_heat(photo: Image.Image, heat: NDArray[np.float32]) -> Image.Image:
     """Grey where nothing speaks, the colour of what speaks where it does."""
     pixels = np.asarray(photo, np.float32)
     grey = pixels.mean(-1, keepdims=True) * 0.5 + pixels * 0.25 + 40
-    for channel, colour in enumerate(COLOURS.values()):
-        strength = px.enlarge(heat[..., channel], photo.size)[..., None] ** 0.6 * 0.8
+    for channel, colour in enumerate(FACES.values()):
+        strength = enlarge(heat[..., channel], photo.size)[..., None] ** 0.6 * 0.8
         grey = grey * (1 - strength) + np.array(colour, np.float32) * strength
     return Image.fromarray(grey.clip(0, 255).astype(np.uint8))
 
@@ -101,7 +96,7 @@ def _with_heat(photo: Image.Image, heat: NDArray[np.float32]) -> Image.Image:
 def _with_strip(picture: Image.Image, prediction: Prediction, note: str) -> Image.Image:
     """A strip below the photo: the verdict, how sure, how many faces."""
     assert prediction.label is not None and prediction.probabilities is not None
-    text, colour = VERDICTS[prediction.label]
+    text, colour = VERDICTS[prediction.label], ANSWERS[prediction.label]
     left_out = sum(not face.counts for face in prediction.faces or ())
     if prediction.label == "nobody" and left_out:
         text = "nobody near enough to judge"

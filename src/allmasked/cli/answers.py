@@ -21,7 +21,7 @@ from allmasked.cli.numbers import FiniteRange
 from allmasked.core import progress
 from allmasked.core.errors import RunError
 from allmasked.core.types import CLASSES, LABELS, Label, Prediction
-from allmasked.explaining.explain import EXPLAINERS
+from allmasked.explaining.maps import EXPLAINERS
 from allmasked.predictors.tiles import TILES
 
 if TYPE_CHECKING:
@@ -255,7 +255,9 @@ def _explain(
     model: Path | None, paths: tuple[str, ...], explainer: str, wanted: Label | None, out: Path, kind: str, null: bool
 ) -> int:
     from allmasked.explaining.ensemble_heat import explain_ensemble, write_members
-    from allmasked.explaining.explain import explain_paths, explainer_for, write_pictures
+    from allmasked.explaining.explain import explain_paths
+    from allmasked.explaining.maps import explainer_for
+    from allmasked.explaining.pictures import write_pictures
     from allmasked.predictors.ensemble import EnsemblePredictor
     from allmasked.predictors.predictor import open_predictor
 
@@ -300,8 +302,9 @@ def _score(
     out: Path | None,
 ) -> int:
     from allmasked.core.runs import write_json
-    from allmasked.explaining.explain import explainers_for, network
     from allmasked.explaining.faithfulness import measure, sample
+    from allmasked.explaining.maps import explainers_for
+    from allmasked.explaining.network import network
 
     if kind in ("csv", "jsonl"):
         raise click.UsageError("--score has the formats table and json")

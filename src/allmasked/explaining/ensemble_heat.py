@@ -14,7 +14,11 @@ from numpy.typing import NDArray
 from allmasked.core.errors import PhotoError, RunError
 from allmasked.core.runs import replacing
 from allmasked.core.types import CLASSES, Label, Prediction, Size
-from allmasked.explaining.explain import TILE, Explanation, Floats, explainer_named, on_photo
+from allmasked.explaining.explain import Explanation
+from allmasked.explaining.maps import explainer_named
+from allmasked.explaining.network import Floats
+from allmasked.explaining.pictures import TILE
+from allmasked.images import draw
 from allmasked.images import pixels as px
 from allmasked.predictors.ensemble import EnsemblePredictor, read_views
 from allmasked.predictors.faces import prediction_of
@@ -49,7 +53,7 @@ def explain_ensemble(
     Args:
         predictor: see :func:`allmasked.predictors.ensemble.open_ensemble`; its members are Keras models.
         photos: (name, path) pairs.
-        explainer: a row of :data:`allmasked.explaining.explain.EXPLAINERS` that fits every member's head.
+        explainer: a row of :data:`allmasked.explaining.maps.EXPLAINERS` that fits every member's head.
         wanted: the class to explain; the one that the ensemble answers when None.
 
     Raises:
@@ -91,7 +95,7 @@ def explain_ensemble(
                 continue
             photo, decoded, _ = found
             explained = CLASSES[int(classes[number])]
-            laid = [on_photo(h[number], decoded, m.size, m.fit) for h, m in zip(heats, predictor.members)]
+            laid = [draw.on_photo(h[number], decoded, m.size, m.fit) for h, m in zip(heats, predictor.members)]
             prediction = together.prediction(name, number, photo)
             yield Heat(
                 Explanation(prediction, path, explained, combined(laid, weights, decoded)),
@@ -109,7 +113,7 @@ def combined(heats: Sequence[Floats], weights: NDArray[np.float64], photo: Size)
     """The weighted mean of heat maps over the same photo, divided by its maximum: (h, w) 0-1, all 0 where all are."""
     scale = LONGEST_PX / max(photo)
     size = max(1, round(photo[0] * scale)), max(1, round(photo[1] * scale))
-    mean = sum(weight * px.enlarge(heat, size) for weight, heat in zip(weights, heats))
+    mean = sum(weight * draw.enlarge(heat, size) for weight, heat in zip(weights, heats))
     top = float(np.max(mean))
     return np.asarray(mean / top if top > 1e-12 else mean, np.float32)
 
@@ -117,7 +121,7 @@ def combined(heats: Sequence[Floats], weights: NDArray[np.float64], photo: Size)
 def write_members(heats: Iterable[Heat], out: str | Path, *, tag: str = "grad-cam") -> Iterator[Explanation]:
     """Pass the combined explanations on; beside them write ``NAME.TAG.members.jpg``: the photo and every member's map.
 
-    For :func:`allmasked.explaining.explain.write_pictures`, whose size and fit are then those of the photo: any,
+    For :func:`allmasked.explaining.pictures.write_pictures`, whose size and fit are then those of the photo: any,
     ``squash``.
     """
     out = Path(out)
@@ -130,7 +134,7 @@ def write_members(heats: Iterable[Heat], out: str | Path, *, tag: str = "grad-ca
                 yield heat.combined
                 continue
             shown = [heat.combined, *heat.members]
-            tiles = [photo, *(px.overlay(photo, one.heat) for one in shown if one.heat is not None)]
+            tiles = [photo, *(draw.overlay(photo, one.heat) for one in shown if one.heat is not None)]
             captions = [
                 "photo\n",
                 *(_caption(one, "" if one is heat.combined else one.prediction.path) for one in shown),
@@ -140,7 +144,7 @@ def write_members(heats: Iterable[Heat], out: str | Path, *, tag: str = "grad-ca
             name = stem if number == 1 else f"{stem}-{number}"
             out.mkdir(parents=True, exist_ok=True)
             with replacing(out / f"{name}.{tag}.members.jpg") as temporary:
-                px.grid(tiles, captions).save(temporary, quality=90)
+                draw.grid(tiles, captions).save(temporary, quality=90)
         yield heat.combined
 
 

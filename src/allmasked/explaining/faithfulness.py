@@ -14,8 +14,10 @@ from PIL import ImageFilter
 from allmasked.core.errors import DataError, PhotoError
 from allmasked.core.progress import track
 from allmasked.core.types import CLASSES, Face, Photo
-from allmasked.explaining.explain import Floats, Network, explainer_named, network
+from allmasked.explaining.maps import explainer_named
+from allmasked.explaining.network import Floats, Network, network
 from allmasked.images import pixels as px
+from allmasked.images.draw import enlarge
 
 if TYPE_CHECKING:
     import keras
@@ -82,7 +84,7 @@ def deletion_insertion(
         steps: equal steps in which all pixels of the region are changed.
     """
     left, top, right, bottom = region
-    values = px.enlarge(heat, cut.size)[top:bottom, left:right].ravel()
+    values = enlarge(heat, cut.size)[top:bottom, left:right].ravel()
     order = np.lexsort((rng.random(values.size), -values))
     rank = np.argsort(order).reshape(bottom - top, right - left)
     photo = pixels[top:bottom, left:right]
@@ -100,7 +102,7 @@ def deletion_insertion(
 
 def points_at(cut: Network, heat: Floats, faces: Sequence[Face], place: px.Placement, rng: np.random.Generator) -> bool:
     """The pointing game (Zhang et al. 2018): whether the hottest place lies on one of ``faces`` (px of the photo)."""
-    hot = px.enlarge(heat, cut.size)
+    hot = enlarge(heat, cut.size)
     spots = np.argwhere(hot >= hot.max() - 1e-6)
     y, x = spots[rng.integers(len(spots))] + 0.5
     for face in faces:
@@ -128,11 +130,11 @@ def measure(
     """Measure explainers on labelled photos, and a random map of the same resolution (so the same smoothness) beside.
 
     Args:
-        model: see :class:`allmasked.explaining.explain.Network`.
+        model: see :class:`allmasked.explaining.network.Network`.
         photos: with ``faces`` where the pointing game is to be played.
         root: the folder that their paths are relative to.
         fit: how the model wants its photos.
-        explainers: rows of :data:`allmasked.explaining.explain.EXPLAINERS`.
+        explainers: rows of :data:`allmasked.explaining.maps.EXPLAINERS`.
         steps: see :func:`deletion_insertion`.
         seed: of the random maps and of ties.
 

@@ -369,8 +369,9 @@ def heat_maps(run: Run, root: Path, examples: Sequence[Example], explainer: str 
     if not examples:
         return "", {}
     from allmasked.explaining.ensemble_heat import explain_ensemble
-    from allmasked.explaining.explain import Explanation, explain_paths, explainer_for
-    from allmasked.explaining.explain import picture as overlaid
+    from allmasked.explaining.explain import Explanation, explain_paths
+    from allmasked.explaining.maps import explainer_for
+    from allmasked.explaining.pictures import picture as overlaid
     from allmasked.predictors.predictor import KerasPredictor, open_predictor
 
     predictor = open_predictor(run.folder)

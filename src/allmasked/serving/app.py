@@ -35,11 +35,11 @@ from prometheus_client import Counter as Count
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from allmasked.annotate import COLOURS
+from allmasked.core.colours import FACES
 from allmasked.core.errors import PhotoError
 from allmasked.core.types import CLASSES, LABELS, SURE_MARGIN, Answers, Prediction, Predictor, Size
-from allmasked.explaining.explain import on_photo
 from allmasked.images import pixels as px
+from allmasked.images.draw import heat_colours, on_photo
 from allmasked.predictors.faces import prediction_of
 from allmasked.predictors.onnx_model import processors
 from allmasked.serving.batching import Batcher, Full
@@ -316,10 +316,10 @@ def heat_png(strength: NDArray[np.float32], photo: Size, size: Size, fit: px.Fit
     parts = [on_photo(strength[..., c], photo, small, fit) for c in range(strength.shape[-1])]
     heat = np.stack(parts, -1)
     if heat.shape[-1] == 1:
-        colour = px.heat_colours(0.35 + 0.6 * heat[..., 0]).astype(np.float32)
+        colour = heat_colours(0.35 + 0.6 * heat[..., 0]).astype(np.float32)
     else:
         share = heat / np.maximum(heat.sum(-1, keepdims=True), 1e-6)
-        colour = share @ np.array(list(COLOURS.values()), np.float32)
+        colour = share @ np.array(list(FACES.values()), np.float32)
     strongest = heat.max(-1, keepdims=True)
     alpha = np.where(strongest < 0.02, 0, strongest**0.6 * 255)  # even where nothing speaks: packs better
     colour = np.where(alpha > 0, colour, 0)

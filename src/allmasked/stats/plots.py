@@ -1,7 +1,7 @@
 """Figures: arrays in, matplotlib figures out, in one style that holds in print, for the colour-blind and in the dark.
 
 Every function returns a :class:`matplotlib.figure.Figure`; :func:`save` writes it as PNG (or by suffix), :func:`svg`
-gives it as text to embed in a page, where its ink takes on the page's text colour. Class colours are Okabe and Ito's.
+gives it as text to embed in a page, where its ink takes on the page's text colour. Colours are Okabe and Ito's.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from allmasked.core.colours import ANSWERS, css
 from allmasked.core.errors import require
 from allmasked.core.runs import replacing
 from allmasked.core.types import CLASSES, NOBODY
@@ -22,9 +23,6 @@ from allmasked.core.types import CLASSES, NOBODY
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-CLASS_COLOURS = {"all": "#0072b2", "none": "#d55e00", "some": "#009e73"}
-"""One colour a class, everywhere in this package (blue, vermilion, bluish green)."""
 
 FIRST, SECOND, THIRD = "#0072b2", "#d55e00", "#009e73"
 INK = "#23272d"  # replaced by currentColor in svg()
@@ -89,7 +87,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _colour(name: str) -> str:
-    return CLASS_COLOURS.get(name, FAINT)
+    return css(ANSWERS[name]) if name in CLASSES else FAINT
 
 
 # --- scores --------------------------------------------------------------------------------------------------------

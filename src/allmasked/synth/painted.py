@@ -31,7 +31,7 @@ from allmasked.core.errors import ConfigError, DataError
 from allmasked.core.progress import bar
 from allmasked.core.runs import read_json, replacing, write_json, write_text
 from allmasked.core.types import CLASSES, Face, Label, Size
-from allmasked.images import pixels
+from allmasked.images import draw, pixels
 
 MANIFEST, JOURNAL = "synth.json", ".synth.jsonl"
 
@@ -224,7 +224,7 @@ def faces_of(record: Record) -> tuple[Face, ...]:
 def sheet(paths: Sequence[str | Path], out: str | Path, *, columns: int = 4, cell: Size = (320, 240)) -> Path:
     """A PNG of example photos in rows, each under the name of its class folder. Returns ``out``."""
     tiles = [pixels.thumbnail(pixels.decode(path, fit_within=cell), cell) for path in paths]
-    picture = pixels.grid(tiles, [Path(path).parent.name for path in paths], columns=columns)
+    picture = draw.grid(tiles, [Path(path).parent.name for path in paths], columns=columns)
     with replacing(out) as temporary:
         picture.save(temporary, "PNG", optimize=True)
     return Path(out)
