@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from allmasked.core.errors import ConfigError, RunError
 from allmasked.core.runs import read_json
 from allmasked.core.types import Photo, Prediction
+from allmasked.reports.suspects_page import make_page
 from allmasked.scoring.suspects import FIELDS, find_suspects, judge, write_suspects
 from fake_runs import FakeModel, fake_run, paint_photos
 
@@ -52,7 +53,7 @@ def test_errors_come_after_labels_and_worst_first(tmp_path: Path, photos: list[P
     assert qualities == sorted(qualities)
     wrong = {suspect.path for suspect in found.suspects if suspect.label != suspect.proposed}
     assert len(wrong) == round(60 * (1 - found.accuracy)), "no error is missing"
-    assert "train a better one first" in write_suspects(found, run.suspects)[0].read_text()
+    assert "train a better one first" in make_page(found, run.suspects).read_text()
 
 
 def test_runs_of_other_folds_cover_everything(tmp_path: Path, photos: list[Photo]) -> None:
@@ -83,7 +84,8 @@ def test_runs_of_other_folds_cover_everything(tmp_path: Path, photos: list[Photo
 def test_page_csv_and_json(tmp_path: Path, photos: list[Photo]) -> None:
     run = fake_run(tmp_path / "run", tmp_path / "data", photos)
     found = find_suspects([run.folder], ask=sure_of_the_planted())
-    page, table, plain = write_suspects(found, run.suspects)
+    page = make_page(found, run.suspects)
+    table, plain = write_suspects(found, page.with_suffix(".csv"))
     text = page.read_text()
     assert text.count("data:image/jpeg;base64,") == 3
     assert "train a better one first" not in text
@@ -105,11 +107,11 @@ def test_the_page_is_safe_and_holds_with_odd_names_and_lost_photos(tmp_path: Pat
     model.wrong = {name: "none", photos[1].path: "some"}
     found = find_suspects([run.folder], ask=model)
     (tmp_path / "data" / photos[1].path).unlink()
-    text = write_suspects(found, tmp_path / "page.html")[0].read_text()
+    text = make_page(found, tmp_path / "page.html").read_text()
     assert "<b>&" not in text
     assert "&lt;b&gt;&amp;" in text
-    assert "cannot be read" in text
-    limited = write_suspects(found, tmp_path / "page.html", limit=1)[0].read_text()
+    assert "no picture" in text
+    limited = make_page(found, tmp_path / "page.html", limit=1).read_text()
     assert "The first 1 are shown" in limited
 
 
@@ -117,7 +119,8 @@ def test_no_suspects_at_all(tmp_path: Path, photos: list[Photo]) -> None:
     run = fake_run(tmp_path / "run", tmp_path / "data", photos)
     found = find_suspects([run.folder], ask=FakeModel(1.0))
     assert found.suspects == ()
-    page, table, _ = write_suspects(found, run.suspects)
+    page = make_page(found, run.suspects)
+    table, _ = write_suspects(found, page.with_suffix(".csv"))
     assert "None." in page.read_text()
     assert len(table.read_text().splitlines()) == 1
 
@@ -137,7 +140,7 @@ def test_where_nobody_is_found_no_class_is_proposed(tmp_path: Path, photos: list
     assert (one.p_all, one.p_nobody, one.quality) == (0, 1, 0)
     assert "seen as nobody (100%)" in one.reason
     assert found.accuracy == pytest.approx(115 / 120)
-    assert "nobody" in write_suspects(found, run.suspects)[0].read_text()
+    assert "nobody" in make_page(found, run.suspects).read_text()
 
 
 def test_judge_copes_with_absent_classes() -> None:

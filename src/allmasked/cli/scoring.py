@@ -103,10 +103,12 @@ def suspects_command(
     terminal gets the worst twenty as a table.
     """
     from allmasked.core.runs import Run
+    from allmasked.reports.suspects_page import make_page
     from allmasked.scoring.suspects import find_suspects, markdown, write_suspects
 
     found = find_suspects(runs, on, data=data)
-    page, table, plain = write_suspects(found, out or Run(runs[0]).suspects, limit=limit)
+    page = make_page(found, out or Run(runs[0]).suspects, limit=limit)
+    table, plain = write_suspects(found, page.with_suffix(".csv"))
     show(markdown(found, limit=20)) if sys.stdout.isatty() else click.echo(table.read_text(encoding="utf-8"), nl=False)
     click.echo(
         f"{found.photos:,} held-out photos: {len(found.of('label')):,} labels probably wrong, "

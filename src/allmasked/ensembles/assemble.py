@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,35 +12,16 @@ import numpy as np
 
 from allmasked.core.config import TrainConfig
 from allmasked.core.errors import ConfigError, RunError, unknown
+from allmasked.core.markdown import table
 from allmasked.core.runs import Run, read_json
-from allmasked.core.types import CLASSES, Photo, Predictor, Split
+from allmasked.core.types import CLASSES, Photo, Split
 from allmasked.data.dataset import read_split, sha256_of, write_split
 from allmasked.data.heldout import key
 from allmasked.predictors.ensemble import Ensemble, Member
-from allmasked.predictors.predictor import open_predictor
-from allmasked.scoring.evaluate import Ask, aligned, ask_model, input_of, part_answers, table
+from allmasked.scoring.evaluate import Ask, aligned, ask_model, input_of, part_answers
+from allmasked.scoring.timing import time_run
 from allmasked.stats import metrics
 from allmasked.stats.votes import VOTES, Floats, Ints, cost_order, cost_ratio, cross_fitted, in_turn
-
-TIMED_PHOTOS = 16
-
-
-def milliseconds(predictor: Predictor, photos: int = TIMED_PHOTOS, repeats: int = 5) -> float:
-    """A predictor's time a photo in ms, decoding not counted: median of ``repeats`` batches of ``photos``."""
-    width, height = predictor.size
-    pixels = np.random.default_rng(0).integers(0, 256, (photos, height, width, 3), np.uint8)
-    predictor.predict(pixels)  # the first call compiles
-    taken = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        predictor.predict(pixels)
-        taken.append(1000 * (time.perf_counter() - began) / photos)
-    return statistics.median(taken)
-
-
-def time_run(folder: Path) -> float:
-    """:func:`milliseconds` of a run's own model."""
-    return milliseconds(open_predictor(folder))
 
 
 @dataclass(frozen=True)

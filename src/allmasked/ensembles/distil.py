@@ -11,12 +11,14 @@ import numpy as np
 
 from allmasked.core.config import TrainConfig
 from allmasked.core.errors import ConfigError, RunError
+from allmasked.core.markdown import table
 from allmasked.core.runs import Run
 from allmasked.data.dataset import read_split, write_split
 from allmasked.data.heldout import key
-from allmasked.ensembles.assemble import Said, members_say, time_run
+from allmasked.ensembles.assemble import Said, members_say
 from allmasked.predictors.ensemble import Ensemble
-from allmasked.scoring.evaluate import Ask, ask_model, part_answers, table
+from allmasked.scoring.evaluate import Ask, ask_model, part_answers
+from allmasked.scoring.timing import time_run
 from allmasked.training.teacher import Teacher
 from allmasked.training.train import train
 

@@ -14,15 +14,16 @@ from typing import Any
 
 from allmasked.core.config import TrainConfig, default_head, read_recipe
 from allmasked.core.errors import ConfigError, RunError, unknown
+from allmasked.core.markdown import table
 from allmasked.core.progress import bar, stderr
 from allmasked.core.runs import Run, read_json, write_json, write_text
 from allmasked.core.types import Split
 from allmasked.data.dataset import is_split, load_split, read_split, write_split
 from allmasked.data.loaders import LOADERS
-from allmasked.ensembles.assemble import time_run
 from allmasked.networks.backbones import BACKBONES
 from allmasked.networks.heads import HEADS
-from allmasked.scoring.evaluate import Ask, ask_model, evaluate, part_answers, table
+from allmasked.scoring.evaluate import Ask, ask_model, evaluate, part_answers
+from allmasked.scoring.timing import time_run
 from allmasked.training.train import train
 
 NOTEBOOK_BACKBONES = tuple(name for name, row in BACKBONES.items() if not row.package)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from allmasked.core.errors import ConfigError, RunError
+from allmasked.core.markdown import table
 from allmasked.core.runs import Run, read_json
 from allmasked.core.types import Photo
 from allmasked.data.dataset import read_split
 from allmasked.data.heldout import key
-from allmasked.scoring.evaluate import Answers, Ask, ask_model, evaluate, part_answers, table, with_somebody
+from allmasked.scoring.evaluate import Answers, Ask, ask_model, evaluate, part_answers, with_somebody
 from allmasked.stats import metrics
 
 SIGNIFICANT = 0.05

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from allmasked.core.config import TrainConfig
 from allmasked.core.errors import ConfigError, DataError, RunError
+from allmasked.core.markdown import table
 from allmasked.core.progress import track
 from allmasked.core.runs import Run, read_json, write_json, write_text
 from allmasked.core.types import CLASSES, Part, Photo, Prediction, Size, Split
@@ -515,19 +516,6 @@ def markdown(scores: dict[str, Any], names: Sequence[str] | None = None) -> str:
             "",
         ]
     return "\n".join(lines)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Lines of a Markdown table and an empty one; fractions get four digits, counts thousands commas."""
-
-    def cell(value: object) -> str:
-        if isinstance(value, float):
-            return f"{value:.4f}"
-        return f"{value:,}" if isinstance(value, int) else str(value)
-
-    body = [[cell(value) for value in row] for row in rows]
-    bar = ["---", *["---:"] * (len(head) - 1)]
-    return ["| " + " | ".join(row) + " |" for row in (head, bar, *body)] + [""]
 
 
 def _span(interval: Sequence[float] | None) -> str:

@@ -6,9 +6,7 @@ held-out parts; several runs trained on other folds judge together, so that ever
 
 from __future__ import annotations
 
-import base64
 import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,17 +14,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from allmasked.core.errors import ConfigError, PhotoError, RunError, require
-from allmasked.core.progress import track
-from allmasked.core.runs import Run, replacing, write_json, write_text
+from allmasked.core.errors import ConfigError, RunError, require
+from allmasked.core.markdown import table
+from allmasked.core.runs import Run, replacing, write_json
 from allmasked.core.types import CLASSES, LABELS, NOBODY, Answer, Label, Photo, Prediction
 from allmasked.data.dataset import read_split
 from allmasked.data.heldout import key
-from allmasked.images import pixels
-from allmasked.scoring.evaluate import Ask, ask_model, evaluate, part_answers, table
+from allmasked.scoring.evaluate import Ask, ask_model, evaluate, part_answers
 from allmasked.stats import metrics
 
-THUMBNAIL = (320, 240)
 FIELDS = ("path", "kind", "label", "proposed", "quality", "p_all", "p_none", "p_some", "p_nobody", "runs", "reason")
 
 
@@ -186,19 +182,18 @@ def _reason(label: Label, four: np.ndarray, proposed: Answer, flagged: bool) -> 
 # --- written down ----------------------------------------------------------------------------------------------------
 
 
-def write_suspects(suspicion: Suspicion, page: Path, *, limit: int = 200) -> tuple[Path, Path, Path]:
-    """Write the page, and beside it all suspects as CSV and JSON (same stem); the page shows ``limit`` of each kind."""
-    rows_csv, plain = page.with_suffix(".csv"), page.with_suffix(".json")
+def write_suspects(suspicion: Suspicion, path: Path) -> tuple[Path, Path]:
+    """Write all suspects as CSV into the file ``path``, and as JSON beside it; both paths."""
+    plain = path.with_suffix(".json")
     rows = [asdict(suspect) for suspect in suspicion.suspects]
-    with replacing(rows_csv) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, FIELDS)
         writer.writeheader()
         writer.writerows(rows)
     facts: dict[str, Any] = {"photos": suspicion.photos, "accuracy": suspicion.accuracy}
     facts |= {"runs": suspicion.runs, "parts": suspicion.parts, "suspects": rows}
     write_json(plain, facts)
-    write_text(page, render(suspicion, limit=limit))
-    return page, rows_csv, plain
+    return path, plain
 
 
 def markdown(suspicion: Suspicion, limit: int) -> str:
@@ -211,36 +206,3 @@ def markdown(suspicion: Suspicion, limit: int) -> str:
         for s in shown
     ]
     return "\n".join(table(head, rows))
-
-
-def render(suspicion: Suspicion, *, limit: int = 200) -> str:
-    """The page: self-contained HTML with the photos as embedded thumbnails."""
-    jinja2 = require("jinja2", "train")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("allmasked", "reports/templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    sections = []
-    for kind in ("label", "error"):
-        suspects = suspicion.of(kind)
-        shown = track(suspects[:limit], "thumbnails")
-        cards = [(suspect, thumbnail(suspicion.files[suspect.path])) for suspect in shown]
-        sections.append({"kind": kind, "total": len(suspects), "cards": cards})
-    text = environment.get_template("suspects.html").render(
-        suspicion=suspicion, sections=sections, classes=CLASSES, limit=limit
-    )
-    return str(text)
-
-
-def thumbnail(path: Path) -> str:
-    """A photo as a small JPEG in a ``data:`` address; empty when it cannot be read."""
-    try:
-        image = pixels.decode(path, fit_within=THUMBNAIL)
-    except PhotoError:
-        return ""
-    buffer = io.BytesIO()
-    pixels.thumbnail(image, THUMBNAIL).save(buffer, "JPEG", quality=82)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
