@@ -49,10 +49,10 @@ def main() -> None:
     from allmasked.core.config import TrainConfig, read_recipe
     from allmasked.core.types import CLASSES
     from allmasked.data.dataset import load_split, sha256_of
-    from allmasked.data.loaders import LOADERS, Source, ahead
     from allmasked.images import pixels
     from allmasked.networks import model as models
     from allmasked.networks.losses import label_loss
+    from allmasked.training.loaders import LOADERS, Source, ahead
     from allmasked.training.samples import training_batches
     from allmasked.training.train import make_optimizer, set_trainable
 

@@ -14,13 +14,13 @@ from allmasked.core.config import TrainConfig, read_recipe
 from allmasked.core.errors import ConfigError, RunError
 from allmasked.core.runs import Run, read_json
 from allmasked.core.types import CLASSES, Photo, Split
-from allmasked.data.loaders import LOADERS, Source
 from allmasked.ensembles.assemble import assemble
 from allmasked.ensembles.distil import beside, distil, markdown, soft_answers
 from allmasked.predictors.ensemble import Ensemble
 from allmasked.scoring.evaluate import part_answers
 from allmasked.stats.metrics import apply_temperature
 from allmasked.training import train as training
+from allmasked.training.loaders import LOADERS, Source
 from allmasked.training.samples import training_batches
 from allmasked.training.teacher import Teacher
 from allmasked.training.teacher import accuracy as teacher_accuracy

@@ -16,8 +16,8 @@ import pytest
 from allmasked.core.errors import DataError
 from allmasked.core.types import CLASSES, Split
 from allmasked.data import cache
-from allmasked.data.loaders import LOADERS, Source, ahead
 from allmasked.images import pixels
+from allmasked.training.loaders import LOADERS, Source, ahead
 from conftest import make_split
 
 

@@ -18,11 +18,11 @@ from allmasked.core.types import CLASSES, Photo, Split
 from allmasked.data.cache import pixel_cache
 from allmasked.data.dataset import read_split, sha256_of, write_split
 from allmasked.data.extending import extend_split
-from allmasked.data.loaders import LOADERS
 from allmasked.networks import model as models
 from allmasked.networks.reading import Calibration
 from allmasked.predictors.calibrating import LEAST
 from allmasked.training import train as training
+from allmasked.training.loaders import LOADERS
 from allmasked.training.samples import training_batches
 from allmasked.training.train import train
 from conftest import draw_photo, make_split

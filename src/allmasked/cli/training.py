@@ -22,9 +22,9 @@ from allmasked.core.config import (
     recipe_text,
 )
 from allmasked.core.errors import ConfigError
-from allmasked.data.loaders import LOADERS
 from allmasked.networks.backbones import BACKBONES
 from allmasked.networks.heads import HEADS
+from allmasked.training.loaders import LOADERS
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -69,6 +69,11 @@ class Photo:
     reason: str = ""
     faces: tuple[Face, ...] | None = None
 
+    @property
+    def key(self) -> str:
+        """What makes two photos the same: their bytes; the path where those were never hashed."""
+        return self.sha256 or self.path
+
 
 @dataclass(frozen=True)
 class Split:

@@ -14,17 +14,16 @@ from allmasked.data.duplicates import Descriptor, describe, groups, near_duplica
 
 
 def key(photo: Photo) -> str:
-    """What makes two photos the same: their bytes; the path where those were never hashed."""
-    return photo.sha256 or photo.path
+    return photo.key
 
 
 def trained_on(run_split: Split, photos: Iterable[Photo], others: Split | None = None) -> list[Photo]:
     """Those of ``photos`` that the run trained on: the same bytes, or a near-duplicate by either split's groups."""
-    seen = {key(photo) for photo in run_split.part("train")}
+    seen = {photo.key for photo in run_split.part("train")}
     for split in (run_split, others):
-        groups = {photo.group for photo in (split.photos if split else ()) if key(photo) in seen and photo.group >= 0}
-        seen = seen | {key(photo) for photo in (split.photos if split else ()) if photo.group in groups}
-    return [photo for photo in photos if key(photo) in seen]
+        groups = {photo.group for photo in (split.photos if split else ()) if photo.key in seen and photo.group >= 0}
+        seen = seen | {photo.key for photo in (split.photos if split else ()) if photo.group in groups}
+    return [photo for photo in photos if photo.key in seen]
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def foreign_photos(source: Path, run_split: Split) -> Foreign:
             )
         if number in of_training:
             seen.add(photo.path)
-        regrouped.setdefault(key(photo), photo)
+        regrouped.setdefault(photo.key, photo)
     kept = tuple(regrouped.values())
     missing = len(run_split.part("train")) - len(trained)
     note = f"{missing:,} training photos are not where they were, so only exact copies of them were ruled out"

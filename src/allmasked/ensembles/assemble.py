@@ -16,7 +16,6 @@ from allmasked.core.markdown import table
 from allmasked.core.runs import Run, read_json
 from allmasked.core.types import CLASSES, Photo, Split
 from allmasked.data.dataset import read_split, sha256_of, write_split
-from allmasked.data.heldout import key
 from allmasked.predictors.ensemble import Ensemble, Member
 from allmasked.scoring.evaluate import Ask, aligned, ask_model, input_of, part_answers
 from allmasked.scoring.timing import time_run
@@ -134,15 +133,15 @@ def _refuse_unfit(runs: Sequence[Run]) -> None:
 
 def refuse_other_split(first: Run, split: Split, run: Run, other: Split) -> None:
     """Raise :class:`RunError` naming ``run`` unless both have the same photos and labels in the same parts."""
-    ours = {key(photo): (photo.part, photo.label) for photo in split.photos if photo.part != "left_out"}
-    theirs = {key(photo): (photo.part, photo.label) for photo in other.photos if photo.part != "left_out"}
-    differing = [photo for photo in (*split.photos, *other.photos) if ours.get(key(photo)) != theirs.get(key(photo))]
+    ours = {photo.key: (photo.part, photo.label) for photo in split.photos if photo.part != "left_out"}
+    theirs = {photo.key: (photo.part, photo.label) for photo in other.photos if photo.part != "left_out"}
+    differing = [photo for photo in (*split.photos, *other.photos) if ours.get(photo.key) != theirs.get(photo.key)]
     if not differing:
         return
     trained = {name for name, (part, _) in theirs.items() if part == "train"}
     held_out = {name for name, (part, _) in ours.items() if part != "train"}
     raise RunError(
-        f"{run.folder}: was trained on another split than {first.folder}: {len({key(p) for p in differing}):,} photos "
+        f"{run.folder}: was trained on another split than {first.folder}: {len({p.key for p in differing}):,} photos "
         f"differ in part or label (such as {differing[0].path}), {len(trained & held_out):,} of what the one holds out "
         "were trained on by the other; train all members on one split.json"
     )

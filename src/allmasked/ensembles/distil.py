@@ -14,7 +14,6 @@ from allmasked.core.errors import ConfigError, RunError
 from allmasked.core.markdown import table
 from allmasked.core.runs import Run
 from allmasked.data.dataset import read_split, write_split
-from allmasked.data.heldout import key
 from allmasked.ensembles.assemble import Said, members_say
 from allmasked.predictors.ensemble import Ensemble
 from allmasked.scoring.evaluate import Ask, ask_model, part_answers
@@ -80,7 +79,7 @@ def soft_answers(teacher: Run, data: Path | None = None, ask: Ask = ask_model) -
     else:
         found = part_answers(teacher, "train", data, ask)
         photos, probabilities = found.photos, found.probabilities
-    return {key(photo): row.tolist() for photo, row in zip(photos, probabilities)}
+    return {photo.key: row.tolist() for photo, row in zip(photos, probabilities)}
 
 
 def beside(

@@ -19,11 +19,11 @@ from allmasked.core.progress import bar, stderr
 from allmasked.core.runs import Run, read_json, write_json, write_text
 from allmasked.core.types import Split
 from allmasked.data.dataset import is_split, load_split, read_split, write_split
-from allmasked.data.loaders import LOADERS
 from allmasked.networks.backbones import BACKBONES
 from allmasked.networks.heads import HEADS
 from allmasked.scoring.evaluate import Ask, ask_model, evaluate, part_answers
 from allmasked.scoring.timing import time_run
+from allmasked.training.loaders import LOADERS
 from allmasked.training.train import train
 
 NOTEBOOK_BACKBONES = tuple(name for name, row in BACKBONES.items() if not row.package)

@@ -19,7 +19,6 @@ from allmasked.core.markdown import table
 from allmasked.core.runs import Run, replacing, write_json
 from allmasked.core.types import CLASSES, LABELS, NOBODY, Answer, Label, Photo, Prediction
 from allmasked.data.dataset import read_split
-from allmasked.data.heldout import key
 from allmasked.scoring.evaluate import Ask, ask_model, evaluate, part_answers
 from allmasked.stats import metrics
 
@@ -106,7 +105,7 @@ def find_suspects(
             failed |= {prediction.path: prediction for prediction in found.failed}
             away = np.zeros(len(found.photos)) if found.nobody is None else found.nobody
             for photo, three, p_nobody in zip(found.photos, found.probabilities, away):
-                name = key(photo)
+                name = photo.key
                 if photos.setdefault(name, photo).label != photo.label:
                     raise RunError(
                         f"{run.folder}: labels {photo.path} {photo.label!r}, another run {photos[name].label!r}; "

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from allmasked.core.config import Recipe
 from allmasked.core.types import CLASSES, LABELS, Photo, Size
-from allmasked.data.loaders import Batch, Loader, Source
 from allmasked.images import pixels as px
 from allmasked.networks.evidence import map_targets, with_answer
 from allmasked.training.augment import Sample, augment, mosaic
 from allmasked.training.frames import cut_frame
+from allmasked.training.loaders import Batch, Loader, Source
 
 
 def class_weights(labels: NDArray[np.int32], power: float) -> NDArray[np.float32]:

@@ -74,8 +74,8 @@ class Teacher:
 
     def _answered(self, photos: Sequence[Photo]) -> tuple[list[int], NDArray[np.float64]]:
         """The photos that the teacher has answered, by number, and its probabilities (M, 3)."""
-        known = [number for number, photo in enumerate(photos) if (photo.sha256 or photo.path) in self.answers]
-        rows = [self.answers[photos[number].sha256 or photos[number].path] for number in known]
+        known = [number for number, photo in enumerate(photos) if photo.key in self.answers]
+        rows = [self.answers[photos[number].key] for number in known]
         return known, np.array(rows, np.float64).reshape(-1, K)
 
     def loss(self, label_smoothing: float) -> Any:

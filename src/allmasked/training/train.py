@@ -28,7 +28,6 @@ from allmasked.core.progress import bar, stderr
 from allmasked.core.runs import Run, replacing, write_text
 from allmasked.core.types import NOBODY, Size, Split
 from allmasked.data.dataset import write_split
-from allmasked.data.loaders import LOADERS, Loader, Source, ahead
 from allmasked.images import pixels as px
 from allmasked.networks import model as models
 from allmasked.networks.backbones import notebook_frozen
@@ -36,6 +35,7 @@ from allmasked.networks.heads import HEADS
 from allmasked.networks.losses import answer_accuracy, faces_loss, label_loss
 from allmasked.networks.reading import Calibration, read_maps
 from allmasked.predictors.calibrating import LEAST, fit, peaks_of
+from allmasked.training.loaders import LOADERS, Loader, Source, ahead
 from allmasked.training.samples import training_batches
 from allmasked.training.schedule import History, Plan, learning_rate, plan_epoch
 from allmasked.training.teacher import Teacher
