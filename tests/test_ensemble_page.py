@@ -79,6 +79,24 @@ def test_the_page_is_whole(vote: str, tmp_path: Path) -> None:
     assert gained == round(48 * (found["accuracy"] - found["best"]["accuracy"]))
 
 
+@pytest.mark.parametrize("vote", ["majority", "soft"])
+def test_photos_where_no_face_is_found_count_as_in_the_evaluation(vote: str, tmp_path: Path) -> None:
+    photos = paint_photos(tmp_path / "data", {"train": 4, "validation": 16, "test": 16})
+    runs = [fake_run(tmp_path / name, tmp_path / "data", photos, model=name.encode()) for name in SKILLS]
+    models, folder = FakeModels(), tmp_path / "ensemble"
+    for number, model in enumerate(models.models.values()):  # one that all miss, and one more for each member
+        missed = [f"all/{part}-00{k}.png" for part in ("validation", "test") for k in (0, number + 1)]
+        model.wrong = dict.fromkeys(missed, "nobody")
+    made = assemble([run.folder for run in runs], folder, vote, ask=models, measure=ms, early_stop=vote == "majority")
+    scores = evaluate(folder, bootstrap=100, plots=False, ask=models).scores["parts"]
+    assert made.validation[vote]["accuracy"] == pytest.approx(scores["validation"]["accuracy"])
+    figures = describe(Run(folder), "test", ask=models)
+    assert figures["accuracy"] == pytest.approx(scores["test"]["accuracy"])
+    for row, run in zip(figures["members"], runs):
+        own = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=models).scores["parts"]["test"]
+        assert row["accuracy"] == pytest.approx(own["accuracy"])
+
+
 def _networks(vote: str = "soft") -> EnsemblePredictor:
     members = [
         KerasPredictor("wide", (64, 48), "letterbox", (model := planted(size=(64, 48))), model),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from allmasked.core.config import TrainConfig
 from allmasked.core.errors import ConfigError, RunError, unknown
@@ -25,27 +26,55 @@ from allmasked.stats.votes import VOTES, Floats, Ints, cost_order, cost_ratio, c
 
 @dataclass(frozen=True)
 class Said:
-    """What the members say of one part: own ``probabilities`` (M, N, 3), ``labels`` (N,), ``groups`` (N,).
+    """What the members say of one part; photos labelled "nobody" are left out.
 
-    Votes are about which class it is: the probabilities hold if somebody is there, and photos labelled "nobody" are
-    left out. So accuracies of members and votes are too high by photos where no face is found.
+    Attributes:
+        photos: N, those that every member can answer.
+        probabilities: (M, N, 3), each member's own, if somebody is there. Votes are about these.
+        labels: (N,) indices into CLASSES.
+        groups: (N,) of near-duplicates.
+        nobody: (M, N), P(nobody); None where a member can't tell.
     """
 
     photos: tuple[Photo, ...]
     probabilities: Floats
     labels: Ints
     groups: Ints
+    nobody: Floats | None = None
+
+    @property
+    def predicted(self) -> Ints:
+        """Each member's own answers (M, N), 3 for "nobody"."""
+        away = [None] * len(self.probabilities) if self.nobody is None else self.nobody
+        return np.stack([metrics.predicted_classes(*own) for own in zip(self.probabilities, away)])
+
+    def voted(self, answers: Floats, weights: Sequence[float] | Floats, asked: ArrayLike = True) -> Ints:
+        """A vote's answers (N, 3) as labels (N,), 3 for "nobody": its probability is the members' weighted mean.
+
+        Args:
+            answers: what the vote makes of the probabilities.
+            weights: (M,) of the members, from 0.
+            asked: (M, N) bool, which members were asked about which photo; all when True.
+        """
+        if self.nobody is None:
+            return metrics.predicted_classes(answers)
+        shares = np.maximum(weights, 1e-9)[:, None] * np.broadcast_to(asked, self.nobody.shape)
+        return metrics.predicted_classes(answers, (shares * self.nobody).sum(0) / shares.sum(0))
+
+    def accuracy(self, predicted: Ints) -> float:
+        """The share of photos (0-1) whose label was predicted (N,)."""
+        return float((predicted == self.labels).mean())
 
 
 def members_say(folders: Sequence[Path], part: str, data: Path | None = None, ask: Ask = ask_model) -> Said:
     """The members' answers on one part, inferred where they are not kept yet. Raises :class:`RunError`."""
     found = [part_answers(Run(folder), part, data, ask) for folder in folders]
-    common, probabilities, _, failed = aligned(found[0].photos, found)
+    common, probabilities, nobody, failed = aligned(found[0].photos, found)
     if not common:
         first = f" ({failed[0].path}: {failed[0].error})" if failed else ""
         raise RunError(f"none of the {part} photos could be answered by every member{first}; say where with '--data'")
     labels = np.array([CLASSES.index(photo.label) for photo in common], np.int64)
-    return Said(common, probabilities, labels, np.array([photo.group for photo in common], np.int64))
+    return Said(common, probabilities, labels, np.array([photo.group for photo in common], np.int64), nobody)
 
 
 def assemble(
@@ -92,8 +121,7 @@ def assemble(
         refuse_other_split(runs[0], split, run, read_split(run.split, where))
     found = members_say([run.folder for run in runs], "validation", where, ask)
     members = tuple(
-        _member(run, name, target, found.labels, own, measure)
-        for run, name, own in zip(runs, _names(runs), found.probabilities)
+        _member(run, name, target, found, number, measure) for number, (run, name) in enumerate(zip(runs, _names(runs)))
     )
     calibrated = np.stack([metrics.apply_temperature(p, m.temperature) for p, m in zip(found.probabilities, members)])
     try:
@@ -107,7 +135,7 @@ def assemble(
         fitted=fitted,
         order=cost_order(worth, [member.ms for member in members]),
         early_stop=early_stop,
-        validation=judge_votes(calibrated, found.labels, found.groups, members),
+        validation=judge_votes(calibrated, found, members),
         facts={
             "parameters": sum(member.parameters for member in members),
             "train_seconds": round(sum(member.train_seconds for member in members), 1),
@@ -157,7 +185,7 @@ def _names(runs: Sequence[Run]) -> list[str]:
     raise AssertionError
 
 
-def _member(run: Run, name: str, target: Run, labels: Ints, own: Floats, measure: Callable[[Path], float]) -> Member:
+def _member(run: Run, name: str, target: Run, said: Said, number: int, measure: Callable[[Path], float]) -> Member:
     config = TrainConfig.read(run.config)
     facts = read_json(run.config).get("facts", {})
     size, fit = input_of(run)
@@ -175,28 +203,26 @@ def _member(run: Run, name: str, target: Run, labels: Ints, own: Floats, measure
         train_seconds=float(facts.get("train_seconds", 0.0)),
         ms=round(measure(run.folder), 4),
         mb=round(run.model.stat().st_size / 1e6, 3),
-        accuracy=float((own.argmax(1) == labels).mean()),
-        temperature=metrics.fit_temperature(labels, own),
+        accuracy=said.accuracy(said.predicted[number]),
+        temperature=metrics.fit_temperature(said.labels, said.probabilities[number]),
     )
 
 
-def judge_votes(
-    calibrated: Floats, labels: Ints, groups: Ints, members: Sequence[Member]
-) -> dict[str, dict[str, float]]:
-    """Every vote on validation: accuracy, log loss (cross-fitted where the vote is fitted), cost ratio in turn."""
+def judge_votes(calibrated: Floats, said: Said, members: Sequence[Member]) -> dict[str, dict[str, float]]:
+    """Every vote on validation, cross-fitted where it is fitted: accuracy, log loss (of the class, if somebody is
+    there), cost ratio in turn."""
+    labels, groups = said.labels, said.groups
     found: dict[str, dict[str, float]] = {}
     times = [member.ms for member in members]
     for name, row in VOTES.items():
         try:
             answers = cross_fitted(row, calibrated, labels, groups)
+            fitted = row.fit(calibrated, labels, groups)
         except ValueError:  # too few photos or classes to fit on
             continue
-        found[name] = {
-            "accuracy": float((answers.argmax(1) == labels).mean()),
-            "log_loss": metrics.log_loss(labels, answers),
-        }
+        accuracy = said.accuracy(said.voted(answers, fitted.weights))
+        found[name] = {"accuracy": accuracy, "log_loss": metrics.log_loss(labels, answers)}
         if row.settled:
-            fitted = row.fit(calibrated, labels, groups)
             order = cost_order(fitted.weights if row.fits else [member.accuracy for member in members], times)
             _, asked = in_turn(row, fitted, order, len(labels), lambda number, rows: calibrated[number, rows])
             found[name]["cost_ratio"] = cost_ratio(asked, order, times)

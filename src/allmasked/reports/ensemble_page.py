@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 from collections.abc import Mapping
@@ -34,32 +35,34 @@ def describe(run: Run, part: str, data: Path | None = None, ask: Ask = ask_model
 
     def accuracy_of(members: list[int]) -> float:
         fitted = ensemble.row.fit(theirs[members], fitting.labels, fitting.groups)
-        return _accuracy(ensemble.row.combine(ours[members], fitted), said)
+        some = dataclasses.replace(said, nobody=None if said.nobody is None else said.nobody[members])
+        return said.accuracy(some.voted(ensemble.row.combine(ours[members], fitted), fitted.weights))
 
     answers, asked = ensemble.ask(len(said.labels), lambda member, rows: said.probabilities[member, rows], early=True)
-    predicted = said.probabilities.argmax(2)
+    turns = {member: turn for turn, member in enumerate(ensemble.order, 1)}
+    reached = asked >= np.array([[turns[number]] for number in range(len(folders))])
+    predicted, voted = said.predicted, said.voted(answers, ensemble.fitted.weights, reached)
     best = int(np.argmax([member.accuracy for member in ensemble.members]))
     bounded = ensemble.row.settled is not None
     adds = diversity.leave_one_out(len(folders), accuracy_of) if len(folders) > 1 else np.zeros(len(folders))
-    turns = {member: turn for turn, member in enumerate(ensemble.order, 1)}
     return {
         "part": part,
         "photos": len(said.labels),
-        "accuracy": _accuracy(answers, said),
+        "accuracy": said.accuracy(voted),
         "members": [
             {
                 "name": member.name,
-                "accuracy": float((predicted[number] == said.labels).mean()),
+                "accuracy": said.accuracy(predicted[number]),
                 "adds": float(adds[number]),
                 "turn": turns[number],
-                "asked": float((asked >= turns[number]).mean()),
+                "asked": float(reached[number].mean()),
             }
             for number, member in enumerate(ensemble.members)
         ],
         "best": {
             "name": ensemble.members[best].name,
-            "accuracy": float((predicted[best] == said.labels).mean()),
-            **metrics.mcnemar(said.labels, answers.argmax(1), predicted[best]),
+            "accuracy": said.accuracy(predicted[best]),
+            **metrics.mcnemar(said.labels, voted, predicted[best]),
         },
         "cost_ratio": cost_ratio(asked, ensemble.order, ensemble.milliseconds) if bounded else None,
         "diversity": diversity.measure(predicted, said.labels),
@@ -68,10 +71,6 @@ def describe(run: Run, part: str, data: Path | None = None, ask: Ask = ask_model
 
 def _calibrated(ensemble: Ensemble, said: Said) -> Floats:
     return np.stack([ensemble.calibrated(number, own) for number, own in enumerate(said.probabilities)])
-
-
-def _accuracy(answers: Floats, said: Said) -> float:
-    return float((answers.argmax(1) == said.labels).mean())
 
 
 def drawn(ensemble: Ensemble, figures: Mapping[str, Any], name: str) -> dict[str, str]:
