@@ -23,8 +23,11 @@ from allmasked.core.errors import ConfigError, RunError
 from allmasked.core.runs import Run
 from allmasked.core.types import Answers, Counting
 from allmasked.data.dataset import write_split
-from allmasked.exporting import export as exports
-from allmasked.exporting.export import EXPORTS, ExportError, export
+from allmasked.exporting import round_trip
+from allmasked.exporting.export import export
+from allmasked.exporting.formats import EXPORTS, write_onnx
+from allmasked.exporting.round_trip import ExportError
+from allmasked.exporting.source import Source
 from allmasked.networks.backbones import BACKBONES
 from allmasked.networks.heads import HEADS
 from allmasked.networks.reading import Calibration, answer_of, read_maps
@@ -122,7 +125,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pictures(count: int = 5) -> np.ndarray:
-    return exports.drawn_pictures(SIZE, count, seed=7)
+    return round_trip.drawn_pictures(SIZE, count, seed=7)
 
 
 @pytest.mark.parametrize("name", EXPORTS)
@@ -192,7 +195,7 @@ def test_every_backbone_can_be_written(backbone: str, tmp_path: Path) -> None:
     if backbone.startswith("EfficientNet"):
         assert "BatchNormalization" not in kinds
     session = onnxruntime.InferenceSession(str(tmp_path / "x.onnx"), providers=["CPUExecutionProvider"])
-    pixels = exports.drawn_pictures(recipe.size, 2, seed=3)
+    pixels = round_trip.drawn_pictures(recipe.size, 2, seed=3)
     names = [output.name for output in session.get_outputs()]
     found = dict(zip(names, session.run(names, {"pixels": pixels})))
     expected = model(pixels.astype(np.float32), training=False)
@@ -205,7 +208,7 @@ def test_every_backbone_can_be_written(backbone: str, tmp_path: Path) -> None:
 def test_another_size(runs: Path, tmp_path: Path) -> None:
     report = export(runs / "evidence", tmp_path / "x.onnx", size=(128, 96))
     assert report.metadata.size == open_predictor(tmp_path / "x.onnx").size == (128, 96)
-    answers = OnnxPredictor.open(tmp_path / "x.onnx").answer(exports.drawn_pictures((128, 96), 2))
+    answers = OnnxPredictor.open(tmp_path / "x.onnx").answer(round_trip.drawn_pictures((128, 96), 2))
     assert answers.heat is not None
     assert answers.heat.shape == (2, 12, 16, 2)
     with pytest.raises(ConfigError, match="takes inputs of 96 x 64 px only"):
@@ -231,16 +234,35 @@ def test_int8(runs: Path, onnx_file: Path, data: Path, tmp_path: Path) -> None:
 def test_a_file_that_answers_otherwise_is_not_left_behind(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def wrong(source: exports.Source, target: Path) -> None:
+    def wrong(source: Source, target: Path) -> None:
         layer = source.model.get_layer("evidence")
         layer.bias.assign(layer.bias + 0.01)
-        exports.write_onnx(source, target)
+        write_onnx(source, target)
 
     monkeypatch.setitem(EXPORTS, "onnx", dataclasses.replace(EXPORTS["onnx"], write=wrong))
     (tmp_path / "x.onnx").write_text("before")
     with pytest.raises(ExportError, match=r"not written.*differ from those of Keras by up to"):
         export(runs / "evidence", tmp_path / "x.onnx")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("x.onnx", "before")]
+
+
+@pytest.mark.parametrize("layer", ["AnswerOfFaces", "FindFaces"])
+def test_a_file_whose_answer_or_faces_are_not_what_its_maps_say_is_refused(
+    layer: str, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The maps are right, but not what those see who don't use this package."""
+    from allmasked.exporting import onnx_graph
+
+    right = onnx_graph.LAYERS[layer]
+
+    def wrong(graph: Any, row: Any, inputs: list[str]) -> str:
+        factor = graph.constant(np.float32(0.99), "wrong")
+        return str(graph.add("Mul", [right(graph, row, inputs), factor], "wrong"))
+
+    monkeypatch.setitem(onnx_graph.LAYERS, layer, wrong)
+    with pytest.raises(ExportError, match="'answer' and 'faces' differ from what its maps say"):
+        export(runs / "evidence", tmp_path / "x.onnx", precision="float16")
+    assert not (tmp_path / "x.onnx").exists()
 
 
 def test_what_cannot_be_exported(runs: Path, tmp_path: Path) -> None:
@@ -396,7 +418,7 @@ def test_gradients_reach_the_maps_of_an_evidence_head(runs: Path) -> None:
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "photos/more").mkdir(parents=True)
-    for number, picture in enumerate(exports.drawn_pictures((120, 90), 4, seed=5)):
+    for number, picture in enumerate(round_trip.drawn_pictures((120, 90), 4, seed=5)):
         Image.fromarray(picture).save(tmp_path / "photos" / ("more/0.png" if number == 3 else f"{number}.png"))
     (tmp_path / "photos/broken.jpg").write_bytes(b"nothing")
     monkeypatch.chdir(tmp_path)
@@ -558,7 +580,7 @@ MIXED = [("evidence", SIZE, "letterbox"), ("softmax", TALL, "letterbox"), ("soft
 def written(folder: Path, count: int = 6) -> list[tuple[str, Path]]:
     folder.mkdir()
     paths = []
-    for number, picture in enumerate(exports.drawn_pictures((150, 110), count, seed=11)):
+    for number, picture in enumerate(round_trip.drawn_pictures((150, 110), count, seed=11)):
         paths.append((f"{number}", folder / f"{number}.png"))
         Image.fromarray(picture).save(paths[-1][1])
     return paths

@@ -10,7 +10,7 @@ import click
 from allmasked.cli.numbers import FiniteRange
 from allmasked.core import progress
 from allmasked.core.config import parse_size
-from allmasked.exporting.export import EXPORTS, PRECISIONS
+from allmasked.exporting.formats import EXPORTS, PRECISIONS
 
 
 @click.command("export")
