@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from allmasked.annotate import annotate
+from allmasked.annotate import annotate, write_annotated
 from allmasked.core.colours import ANSWERS, FACES, NOT_COUNTED, UNSURE
 from allmasked.core.types import FoundFace, Prediction
+from allmasked.predictors.predictor import Answered
 
 SIZE = (400, 300)
 MASKED = FoundFace("masked", 0.95, 40, 40, 140, 160, 0.9)
@@ -49,3 +52,13 @@ def test_the_strip_says_the_verdict_and_whether_it_is_sure(
     assert len(strip) >= 26 and shows(strip, colour)[:, :4].all()
     for other in {UNSURE, *ANSWERS.values()} - {colour}:
         assert not shows(strip, other)[:, :4].any()
+
+
+def test_heat_that_is_not_there_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (64, 48)).save(path)
+    answered = Answered(Prediction(str(path), "all", (1.0, 0.0, 0.0)), str(path), None)
+    for _ in range(2):
+        write_annotated(answered, tmp_path / "out", (64, 48), "letterbox", heat=True)
+    assert capsys.readouterr().err.count("no heat is drawn") == 1
+    assert len(list((tmp_path / "out").rglob("*.answer.jpg"))) == 1

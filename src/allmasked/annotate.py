@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import functools
 import os
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from allmasked.core.colours import ANSWERS, FACES, NOT_COUNTED, UNSURE
 from allmasked.core.errors import PhotoError
+from allmasked.core.progress import stderr
 from allmasked.core.runs import replacing
 from allmasked.core.types import FoundFace, Prediction, Size
 from allmasked.images import pixels as px
@@ -122,6 +124,15 @@ def _with_strip(picture: Image.Image, prediction: Prediction, note: str) -> Imag
     return canvas
 
 
+@functools.cache
+def _say_heat_is_missing() -> None:
+    """Once, however many photos."""
+    stderr.print(
+        "no heat is drawn: only a single network of the head 'evidence' says where masked and bare faces are as it"
+        " answers; 'allmasked explain' looks into others"
+    )
+
+
 def write_annotated(answered: Answered, out: Path, size: Size, fit: px.Fit, *, heat: bool = False) -> Prediction:
     """Write a photo with its answer below ``out``, at the photo's own path and name plus ``.answer.jpg``.
 
@@ -137,6 +148,8 @@ def write_annotated(answered: Answered, out: Path, size: Size, fit: px.Fit, *, h
     maps = None
     if heat and answered.heat is not None:
         maps = np.stack([on_photo(answered.heat[..., channel], photo.size, size, fit) for channel in (0, 1)], -1)
+    elif heat:
+        _say_heat_is_missing()
     drawn = annotate(photo, px.upright_size(Path(answered.path)), prediction, maps)
     parts = [part for part in Path(os.path.relpath(answered.path)).parts if part not in ("..", ".", os.sep)]
     target = out.joinpath(*parts[:-1], os.fsdecode(os.fsencode(parts[-1])[:200]) + ".answer.jpg")
