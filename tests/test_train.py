@@ -200,6 +200,18 @@ def test_killed_between_checkpoint_and_history(
     assert [line["loss"] for line in run.history()] == [line["loss"] for line in whole.history()]
 
 
+def test_a_class_without_photos_is_told(
+    uninterrupted: tuple[Split, Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split, _ = uninterrupted
+    two = dataclasses.replace(split, photos=tuple(photo for photo in split.photos if photo.label != "some"))
+    recipe = dataclasses.replace(TINY, epochs=0)
+    train(two, dataclasses.replace(CONFIG, recipe=recipe), tmp_path / "run")
+    said = capsys.readouterr().err
+    assert "warning: no photo of 'some' in train, validation, test: a classifier can't learn it" in said
+    assert "over 'all' and 'none' only" in " ".join(said.split())
+
+
 def test_another_seed_gives_other_weights(uninterrupted: tuple[Split, Run], tmp_path: Path) -> None:
     split, whole = uninterrupted
     recipe = dataclasses.replace(TINY, epochs=0)

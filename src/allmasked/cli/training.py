@@ -144,7 +144,7 @@ def train_command(
     The backend is Keras': set KERAS_BACKEND=jax or torch for another.
     """
     from allmasked.core.runs import Run
-    from allmasked.data.dataset import load_split, read_split
+    from allmasked.data.dataset import absent, load_split, only_over, read_split
     from allmasked.training.train import train
 
     if backbones is not None:
@@ -177,7 +177,8 @@ def train_command(
     run = train(split, config, out, resume=resume, cache=cache)
     history = run.history()
     kept = history[-1] if config.recipe.keep == "last" else min(history, key=lambda line: line["val_loss"])
-    figures = f"validation accuracy {kept['val_accuracy']:.3f}, macro-F1 {kept['val_macro_f1']:.3f}"
+    only = only_over(absent(split.part("validation")))
+    figures = f"validation accuracy {kept['val_accuracy']:.3f}, macro-F1 {kept['val_macro_f1']:.3f}{only}"
     click.echo(f"{run.folder}: epoch {kept['epoch']} kept, {figures}")
     click.echo(f"next: allmasked evaluate {run.folder}")
 

@@ -44,9 +44,9 @@ def training_batches(
 
     With ``grid``, which gives the head's maps in cells (width, height) for an input of a size, labels are targets of
     the maps (B, h, w, 13). With ``frames``, the photos at a larger size, frames are cut from them, and a share of the
-    steps shows the photos whole, in halves of a batch where that is larger than a frame. With ``soft``, a teacher's answers (photos, 3), labels are
-    (B, 6): the label, and the teacher's answer; where the label is another after augmentation, the teacher has not seen
-    that photo, and the label stands for it. With both, ``soft`` is (photos, 4) and stands for the label.
+    steps shows the photos whole, in halves of a batch where that is larger than a frame. With ``soft``, a teacher's
+    answers (photos, 3), labels are (B, 6): the label, and the teacher's answer; of a crop or a mosaic the teacher has
+    not answered, and the label stands for it. With both, ``soft`` is (photos, 4) and stands for the label.
     """
     natural = source.size[0] / frames.size[0] if frames else 1.0
     given = frames or source
