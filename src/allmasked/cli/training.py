@@ -12,19 +12,18 @@ from typing import Any
 import click
 
 from allmasked.core.config import (
-    HEADS_OF_RECIPES,
     Recipe,
     TrainConfig,
-    default_head,
     parse_size,
     read_recipe,
+    recipe_head,
     recipe_names,
     recipe_text,
 )
 from allmasked.core.errors import ConfigError
 from allmasked.data.loaders import LOADERS
 from allmasked.networks.backbones import BACKBONES
-from allmasked.networks.heads import HEADS
+from allmasked.networks.heads import HEADS, head_of_recipe
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -51,9 +50,9 @@ recipe_option = click.option(
 head_option = click.option(
     "--head",
     type=click.Choice(list(HEADS)),
-    help="Head. [default: evidence; "
-    + ", ".join(f"{head} with the recipe {recipe}" for recipe, head in HEADS_OF_RECIPES.items())
-    + "]",
+    help="Head. [default: that of the recipe: "
+    + ", ".join(f"{recipe_head(recipe)} of {recipe}" for recipe in recipe_names())
+    + "; evidence of a TOML file without one]",
 )
 
 
@@ -63,7 +62,7 @@ def train_config(
     """The settings that the options stand for; ``fields`` are those of the recipe, None where not given."""
     return TrainConfig(
         backbone=backbone,
-        head=head or default_head(recipe),
+        head=head or head_of_recipe(recipe),
         loader=loader,
         weights=weights or BACKBONES[backbone].default_weights,
         seed=seed,
