@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -210,6 +211,22 @@ def test_a_class_without_photos_is_told(
     said = capsys.readouterr().err
     assert "warning: no photo of 'some' in train, validation, test: a classifier can't learn it" in said
     assert "over 'all' and 'none' only" in " ".join(said.split())
+
+
+def test_an_error_in_training_leaves_no_thread_behind(
+    uninterrupted: tuple[Split, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split, _ = uninterrupted
+    before = set(threading.enumerate())
+
+    def broken(*_: Any) -> None:
+        assert set(threading.enumerate()) - before, "photos were augmented in threads"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training._Training, "_keep", broken)
+    with pytest.raises(KeyboardInterrupt):
+        train(split, CONFIG, tmp_path / "run")
+    assert not set(threading.enumerate()) - before
 
 
 def test_another_seed_gives_other_weights(uninterrupted: tuple[Split, Run], tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def cut_frame(
         boxes = _seen(aug.moved(sample.boxes, matrix, None), frame)
         asked = boxes[boxes[:, 4] >= 0]
         label = aug.label_of(asked[:, 4]) if len(asked) else LABELS.index("nobody")
-        complete = len(asked) == (sample.boxes[:, 4] >= 0).sum()
+        complete = len(asked) == int((sample.boxes[:, 4] >= 0).sum())
     pixels = aug.finish(aug.warp(sample.pixels, matrix, None, frame), recipe, rng)
     return Sample(pixels, label, (0, 0, *frame), boxes, complete)
 

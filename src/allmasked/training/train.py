@@ -200,6 +200,7 @@ class _Training:
         self.only = only_over(absent(source.photos("validation")))
         self.began = time.monotonic()
         self.pool = ThreadPoolExecutor(os.cpu_count())
+        self.writer: Any = None
 
     def _grid(self, size: Size) -> Size:
         """Width and height of the maps, in cells, for an input of a size."""
@@ -207,6 +208,15 @@ class _Training:
         return columns, rows
 
     def go(self) -> None:
+        """All epochs that are missing, and the model. Threads and the TensorBoard log are closed, also on an error."""
+        try:
+            self._go()
+        finally:
+            self.pool.shutdown(cancel_futures=True)
+            if self.writer:
+                self.writer.close()
+
+    def _go(self) -> None:
         self._restore()
         self._replay_tensorboard()
         with bar(transient=False) as progress:
@@ -355,7 +365,6 @@ class _Training:
         self.config.write(self.run.config, facts)
         models.save(self.model, self.run.model)
         shutil.rmtree(self.run.state, ignore_errors=True)
-        self.pool.shutdown()
 
     def _replay_tensorboard(self) -> None:
         """Start the TensorBoard log anew from the history, so that a resumed run has no doubled steps."""
