@@ -59,7 +59,7 @@ def describe(run: Run, part: str, data: Path | None = None, ask: Ask = ask_model
         "best": {
             "name": ensemble.members[best].name,
             "accuracy": float((predicted[best] == said.labels).mean()),
-            **metrics.mcnemar(said.labels, answers.argmax(1), predicted[best]),
+            **metrics.mcnemar(said.labels, answers.argmax(1), predicted[best], said.groups),
         },
         "cost_ratio": cost_ratio(asked, ensemble.order, ensemble.milliseconds) if bounded else None,
         "diversity": diversity.measure(predicted, said.labels),
