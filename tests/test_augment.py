@@ -66,6 +66,33 @@ def test_a_subset_window_shows_whole_faces_only(seed: int, masked: list[bool]) -
     assert label == label_of(boxes[inside, 4])
 
 
+class Strict:
+    """Random numbers; refuses bounds in the wrong order."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.integers = self.rng.integers
+
+    def uniform(self, low: float, high: float) -> float:
+        assert low <= high
+        return float(self.rng.uniform(low, high))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([(128, 96), (96, 128), (96, 96), (60, 180)]), st.floats(0.5, 2.0))
+def test_windows_in_inputs_of_any_shape(seed: int, size: tuple[int, int], slim: float) -> None:
+    """The window is as wide as its face, also where the input is higher than wide or the face wider than high."""
+    random = Strict(seed)
+    width, height = 20 * slim, 20.0
+    left, top = random.uniform(0, size[0] - width), random.uniform(0, size[1] - height)
+    boxes = np.array([(left, top, left + width, top + height, 1)], np.float32)
+    found = subset_window(boxes, size, random)  # type: ignore[arg-type]
+    if found is not None:
+        (x0, y0, x1, y1), _ = found
+        inside = min(x1, boxes[0, 2]) - max(x0, boxes[0, 0]), min(y1, boxes[0, 3]) - max(y0, boxes[0, 1])
+        assert inside[0] * inside[1] >= 0.949 * width * height
+
+
 def test_a_crop_to_bare_faces_of_some_is_none() -> None:
     pixels = np.full((96, 128, 3), 127, np.uint8)
     pixels[30:50, 10:30] = RED

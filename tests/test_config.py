@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from allmasked.cli.training import train_config
 from allmasked.core.config import (
-    HEADS_OF_RECIPES,
     Recipe,
     TrainConfig,
-    default_head,
     parse_size,
     read_recipe,
     recipe_names,
     recipe_text,
 )
 from allmasked.core.errors import ConfigError, RunError
-from allmasked.networks.heads import HEADS
+from allmasked.ensembles.zoo import members_from
+from allmasked.networks.heads import head_of_recipe
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -55,6 +55,15 @@ def test_a_copied_and_edited_recipe_is_used(tmp_path: Path) -> None:
         ("size = 'big'", "give one side"),
         ("size = 8", "32 to 4096"),
         ("epochs = ", "not valid TOML"),
+        ("epochs = inf", "epochs = inf; must be a finite number"),
+        ("batch_size = nan", "batch_size = nan; must be a finite number"),
+        ("weight_decay = nan", "weight_decay = nan; must be a finite number"),
+        ("learning_rate = -inf", "must be a finite number"),
+        ("size = [inf, 3]", "give one side"),
+        ("frame = [-64, 0]", "multiples of 32"),
+        ("rotate_degrees = -5", "rotate_degrees = -5.0; must be from 0 to 180"),
+        ("weight_decay = -0.1", "must be from 0 to 10"),
+        ("plateau_patience = 0", "must be from 1 to"),
     ],
 )
 def test_a_wrong_recipe_gets_one_line_naming_the_file(tmp_path: Path, text: str, message: str) -> None:
@@ -90,8 +99,32 @@ def test_a_configuration_survives_the_file(tmp_path: Path) -> None:
     assert TrainConfig.read(tmp_path / "config.json") == config
 
 
-def test_a_recipe_has_its_head() -> None:
-    assert [default_head(recipe) for recipe in ("default", "notebook", "demo", "mine.toml")] == [
-        "evidence", "notebook", "softmax", "evidence",
-    ]  # fmt: skip
-    assert set(HEADS_OF_RECIPES) <= set(recipe_names()) and set(HEADS_OF_RECIPES.values()) <= set(HEADS)
+def test_a_recipe_has_its_head(tmp_path: Path) -> None:
+    heads = {"default": "evidence", "notebook": "notebook", "demo": "softmax"}
+    assert {name: head_of_recipe(name) for name in recipe_names()} == heads
+    for name, head in heads.items():
+        mine = tmp_path / f"{name}-copy.toml"
+        mine.write_text(recipe_text(name))
+        assert head_of_recipe(str(mine)) == head
+        assert read_recipe(str(mine)) == read_recipe(name)
+
+
+def test_a_recipe_file_without_a_head_is_for_evidence_and_a_wrong_one_is_named(tmp_path: Path) -> None:
+    old, wrong, number = tmp_path / "old.toml", tmp_path / "wrong.toml", tmp_path / "number.toml"
+    old.write_text("epochs = 3")
+    wrong.write_text("head = 'evidenc'")
+    number.write_text("head = 3")
+    assert head_of_recipe(str(old)) == "evidence" and read_recipe(str(old)).epochs == 3
+    with pytest.raises(ConfigError, match=r"wrong\.toml.*Did you mean 'evidence'"):
+        head_of_recipe(str(wrong))
+    with pytest.raises(ConfigError, match=r"number\.toml: head = 3"):
+        head_of_recipe(str(number))
+
+
+def test_a_copied_recipe_trains_its_head(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text(recipe_text("notebook"))
+    asked = {"backbone": "EfficientNetLite0", "loader": "cached", "weights": "random", "seed": 0}
+    assert train_config(head=None, recipe=str(mine), **asked).head == "notebook"
+    assert train_config(head="softmax", recipe=str(mine), **asked).head == "softmax"
+    assert members_from("Xception", TrainConfig("", "", recipe_name=str(mine)), {})["Xception"].head == "notebook"

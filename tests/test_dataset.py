@@ -16,7 +16,17 @@ from allmasked.cli import cli
 from allmasked.core.errors import ConfigError, DataError, RunError
 from allmasked.core.types import CLASSES, Face, Photo, Split
 from allmasked.data import dataset
-from allmasked.data.dataset import is_split, load_photos, load_split, make_split, read_split, verify, write_split
+from allmasked.data.dataset import (
+    absent,
+    is_split,
+    load_photos,
+    load_split,
+    make_split,
+    only_over,
+    read_split,
+    verify,
+    write_split,
+)
 from allmasked.data.readers import read_dataset
 
 
@@ -247,6 +257,33 @@ def test_the_command(data, tmp_path):
     assert isinstance(refused.exception, ConfigError)
     wrong = CliRunner().invoke(cli, ["split", str(data), "--out", str(out), "--wear", "x"], standalone_mode=False)
     assert isinstance(wrong.exception, ConfigError) and "NAME=MEANING" in str(wrong.exception)
+
+
+def test_a_class_without_photos_is_told(tmp_path: Path) -> None:
+    for number, label in enumerate(CLASSES[:2]):
+        for k in range(10):
+            save(picture(100 * number + k), tmp_path / "data" / label / f"{k}.png")
+    result = CliRunner().invoke(cli, ["split", str(tmp_path / "data"), "--out", str(tmp_path / "split.json")])
+    assert result.exit_code == 0
+    assert "warning: no photo of 'some' in train, validation, test: a classifier can't learn it" in result.stderr
+    split = read_split(tmp_path / "split.json")
+    assert absent(split.photos) == ("some",) and only_over(absent(split.photos)) == " over 'all' and 'none' only"
+    moved = [dataclasses.replace(p, label="some") if p.part == "train" else p for p in split.photos]
+    assert dataset.told_of_absent(Split(split.root, tuple(moved), 0)) == [
+        "no photo of 'all' and 'none' in train: a classifier can't learn it",
+        "no photo of 'some' in validation, test: averages over classes (macro-F1) leave it out",
+    ]
+
+
+def test_photos_of_nobody_by_name_are_split(tmp_path: Path) -> None:
+    for number, name in enumerate((*CLASSES, "empty")):
+        for k in range(6):
+            save(picture(100 * number + k), tmp_path / "data" / name / f"{k}.png")
+    out = tmp_path / "split.json"
+    names = "all=all,none=none,some=some,empty=nobody"
+    result = CliRunner().invoke(cli, ["split", str(tmp_path / "data"), "--classes", names, "--out", str(out)])
+    assert result.exit_code == 0 and "warning" not in result.stderr
+    assert Counter(photo.part for photo in read_split(out).photos if photo.label == "nobody") == {"train": 6}
 
 
 def test_a_source_can_be_the_test_part(tmp_path: Path) -> None:

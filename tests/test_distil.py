@@ -20,6 +20,8 @@ from allmasked.predictors.ensemble import Ensemble
 from allmasked.scoring.evaluate import part_answers
 from allmasked.stats.metrics import apply_temperature
 from allmasked.training import train as training
+from allmasked.training.augment import Sample
+from allmasked.training.frames import cut_frame
 from allmasked.training.loaders import LOADERS, Source
 from allmasked.training.samples import training_batches
 from allmasked.training.teacher import Teacher
@@ -80,6 +82,42 @@ def test_a_photo_cropped_to_another_label_is_taught_by_that_label(split: Split) 
                 np.testing.assert_array_equal(row[3:], row[:3])
                 changed += 1
     assert changed, "some are cropped to one face: no longer 'some'"
+
+
+@pytest.mark.parametrize("way", ["crop", "mosaic", "whole"])
+def test_only_the_whole_photo_is_taught_by_the_teacher(tmp_path: Path, way: str) -> None:
+    """A crop or a mosaic may have the photo's label, but the teacher has not seen it."""
+    photos = [
+        dataclasses.replace(photo, label="all", faces=tuple(dataclasses.replace(f, wear="masked") for f in photo.faces))
+        for photo in make_split(tmp_path / "data", {"train": 3}).photos
+        if photo.faces
+    ]
+    split = Split(tmp_path / "data", tuple(photos), 0)
+    changes = {"crop": {"subset_crops": 1.0}, "mosaic": {"mosaic": 1.0}, "whole": {}}[way]
+    plain = {"size": [64, 48], "batch_size": 5, "subset_crops": 0.0, "empty_crops": 0.0, "mosaic": 0.0}
+    recipe = read_recipe("default", plain | changes)
+    soft = np.full((9, 4), 0.25, np.float32)
+    source = Source(split, recipe.size, "letterbox", tmp_path / "cache")
+    grid = lambda size: (size[0] // 8, size[1] // 8)  # noqa: E731
+    with ThreadPoolExecutor(2) as pool:
+        batches = training_batches(source, LOADERS["cached"], recipe, 0, 0, pool, grid=grid, soft=soft)
+        answers = np.concatenate([labels for _, labels, _ in batches])[:, 0, 0, 8:12]
+    by_teacher = (answers == 0.25).all(1)
+    assert by_teacher.all() if way == "whole" else not by_teacher.all()
+    assert (answers[~by_teacher] == [1, 0, 0, 0]).all(), "all of these photos' people wear masks, whoever is shown"
+    if way == "mosaic":
+        assert not by_teacher[:5].any()
+
+
+@pytest.mark.parametrize("shown", [2, 1])
+def test_a_frame_is_taught_by_the_teacher_where_everybody_is_in_it(shown: int) -> None:
+    boxes = np.array([(10, 10, 40, 40, 1), (200, 100, 230, 130, 1)], np.float32)
+    sample = Sample(np.zeros((180, 240, 3), np.uint8), 0, (0, 0, 240, 180), boxes)
+    recipe = read_recipe("default", {"empty_crops": 0.0, "rotate_degrees": 0.0, "frame": [64, 64]})
+    frames = [cut_frame(sample, np.random.default_rng(seed), (64, 64), 1.0, recipe) for seed in range(60)]
+    found = [frame for frame in frames if len(frame.boxes) == shown]  # type: ignore[arg-type]
+    assert found and {frame.label for frame in found} == {0}
+    assert {frame.complete for frame in found} == {shown == 2}
 
 
 def test_what_a_head_with_maps_is_taught() -> None:

@@ -257,6 +257,16 @@ def test_an_ensemble_whose_members_find_nobody(tmp_path: Path, root: Path, photo
     assert entry["confusion"][0] == [19, 0, 0, 1]
 
 
+def test_a_class_without_photos_is_noted(tmp_path: Path, root: Path, photos: list[Photo]) -> None:
+    run = fake_run(tmp_path / "run", root, [photo for photo in photos if photo.label != "some"])
+    entry = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=FakeModel(1.0)).scores["parts"]["test"]
+    assert entry["averages"]["macro"]["f1"] == 1
+    assert entry["notes"] == [
+        "none of these photos is labelled 'some', so macro averages are over the classes that occur"
+    ]
+    assert "labelled 'some'" in run.scores_markdown.read_text()
+
+
 def test_photos_labelled_nobody_are_left_out(tmp_path: Path, root: Path, photos: list[Photo]) -> None:
     run = fake_run(tmp_path / "run", root, [*photos, *paint_nobody(root, 3)])
     model = FakeModel(1.0)

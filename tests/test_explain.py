@@ -326,6 +326,30 @@ def test_pictures_and_grid(tmp_path: Path, model: Any) -> None:
         assert (np.asarray(grid)[..., 1] > 200).any()
 
 
+def test_photos_are_decoded_as_for_predict(tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large JPEG is decoded smaller than it is; boxes and heat still lie on the whole photo."""
+    noise = np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8)
+    path = tmp_path / "all" / "large.jpg"
+    path.parent.mkdir()
+    Image.fromarray(noise).save(path)
+    wanted = px.read(path, SIZE, "letterbox")
+    assert (wanted != px.fit_to(px.decode(path), SIZE, "letterbox")).any(), "or the test means nothing"
+    seen: list[np.ndarray] = []
+    predictor, cut = predictor_of(model), explain.network(model)
+    own, probabilities = predictor.answer, cut.probabilities
+    predictor.answer = lambda pixels: seen.append(pixels[0]) or own(pixels)
+    (found,) = explain.explain_paths(predictor, [("large", path)])
+    assert found.heat is not None
+    monkeypatch.setattr(cut, "probabilities", lambda pixels: seen.append(pixels[0]) or probabilities(pixels))
+    face = Face("masked", 0, 0, 800, 600)  # all of the photo, so that every map points at it
+    rows, broken = faithfulness.measure(
+        cut, [Photo("all/large.jpg", "all", faces=(face,))], tmp_path, "letterbox", explainers=["cam"], steps=2
+    )
+    assert not broken and rows[0].pointing is not None and rows[0].pointing.mean == 1
+    np.testing.assert_array_equal(seen[0], wanted)
+    np.testing.assert_array_equal(seen[1], wanted)
+
+
 def test_wanted_class_and_true_label(tmp_path: Path, model: Any) -> None:
     path = tmp_path / "none" / "x.png"
     path.parent.mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -160,6 +161,15 @@ def test_a_class_of_small_photos_is_named_with_its_rule() -> None:
     assert clue.share_of_class == pytest.approx(0.9, abs=0.07)
     assert clue.share_of_others == pytest.approx(0.3, abs=0.1)
     assert "'none'" in leak.words
+
+
+def test_a_class_that_is_absent_gives_no_clue_and_no_warning() -> None:
+    rows = [("all", 200 + k, 100) for k in range(40)] + [("none", 600 + k, 400) for k in range(40)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        leak = size_leak(sized(rows))
+    assert leak is not None and leak.given_away
+    assert {clue.label for clue in leak.clues} == {"all", "none"}
 
 
 def test_too_few_photos_give_no_verdict() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
@@ -216,6 +219,25 @@ def test_mcnemar_on_constructed_disagreement() -> None:
     assert found["p"] == pytest.approx(2 * 11 / 1024)
     assert metrics.mcnemar(labels, b, a)["p"] == pytest.approx(found["p"])
     assert metrics.mcnemar(labels, a, a)["p"] == 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.booleans()), min_size=1, max_size=12))
+def test_mcnemar_by_groups_is_every_way_to_draw_the_signs(rows: list[tuple[int, bool, bool]]) -> None:
+    groups = np.array([group for group, _, _ in rows])
+    a, b = (np.array([int(not row[side]) for row in rows]) for side in (1, 2))  # 0 is right
+    found = metrics.mcnemar(np.zeros(len(rows), int), a, b, groups)
+    sums = [int(((a == 0).astype(int) - (b == 0))[groups == group].sum()) for group in np.unique(groups)]
+    totals = [abs(sum(s * x for s, x in zip(signs, sums))) for signs in itertools.product((1, -1), repeat=len(sums))]
+    assert found["p"] == pytest.approx(np.mean([total >= abs(sum(sums)) for total in totals]))
+    alone = metrics.mcnemar(np.zeros(len(rows), int), a, b)
+    discordant = int(alone["only_a"] + alone["only_b"])
+    assert alone["p"] == pytest.approx(binomtest(int(alone["only_a"]), discordant).pvalue if discordant else 1)
+
+
+def test_one_group_of_copies_is_one_observation() -> None:
+    labels, right, wrong = np.zeros(40, int), np.zeros(40, int), np.ones(40, int)
+    assert metrics.mcnemar(labels, right, wrong)["p"] < 1e-11
+    assert metrics.mcnemar(labels, right, wrong, np.full(40, 5))["p"] == 1
 
 
 def test_holm_by_hand() -> None:

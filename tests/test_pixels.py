@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
+import sys
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -358,6 +360,16 @@ def test_odd_names(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(encoded(scene(), "JPEG", quality=95))
     assert difference(pixels.decode(path), scene()) < 6
+
+
+def test_the_importing_programs_warning_filters_stay() -> None:
+    code = (
+        "import warnings, numpy, PIL.Image, pillow_heif; warnings.simplefilter('error'); "
+        "before = list(warnings.filters); import allmasked.images.pixels, allmasked.predictors.predictor; "
+        "assert list(warnings.filters) == before, warnings.filters"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_threads_see_the_same_pixels() -> None:

@@ -215,6 +215,19 @@ def test_a_run_that_finds_nobody_and_was_trained_on_photos_of_nobody(tmp_path: P
     assert '<th scope="col"><span class="class nobody">nobody</span></th>' in text
 
 
+def test_an_evaluated_run_without_boxes_has_a_page(tmp_path: Path) -> None:
+    """Class folders: no face's height is known, so there is no table by it."""
+    root = tmp_path / "data"
+    photos = paint_photos(root, {"train": 2, "validation": 3, "test": 4}, boxes=False)
+    for name, faces in (("none", None), ("empty", ())):  # empty: known people, but of no known height
+        run = fake_run(tmp_path / name, root, [dataclasses.replace(photo, faces=faces) for photo in photos])
+        evaluate(run.folder, bootstrap=100, ask=FakeModel(0.7), plots=False)
+        assert "by_face_height" not in read_json(run.scores)["parts"]["test"]
+        text = make_report(run.folder, examples=0).read_text()
+        check_page(text)
+        assert "By size of the smallest face" not in text and "By number of people" not in text
+
+
 def test_verdict_names_the_weakest_class_and_the_commonest_mistake() -> None:
     f1 = {"all": 0.9, "none": 0.5, "some": 0.8}
     entry = {

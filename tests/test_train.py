@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -198,6 +199,34 @@ def test_killed_between_checkpoint_and_history(
     monkeypatch.undo()
     run = train(split, CONFIG, tmp_path / "run", resume=True)
     assert [line["loss"] for line in run.history()] == [line["loss"] for line in whole.history()]
+
+
+def test_a_class_without_photos_is_told(
+    uninterrupted: tuple[Split, Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split, _ = uninterrupted
+    two = dataclasses.replace(split, photos=tuple(photo for photo in split.photos if photo.label != "some"))
+    recipe = dataclasses.replace(TINY, epochs=0)
+    train(two, dataclasses.replace(CONFIG, recipe=recipe), tmp_path / "run")
+    said = capsys.readouterr().err
+    assert "warning: no photo of 'some' in train, validation, test: a classifier can't learn it" in said
+    assert "over 'all' and 'none' only" in " ".join(said.split())
+
+
+def test_an_error_in_training_leaves_no_thread_behind(
+    uninterrupted: tuple[Split, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split, _ = uninterrupted
+    before = set(threading.enumerate())
+
+    def broken(*_: Any) -> None:
+        assert set(threading.enumerate()) - before, "photos were augmented in threads"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training._Training, "_keep", broken)
+    with pytest.raises(KeyboardInterrupt):
+        train(split, CONFIG, tmp_path / "run")
+    assert not set(threading.enumerate()) - before
 
 
 def test_another_seed_gives_other_weights(uninterrupted: tuple[Split, Run], tmp_path: Path) -> None:

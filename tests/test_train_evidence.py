@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -100,6 +102,22 @@ def test_a_run_is_a_beginning_for_another_size_but_not_for_another_head(trained:
         np.testing.assert_array_equal(ours, theirs)
     with pytest.raises(WeightsError, match="head evidence, not"):
         models.build(TrainConfig(head="softmax", weights=str(run.folder), recipe=larger))
+
+
+def test_the_file_of_a_run_is_a_beginning_for_any_head(trained: tuple[Split, Run]) -> None:
+    """--weights RUN/model.keras: the backbone alone. In a process of its own, which has not met our layers yet."""
+    _, run = trained
+    code = (
+        "import sys, numpy as np; from allmasked.core.config import TrainConfig, read_recipe; "
+        "from allmasked.networks import model as models; "
+        "recipe = read_recipe('default', {'size': [96, 64]}); "
+        "model = models.build(TrainConfig(head='softmax', weights=sys.argv[1], recipe=recipe)); "
+        "ours = model.get_layer('backbone').get_weights(); "
+        "theirs = models.load(sys.argv[1]).get_layer('backbone').get_weights(); "
+        "assert len(ours) == len(theirs) > 100 and all(np.array_equal(a, b) for a, b in zip(ours, theirs))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(run.model)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_photos_of_nobody_are_for_heads_that_can_say_so(trained: tuple[Split, Run], tmp_path: Path) -> None:

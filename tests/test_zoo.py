@@ -18,7 +18,7 @@ from allmasked.data.dataset import write_split
 from allmasked.ensembles import zoo
 from allmasked.networks.backbones import BACKBONES
 from conftest import make_split
-from fake_runs import FakeModel, paint_photos
+from fake_runs import FakeModel, paint_nobody, paint_photos
 
 BASE = TrainConfig("", "softmax", "cached", "random", 3, "default", Recipe(size=(96, 96)))
 
@@ -134,6 +134,16 @@ def test_the_test_part_may_stay_unscored(tmp_path: Path, monkeypatch: pytest.Mon
     rows = zoo.results(runs, test=False, ask=FakeModel(0.9), measure=lambda _: 1.0)
     assert rows[0]["test"] is None and "test" not in read_json(runs["Xception"].scores)["parts"]
     assert "| - |" in zoo.markdown(rows)
+
+
+def test_photos_of_nobody_are_not_in_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "data"
+    photos = [*paint_photos(data, {"train": 2, "validation": 4, "test": 4}), *paint_nobody(data, 3)]
+    monkeypatch.setattr(zoo, "_forget_models", lambda: None)
+    monkeypatch.setattr(zoo, "train", FakeTraining())
+    runs = zoo.train_members(Split(data, tuple(photos), 0), zoo.members_from("Xception", BASE, {}), tmp_path / "out")
+    rows = zoo.results(runs, ask=FakeModel(1.0), measure=lambda _: 1.0)
+    assert [rows[0][part] for part in ("train", "validation", "test")] == [1, 1, 1]
 
 
 def test_other_settings_and_another_split_are_refused_before_training(

@@ -10,6 +10,7 @@ import importlib
 import logging
 import os
 import sys
+import warnings
 
 import click
 
@@ -80,6 +81,9 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of the ``allmasked`` command: errors become one line on stderr and an exit code."""
+    # A photo is either decoded or an error; Pillow's warnings on the way (odd metadata, large size) are noise. Set
+    # here, not where photos are decoded, since whoever imports allmasked keeps the filters that they have.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:

@@ -169,6 +169,8 @@ def print_split(split: Split, out: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from allmasked.data.dataset import told_of_absent
+
     table = Table("class", *(part.replace("_", " ") for part in PARTS), "all parts")
     for column in table.columns[1:]:
         column.justify = "right"
@@ -208,6 +210,8 @@ def print_split(split: Split, out: Path) -> None:
             f"{twins['scenes'] - twins['copies']:,} more show a scene that is in another part: figures of these parts "
             "are too good; without --parts given none crosses"
         )
+    for sentence in told_of_absent(split):
+        stderr.print(f"warning: {sentence}", soft_wrap=True)
     stderr.print(f"written to {escape(str(out))}: every photo, and why one was left out", soft_wrap=True)
 
 

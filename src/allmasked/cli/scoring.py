@@ -64,8 +64,8 @@ def compare_command(
 ) -> None:
     """Compare runs on the same photos.
 
-    One table, and for every pair McNemar's exact test (corrected by Holm's method) and the bootstrapped difference:
-    'A beats B' is said only where it does.
+    One table, and for every pair McNemar's exact test, by groups of near-duplicates and corrected by Holm's method,
+    and the bootstrapped difference. 'A beats B' is said only where both show it.
     """
     from allmasked.core.runs import write_json, write_text
     from allmasked.scoring.compare import compare, markdown

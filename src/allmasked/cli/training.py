@@ -12,18 +12,17 @@ from typing import Any
 import click
 
 from allmasked.core.config import (
-    HEADS_OF_RECIPES,
     Recipe,
     TrainConfig,
-    default_head,
     parse_size,
     read_recipe,
+    recipe_head,
     recipe_names,
     recipe_text,
 )
 from allmasked.core.errors import ConfigError
 from allmasked.networks.backbones import BACKBONES
-from allmasked.networks.heads import HEADS
+from allmasked.networks.heads import HEADS, head_of_recipe
 from allmasked.training.loaders import LOADERS
 
 
@@ -51,9 +50,9 @@ recipe_option = click.option(
 head_option = click.option(
     "--head",
     type=click.Choice(list(HEADS)),
-    help="Head. [default: evidence; "
-    + ", ".join(f"{head} with the recipe {recipe}" for recipe, head in HEADS_OF_RECIPES.items())
-    + "]",
+    help="Head. [default: that of the recipe: "
+    + ", ".join(f"{recipe_head(recipe)} of {recipe}" for recipe in recipe_names())
+    + "; evidence of a TOML file without one]",
 )
 
 
@@ -63,7 +62,7 @@ def train_config(
     """The settings that the options stand for; ``fields`` are those of the recipe, None where not given."""
     return TrainConfig(
         backbone=backbone,
-        head=head or default_head(recipe),
+        head=head or head_of_recipe(recipe),
         loader=loader,
         weights=weights or BACKBONES[backbone].default_weights,
         seed=seed,
@@ -144,7 +143,7 @@ def train_command(
     The backend is Keras': set KERAS_BACKEND=jax or torch for another.
     """
     from allmasked.core.runs import Run
-    from allmasked.data.dataset import load_split, read_split
+    from allmasked.data.dataset import absent, load_split, only_over, read_split
     from allmasked.training.train import train
 
     if backbones is not None:
@@ -177,7 +176,8 @@ def train_command(
     run = train(split, config, out, resume=resume, cache=cache)
     history = run.history()
     kept = history[-1] if config.recipe.keep == "last" else min(history, key=lambda line: line["val_loss"])
-    figures = f"validation accuracy {kept['val_accuracy']:.3f}, macro-F1 {kept['val_macro_f1']:.3f}"
+    only = only_over(absent(split.part("validation")))
+    figures = f"validation accuracy {kept['val_accuracy']:.3f}, macro-F1 {kept['val_macro_f1']:.3f}{only}"
     click.echo(f"{run.folder}: epoch {kept['epoch']} kept, {figures}")
     click.echo(f"next: allmasked evaluate {run.folder}")
 

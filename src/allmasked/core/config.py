@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -109,11 +110,14 @@ class Recipe:
             ("subset_crops", 0, 1), ("empty_crops", 0, 1),
             ("mosaic", 0, 1), ("whole_frames", 0, 1),
             ("dropout", 0, 0.95), ("jpeg", 0, 1), ("colour", 0, 1), ("learning_rate", 0, 10), ("class_balance", 0, 2),
+            ("head_learning_rate", 0, 10), ("warmup_epochs", 0, 100_000), ("plateau_factor", 0, 1),
+            ("plateau_patience", 1, 100_000), ("early_stopping_patience", 0, 100_000), ("weight_decay", 0, 10),
+            ("clip_norm", 0, 1e9), ("map_weight", 0, 1e6), ("rotate_degrees", 0, 180),
         ):  # fmt: skip
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ConfigError(f"{name} = {value}; must be from {low} to {high}")
-        if max(self.frame) and (min(self.frame) < 64 or max(side % 32 for side in self.frame)):
+        if any(self.frame) and (min(self.frame) < 64 or max(side % 32 for side in self.frame)):
             raise ConfigError(
                 f"frame = {self.frame[0]} x {self.frame[1]}; sides must be multiples of 32 from 64 on, or 0"
             )
@@ -125,7 +129,7 @@ def parse_size(text: str | int | list[int] | tuple[int, ...]) -> Size:
     """``"416x320"``, ``"256"``, 256 or [416, 320] as (width, height) px. Raises :class:`ConfigError`."""
     try:
         numbers = [int(part) for part in (str(text).lower().split("x") if isinstance(text, str | int) else text)]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = []
     if len(numbers) == 1:
         numbers *= 2
@@ -161,6 +165,8 @@ def _field_value(key: str, value: Any, default: Any) -> Any:
     if isinstance(default, int | float):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigError(f"{key} = {value!r}; must be a number")
+        if not math.isfinite(value):
+            raise ConfigError(f"{key} = {value!r}; must be a finite number")
         if isinstance(default, int) and value != int(value):
             raise ConfigError(f"{key} = {value!r}; must be a whole number")
         return type(default)(value)
@@ -180,20 +186,29 @@ def recipe_text(name: str) -> str:
     return (resources.files("allmasked") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
 
 
-HEADS_OF_RECIPES = {"notebook": "notebook", "demo": "softmax"}
+def recipe_head(name_or_file: str) -> str:
+    """The head that a recipe, by name or from a TOML file, is meant for: its ``head``, "evidence" without one.
 
-
-def default_head(recipe: str) -> str:
-    """The head that a recipe, by name or file, is meant for when none is asked for."""
-    return HEADS_OF_RECIPES.get(recipe, "evidence")
+    Raises:
+        ConfigError: as :func:`read_recipe`.
+    """
+    head = _recipe_table(name_or_file).get("head", "evidence")
+    if not isinstance(head, str):
+        raise ConfigError(f"{name_or_file}: head = {head!r}; must be a head's name in quotes")
+    return head
 
 
 def read_recipe(name_or_file: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """A recipe by name or from a TOML file, with ``overrides`` on top.
+    """A recipe by name or from a TOML file, with ``overrides`` on top; its ``head`` is for :func:`recipe_head`.
 
     Raises:
         ConfigError: unknown name, missing file, broken TOML, unknown field, value out of range.
     """
+    values = {key: value for key, value in _recipe_table(name_or_file).items() if key != "head"}
+    return recipe_from(overrides or {}, origin="option", base=recipe_from(values, origin=name_or_file))
+
+
+def _recipe_table(name_or_file: str) -> dict[str, Any]:
     path = Path(name_or_file)
     if path.suffix == ".toml" or path.is_file():
         try:
@@ -204,10 +219,9 @@ def read_recipe(name_or_file: str, overrides: Mapping[str, Any] | None = None) -
     else:
         text = recipe_text(name_or_file)
     try:
-        values = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{name_or_file}: is not valid TOML ({error})") from None
-    return recipe_from(overrides or {}, origin="option", base=recipe_from(values, origin=name_or_file))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import numpy as np
 
 from allmasked.core.errors import ConfigError, DataError, PhotoError, RunError
 from allmasked.core.runs import read_json, write_text
-from allmasked.core.types import CLASSES, LABELS, NOBODY, PARTS, Face, Part, Photo, Split, Wear
+from allmasked.core.types import CLASSES, LABELS, NOBODY, PARTS, Face, Label, Part, Photo, Split, Wear
 from allmasked.data.albums import Problem
 from allmasked.data.annotations import Options
 from allmasked.data.duplicates import COPIES, Descriptor, describe, groups
@@ -250,6 +250,36 @@ def verify(split: Split, photos: Iterable[Photo] | None = None) -> list[PhotoErr
         elif photo.sha256 and digest != photo.sha256:
             problems.append(PhotoError(photo.path, "has changed since the split was made; run 'allmasked split' again"))
     return problems
+
+
+def absent(photos: Iterable[Photo]) -> tuple[Label, ...]:
+    """The classes that none of the photos has."""
+    there = {photo.label for photo in photos}
+    return tuple(label for label in CLASSES if label not in there)
+
+
+def only_over(missing: Sequence[Label]) -> str:
+    """What to say behind a figure that is averaged over classes, such as `` over 'all' and 'none' only``."""
+    return f" over {_named([label for label in CLASSES if label not in missing])} only" if missing else ""
+
+
+def told_of_absent(split: Split) -> list[str]:
+    """A sentence for each set of classes that some part of the split has no photo of."""
+    parts: dict[tuple[Label, ...], list[Part]] = defaultdict(list)
+    for part in PARTS[:3]:
+        if photos := split.part(part):
+            parts[absent(photos)].append(part)
+    sentences = []
+    for missing, where in parts.items():
+        what = ["a classifier can't learn it"] if "train" in where else []
+        what += ["averages over classes (macro-F1) leave it out"] if where != ["train"] else []
+        if missing:
+            sentences.append(f"no photo of {_named(missing)} in {', '.join(where)}: {', and '.join(what)}")
+    return sentences
+
+
+def _named(names: Sequence[str]) -> str:
+    return " and ".join(repr(name) for name in names)
 
 
 # --- split.json -------------------------------------------------------------------------------------------------------

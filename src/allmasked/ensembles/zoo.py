@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from allmasked.core.config import TrainConfig, default_head, read_recipe
+from allmasked.core.config import TrainConfig, read_recipe
 from allmasked.core.errors import ConfigError, RunError, unknown
 from allmasked.core.markdown import table
 from allmasked.core.progress import bar, stderr
@@ -20,7 +20,7 @@ from allmasked.core.runs import Run, read_json, write_json, write_text
 from allmasked.core.types import Split
 from allmasked.data.dataset import is_split, load_split, read_split, write_split
 from allmasked.networks.backbones import BACKBONES
-from allmasked.networks.heads import HEADS
+from allmasked.networks.heads import HEADS, head_of_recipe
 from allmasked.scoring.evaluate import Ask, ask_model, evaluate, part_answers
 from allmasked.scoring.timing import time_run
 from allmasked.training.loaders import LOADERS
@@ -55,7 +55,7 @@ def members_from(text: str, base: TrainConfig, overrides: Mapping[str, Any]) -> 
             raise unknown("backbone", name, BACKBONES)
         if name in names[:number]:
             raise ConfigError(f"--backbones: {name} is named twice; for several members of one, write a TOML file")
-    head = base.head or default_head(base.recipe_name)
+    head = base.head or head_of_recipe(base.recipe_name)
     return {
         name: dataclasses.replace(base, backbone=name, head=head, weights=_weights(base.weights, name))
         for name in names
@@ -82,7 +82,10 @@ def _read_members(path: Path, base: TrainConfig, overrides: Mapping[str, Any]) -
         values = dict(values)
         backbone = str(values.pop("backbone", base.backbone or TrainConfig().backbone))
         recipe_name, seed = str(values.pop("recipe", base.recipe_name)), values.pop("seed", base.seed)
-        head = str(values.pop("head", base.head)) or default_head(recipe_name)
+        try:
+            head = str(values.pop("head", base.head)) or head_of_recipe(recipe_name)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: [{name}]: {error}") from None
         loader = str(values.pop("loader", base.loader))
         for kind, value, known in (
             ("backbone", backbone, BACKBONES),

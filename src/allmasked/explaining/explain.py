@@ -54,8 +54,11 @@ def explain_paths(
     size, fit = predictor.size, predictor.fit
 
     def read(path: str | Path, name: str) -> tuple[str, Size, NDArray[np.uint8]]:
-        image = px.decode(path, name=name)
-        return str(path), image.size, px.fit_to(image, size, fit)
+        array = px.read(path, size, fit, name=name)  # as predict decodes it, so that both answer the same
+        try:
+            return str(path), px.upright_size(Path(path)), array
+        except Exception:  # gone meanwhile, or a header that only the decoder forgave
+            raise PhotoError(name, "its size cannot be read") from None
 
     for batch in px.decode_batches(photos, read, batch_size=batch_size):
         good = [found for _, found in batch if not isinstance(found, PhotoError)]

@@ -153,14 +153,17 @@ def measure(
     broken: list[PhotoError] = []
     for number, photo in enumerate(track(photos, "faithfulness")):
         try:
-            image = px.decode(root / photo.path, name=photo.path)
+            pixels = px.read(root / photo.path, cut.size, fit, name=photo.path)  # as predict decodes it
+            width, height = px.upright_size(root / photo.path)
         except PhotoError as error:
             broken.append(error)
             continue
+        except Exception:  # gone meanwhile, or a header that only the decoder forgave
+            broken.append(PhotoError(photo.path, "its size cannot be read"))
+            continue
         rng = np.random.default_rng((seed, number))
-        pixels = px.fit_to(image, cut.size, fit)
-        place = px.placement(image.size, cut.size, fit)
-        left, top, right, bottom = (round(edge) for edge in place.box(0, 0, *image.size))
+        place = px.placement((width, height), cut.size, fit)
+        left, top, right, bottom = (round(edge) for edge in place.box(0, 0, width, height))
         predicted = int(cut.probabilities(pixels[None])[0].argmax())
         faces = faces_about(photo)
         truth = CLASSES.index(photo.label)

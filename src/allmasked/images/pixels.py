@@ -10,7 +10,6 @@ import io
 import itertools
 import os
 import threading
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -39,9 +38,6 @@ from allmasked.core.errors import PhotoError
 from allmasked.core.types import Size
 
 pillow_heif.register_heif_opener()
-# A photo is either decoded or an error; Pillow's warnings on the way (odd metadata, large size) are noise. A filter set
-# once, because warnings.catch_warnings is not safe in threads.
-warnings.filterwarnings("ignore", module=r"PIL\.")
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}

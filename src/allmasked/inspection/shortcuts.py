@@ -125,7 +125,7 @@ def size_leak(photos: Sequence[Sized], *, seed: int = 0) -> SizeLeak | None:
     error = FOLDS_SHARE * float(np.sqrt(spread.sum())) / len(known)
     p_value = float(norm.sf((score - chance) / error))
     given_away = bool(p_value <= 0.001 and score >= chance + 0.1 * (1 - chance))
-    clues = [clue for label in CLASSES if given_away and (clue := _clue(sizes, labels, label))]
+    clues = [clue for label in CLASSES if label in counts and given_away and (clue := _clue(sizes, labels, label))]
     strong = tuple(clue for clue in clues if clue.gain >= max(0.25, max(other.gain for other in clues) / 1.5))
     return SizeLeak(round(score, 4), round(chance, 4), float(f"{p_value:.2g}"), given_away, strong)
 

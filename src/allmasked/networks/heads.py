@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from allmasked.core.config import recipe_head
+from allmasked.core.errors import ConfigError, unknown
 from allmasked.core.types import CLASSES, Size
 
 EVIDENCE_CHANNELS = 96
@@ -111,3 +113,15 @@ HEADS: dict[str, Head] = {
         ),
     )
 }
+
+
+def head_of_recipe(recipe: str) -> str:
+    """The head that a recipe, by name or file, is meant for.
+
+    Raises:
+        ConfigError: the recipe can't be read, or names an unknown head.
+    """
+    head = recipe_head(recipe)
+    if head not in HEADS:
+        raise ConfigError(f"{recipe}: {unknown('head', head, HEADS)}")
+    return head

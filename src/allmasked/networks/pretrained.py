@@ -288,6 +288,8 @@ def _layers_of(path: Path) -> dict[str, list[NDArray[Any]]]:
     """Layer name -> weights of a ``.keras`` file; only those of its part named ``backbone`` where there is one."""
     import keras
 
+    import allmasked.networks.readout  # noqa: F401  (Keras must know our layers)
+
     def flat(model: keras.Model) -> Iterable[Any]:
         for layer in model.layers:
             if isinstance(layer, keras.Model):

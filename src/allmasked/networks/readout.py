@@ -15,6 +15,11 @@ FACE_CHANNELS = 7
 """Of :class:`FindFaces`: left, top, right, bottom, score, P(masked | face), whether the face counts."""
 
 
+def as_given(values: Any) -> tuple[float, ...]:
+    """Numbers as they were given, not as float32 keeps them."""
+    return tuple(float(f"{number:.7g}") for number in np.asarray(values))
+
+
 @keras.saving.register_keras_serializable(package="allmasked")
 class FindFaces(keras.layers.Layer):
     """Maps (N, h, w, 6) over an input of ``size`` px to faces (N, 64, 7), see :data:`FACE_CHANNELS`.
@@ -41,11 +46,8 @@ class FindFaces(keras.layers.Layer):
     @property
     def calibration(self) -> Calibration:
         """What the weights say."""
-        score, wear, (px, share) = (
-            [float(f"{number:.7g}") for number in np.asarray(values)]
-            for values in (self.score, self.wear, self.counting)
-        )  # as they were given, not as float32 keeps them
-        return Calibration(tuple(score), tuple(wear), Counting(px, share))
+        score, wear, counting = (as_given(values) for values in (self.score, self.wear, self.counting))
+        return Calibration(score, wear, Counting(*counting))  # type: ignore[arg-type]
 
     @calibration.setter
     def calibration(self, given: Calibration) -> None:

@@ -11,7 +11,7 @@ from allmasked.core.errors import ConfigError, RunError
 from allmasked.core.markdown import table
 from allmasked.core.runs import Run, read_json
 from allmasked.core.types import Photo
-from allmasked.data.dataset import read_split
+from allmasked.data.dataset import absent, read_split
 from allmasked.data.heldout import key
 from allmasked.scoring.evaluate import Answers, Ask, ask_model, evaluate, part_answers, with_somebody
 from allmasked.stats import metrics
@@ -33,12 +33,14 @@ def compare(
     Photos labelled "nobody" are left out; the answer "nobody" is wrong for every other photo.
 
     Each run is first scored by :func:`allmasked.scoring.evaluate.evaluate`. Every pair is then tested: McNemar's exact
-    test for accuracy, corrected for the number of pairs by Holm's method, and bootstrap intervals (drawn by group of
-    near-duplicates, the same resamples for both) of the differences in accuracy and macro-F1. ``beats`` is true only
+    test for accuracy, by groups of near-duplicates (:func:`allmasked.stats.metrics.mcnemar`), corrected for the number
+    of pairs by Holm's method, and bootstrap intervals (drawn by the same groups, the same resamples for both) of the
+    differences in accuracy and macro-F1. ``beats`` is true only
     where the corrected p is below 0.05 and the interval of the difference in accuracy leaves out 0.
 
     Returns:
-        ``on``, ``photos``, ``left_out`` (photos that some run could not answer), ``bootstrap``, ``seed``, ``runs``
+        ``on``, ``photos``, ``left_out`` (photos that some run could not answer), ``absent`` (classes that no photo
+        has, so that averages leave them out), ``bootstrap``, ``seed``, ``runs``
         (one row a run) and ``pairs`` (the better run first).
 
     Raises:
@@ -61,10 +63,11 @@ def compare(
     for run in runs:
         evaluate(run.folder, [on], data=data, bootstrap=bootstrap, seed=seed, plots=False, ask=ask)
         found.append(part_answers(run, on, where, ask))
-    common = [key(photo) for photo in found[0].photos if all(key(photo) in _index(other) for other in found)]
+    rows_of = [{key(photo): row for row, photo in enumerate(one.photos)} for one in found]
+    common = [name for name in rows_of[0] if all(name in index for index in rows_of)]
     if not common:
         raise RunError("there is no photo that all of these runs could answer")
-    aligned = [_rows(answers, common) for answers in found]
+    aligned = [_rows(answers, [index[name] for name in common]) for answers, index in zip(found, rows_of)]
     groups, labels = aligned[0].groups, aligned[0].labels
 
     rows: list[dict[str, Any]] = []
@@ -91,7 +94,7 @@ def compare(
             {
                 "a": names[a],
                 "b": names[b],
-                **metrics.mcnemar(labels, aligned[a].predicted, aligned[b].predicted),
+                **metrics.mcnemar(labels, aligned[a].predicted, aligned[b].predicted, groups),
                 "accuracy": _difference(
                     rows[a]["accuracy"] - rows[b]["accuracy"], drawn[a].accuracy - drawn[b].accuracy
                 ),
@@ -109,6 +112,7 @@ def compare(
         "on": on,
         "photos": len(common),
         "left_out": len(chosen[0]) - len(common),
+        "absent": list(absent(aligned[0].photos)),
         "bootstrap": bootstrap,
         "seed": seed,
         "runs": rows,
@@ -137,13 +141,7 @@ def _refuse_different(first: Run, photos: dict[str, Photo], second: Run, others:
         )
 
 
-def _index(answers: Answers) -> dict[str, int]:
-    return {key(photo): row for row, photo in enumerate(answers.photos)}
-
-
-def _rows(answers: Answers, keys: Sequence[str]) -> Answers:
-    index = _index(answers)
-    order = [index[name] for name in keys]
+def _rows(answers: Answers, order: Sequence[int]) -> Answers:
     nobody = None if answers.nobody is None else answers.nobody[order]
     return Answers(tuple(answers.photos[row] for row in order), answers.probabilities[order], nobody=nobody)
 
@@ -153,10 +151,10 @@ def _difference(value: float, drawn: metrics.Floats) -> dict[str, Any]:
 
 
 def _sentence(pair: dict[str, Any], pairs: int) -> str:
-    corrected = " after Holm's correction" if pairs > 1 else ""
+    p = f"{pair['p_holm']:.3g}" + (" after Holm's correction" if pairs > 1 else "")
     verdict = f"{pair['a']} beats {pair['b']}" if pair["beats"] else f"{pair['a']} and {pair['b']}: no difference shown"
     return (
-        f"{verdict} (accuracy {_signed(pair['accuracy'])}; exact McNemar p = {pair['p_holm']:.3g}{corrected}; "
+        f"{verdict} (accuracy {_signed(pair['accuracy'])}; exact McNemar p by groups = {p}; "
         f"macro-F1 {_signed(pair['macro_f1'])})."
     )
 
@@ -175,6 +173,9 @@ def markdown(comparison: dict[str, Any]) -> str:
     lines += [f"{comparison['photos']:,} photos, the same for every run. P is precision, R recall.", ""]
     if comparison["left_out"]:
         lines += [f"{comparison['left_out']:,} photos that not every run could answer are left out.", ""]
+    if comparison["absent"]:
+        names = " or ".join(repr(label) for label in comparison["absent"])
+        lines += [f"None of them is labelled {names}, so macro averages are over the classes that occur.", ""]
     lines += table(
         [*head, "million weights", "training, s"],
         [
@@ -184,7 +185,16 @@ def markdown(comparison: dict[str, Any]) -> str:
         ],
     )
     lines += table(
-        ["A", "B", "only A right", "only B right", "McNemar p", "p (Holm)", "accuracy, A - B", "macro-F1, A - B"],
+        [
+            "A",
+            "B",
+            "only A right",
+            "only B right",
+            "McNemar p by groups",
+            "p (Holm)",
+            "accuracy, A - B",
+            "macro-F1, A - B",
+        ],
         [
             [pair["a"], pair["b"], pair["only_a"], pair["only_b"], f"{pair['p']:.3g}", f"{pair['p_holm']:.3g}"]
             + [_signed(pair["accuracy"]), _signed(pair["macro_f1"])]

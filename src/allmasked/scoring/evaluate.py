@@ -27,7 +27,7 @@ from allmasked.core.markdown import table
 from allmasked.core.progress import track
 from allmasked.core.runs import Run, read_json, write_json, write_text
 from allmasked.core.types import CLASSES, Part, Photo, Prediction, Size, Split
-from allmasked.data.dataset import read_split, sha256_of, verify
+from allmasked.data.dataset import absent, read_split, sha256_of, verify
 from allmasked.data.heldout import foreign_photos, key, trained_on
 from allmasked.images import pixels
 from allmasked.networks import reading
@@ -418,6 +418,9 @@ def _notes(name: str, seen: int, without: int, found: Answers) -> list[str]:
         notes.append(f"{seen:,} of these photos were trained on: this says how well they are remembered, no more")
     if without:
         notes.append(f"{without:,} photos labelled 'nobody' are left out: they are none of the classes")
+    if missing := absent(found.photos):
+        names = " or ".join(repr(label) for label in missing)
+        notes.append(f"none of these photos is labelled {names}, so macro averages are over the classes that occur")
     if found.failed:
         kinds = Counter(prediction.error for prediction in found.failed).most_common(1)
         notes.append(f"{len(found.failed):,} photos had no answer and are not counted (most often: {kinds[0][0]})")

@@ -5,7 +5,7 @@ Throughout, ``labels`` is an integer array (N,) of class indices 0-2 in the orde
 ``nobody`` a float array (N,) with the probability that nobody is (None for a model that can't tell), ``predicted`` an
 integer array (N,) of 0-2, or of 3 for "nobody", which is wrong whatever the label, and ``groups`` an integer array (N,)
 that numbers the groups of near-duplicates (-1: a group of its own). Precision, recall, F1, accuracy and the confusion
-matrix are scikit-learn's; McNemar's test and Holm's correction are statsmodels'.
+matrix are scikit-learn's; Holm's correction is statsmodels'.
 """
 
 from __future__ import annotations
@@ -340,18 +340,38 @@ def breakdown(
 # --- paired tests --------------------------------------------------------------------------------------------------
 
 
-def mcnemar(labels: ArrayLike, predicted_a: ArrayLike, predicted_b: ArrayLike) -> dict[str, float | int]:
-    """Exact McNemar test whether two models differ in accuracy on the same photos.
+def mcnemar(
+    labels: ArrayLike, predicted_a: ArrayLike, predicted_b: ArrayLike, groups: ArrayLike | None = None
+) -> dict[str, float | int]:
+    """Exact test whether two models differ in accuracy on the same photos: McNemar's, by groups of near-duplicates.
 
-    Returns ``only_a`` and ``only_b`` (photos that only one of them has right) and the two-sided ``p``. Source:
-    McNemar 1947; exact binomial form as in Dietterich 1998.
+    Near-duplicates are right or wrong together, so a group is one observation, not as many as it has photos. Its sum
+    is the number of its photos that only A has right less those that only B has right. If neither model is better, each
+    sum is as likely with the other sign; ``p`` is the probability, over all ways to draw the signs, of a total at least
+    as far from 0 as the one found. Where each photo is a group of its own (``groups`` None) that is McNemar's exact
+    test.
+
+    Returns ``only_a`` and ``only_b`` (photos that only one of them has right) and the two-sided ``p``. Sources:
+    McNemar 1947; exact form as in Dietterich 1998; random signs: Fisher 1935, "The Design of Experiments"; sums of
+    clusters: Durkalski et al. 2003, "Analysis of clustered matched-pair data".
     """
-    tables = require("statsmodels.stats.contingency_tables", "train")
     labels = np.asarray(labels)
     right_a, right_b = np.asarray(predicted_a) == labels, np.asarray(predicted_b) == labels
-    only_a, only_b = int((right_a & ~right_b).sum()), int((~right_a & right_b).sum())
-    table = [[int((right_a & right_b).sum()), only_a], [only_b, int((~right_a & ~right_b).sum())]]
-    return {"only_a": only_a, "only_b": only_b, "p": float(tables.mcnemar(table, exact=True).pvalue)}
+    only_a, only_b = right_a & ~right_b, ~right_a & right_b
+    index, number = _group_index(np.full(len(labels), -1) if groups is None else groups)
+    sums = np.bincount(index, weights=only_a.astype(float) - only_b, minlength=number).astype(np.int64)
+    return {"only_a": int(only_a.sum()), "only_b": int(only_b.sum()), "p": _sign_flip(sums)}
+
+
+def _sign_flip(sums: Ints) -> float:
+    """Two-sided p of a total of whole numbers under random signs: exact, one number after another."""
+    reach = int(np.abs(sums).sum())
+    chance = np.zeros(2 * reach + 1)  # of each total from -reach on
+    chance[reach] = 1.0
+    for size in np.abs(sums[sums != 0]):
+        chance = (np.roll(chance, size) + np.roll(chance, -size)) / 2  # nothing comes round: reach holds all of them
+    far = np.abs(np.arange(-reach, reach + 1)) >= abs(int(sums.sum()))
+    return min(1.0, float(chance[far].sum()))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

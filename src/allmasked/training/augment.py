@@ -33,13 +33,15 @@ class Sample:
     """A photo as it goes into augmentation.
 
     ``pixels`` (H, W, 3) uint8; ``label`` index into LABELS; ``content`` left, top, right, bottom px of the
-    photo inside its letterbox; ``boxes`` None where unknown.
+    photo inside its letterbox; ``boxes`` None where unknown; ``complete`` whether it shows everybody that the photo
+    shows and nobody else, which a crop to some faces and a mosaic don't.
     """
 
     pixels: NDArray[np.uint8]
     label: int
     content: tuple[float, float, float, float]
     boxes: Boxes | None
+    complete: bool = True
 
 
 def label_of(masked: NDArray[np.float32]) -> int:
@@ -70,7 +72,7 @@ def augment(sample: Sample, recipe: Recipe, rng: np.random.Generator, *, empty: 
     matrix = _geometry(keep, (width, height), zoom_in, recipe, rng, fill=crop)
     pixels = warp(sample.pixels, matrix, keep if crop else None, (width, height))
     boxes = None if sample.boxes is None else moved(sample.boxes, matrix, keep if crop else None)
-    return Sample(finish(pixels, recipe, rng), label, (0, 0, width, height), boxes)
+    return Sample(finish(pixels, recipe, rng), label, (0, 0, width, height), boxes, complete=not crop)
 
 
 def finish(pixels: NDArray[np.uint8], recipe: Recipe, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -102,7 +104,8 @@ def mosaic(samples: Sequence[Sample], rng: np.random.Generator) -> Sample:
             boxes.append(moved)
     there = PRESENCE[[sample.label for sample in samples]].max(0)
     label = int(np.flatnonzero((there == PRESENCE).all(1))[0])
-    return Sample(pixels, label, (0, 0, width, height), None if boxes is None else np.concatenate(boxes))
+    together = None if boxes is None else np.concatenate(boxes)
+    return Sample(pixels, label, (0, 0, width, height), together, complete=False)
 
 
 def empty_window(
@@ -139,7 +142,7 @@ def subset_window(
         left, top, right, bottom, _ = boxes[rng.integers(len(boxes))]
         face = max(right - left, bottom - top)
         window_height = face * rng.uniform(1.4, 6.0)
-        window_width = window_height * aspect * rng.uniform(0.75, 1.2)
+        window_width = max(window_height * aspect * rng.uniform(0.75, 1.2), right - left + 0.3 * face)
         x0 = rng.uniform(right + 0.1 * face - window_width, left - 0.1 * face)
         y0 = rng.uniform(bottom + 0.1 * face - window_height, top - 0.1 * face)
         x0, y0 = max(x0, 0.0), max(y0, 0.0)

@@ -48,13 +48,14 @@ def cut_frame(
     scale, centre = _whole(sample, frame, natural, rng) if whole else _choose(sample, frame, natural, recipe, rng)
     matrix = _matrix(scale, centre, frame, recipe, rng)
     if sample.boxes is None or not len(sample.boxes):
-        boxes, label = sample.boxes, sample.label
+        boxes, label, complete = sample.boxes, sample.label, True
     else:
         boxes = _seen(aug.moved(sample.boxes, matrix, None), frame)
         asked = boxes[boxes[:, 4] >= 0]
         label = aug.label_of(asked[:, 4]) if len(asked) else LABELS.index("nobody")
+        complete = len(asked) == int((sample.boxes[:, 4] >= 0).sum())
     pixels = aug.finish(aug.warp(sample.pixels, matrix, None, frame), recipe, rng)
-    return Sample(pixels, label, (0, 0, *frame), boxes)
+    return Sample(pixels, label, (0, 0, *frame), boxes, complete)
 
 
 def _choose(

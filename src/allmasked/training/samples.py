@@ -45,9 +45,8 @@ def training_batches(
     With ``grid``, which gives the head's maps in cells (width, height) for an input of a size, labels are targets of
     the maps (B, h, w, 13). With ``frames``, the photos at a larger size, frames are cut from them, and a share of the
     steps shows the photos whole, in halves of a batch where that is larger than a frame. With ``soft``, a teacher's
-    answers (photos, 3), labels are (B, 6): the label, and the teacher's answer; where the label is another after
-    augmentation, the teacher has not seen that photo, and the label stands for it. With both, ``soft`` is (photos, 4)
-    and stands for the label.
+    answers (photos, 3), labels are (B, 6): the label, and the teacher's answer; of a crop or a mosaic the teacher has
+    not answered, and the label stands for it. With both, ``soft`` is (photos, 4) and stands for the label.
     """
     natural = source.size[0] / frames.size[0] if frames else 1.0
     given = frames or source
@@ -59,7 +58,7 @@ def training_batches(
             whole = before = batch.labels if batch.labels.ndim == 1 else batch.labels.argmax(1)
             if grid and batch.indices is not None:
                 whole = source.labels("train")[batch.indices]
-            whole_photos = False
+            whole_photos, complete = False, np.ones(len(whole), bool)
             if grid or augments(recipe):
                 samples = [_sample(batch, i, int(label), photos, given) for i, label in enumerate(whole)]
                 whole_photos = bool(
@@ -78,12 +77,13 @@ def training_batches(
                     samples = changed if whole_photos or not grid else _with_mosaics(changed, recipe, rngs)
                 pixels = np.stack([sample.pixels for sample in samples])
                 whole = np.array([sample.label for sample in samples], np.int32)
+                complete = np.array([sample.complete for sample in samples])
             else:
                 pixels = batch.pixels
             if grid:
                 answers = np.eye(len(LABELS), dtype=np.float32)[whole]
                 if soft is not None and batch.indices is not None:
-                    same = whole == source.labels("train")[batch.indices]
+                    same = complete & (whole == source.labels("train")[batch.indices])
                     answers = np.where(same[:, None], soft[batch.indices], answers)
                 targets = [
                     with_answer(map_targets(sample.boxes, size, grid(size)), answer, weight)
@@ -99,7 +99,7 @@ def training_batches(
                 whole.astype(np.int32) if loader.labels == "integer" else np.eye(len(CLASSES), dtype=np.float32)[whole]
             )
             if soft is not None and batch.indices is not None:
-                taught = np.where((whole == before)[:, None], soft[batch.indices], labels)
+                taught = np.where((complete & (whole == before))[:, None], soft[batch.indices], labels)
                 labels = np.concatenate([labels, taught], axis=1)
             yield pixels, labels, weights[whole]
 

@@ -27,7 +27,7 @@ from allmasked.core.errors import AllmaskedError, ConfigError, DataError, RunErr
 from allmasked.core.progress import bar, stderr
 from allmasked.core.runs import Run, replacing, write_text
 from allmasked.core.types import NOBODY, Size, Split
-from allmasked.data.dataset import write_split
+from allmasked.data.dataset import absent, only_over, told_of_absent, write_split
 from allmasked.images import pixels as px
 from allmasked.networks import model as models
 from allmasked.networks.backbones import notebook_frozen
@@ -95,6 +95,8 @@ def _training_of(run: Run, split: Split, config: TrainConfig, cache: str | Path 
         if not split.part(part):
             raise DataError(f"the split has no photo in its part {part!r}; make it again with 'allmasked split'")
         source.array(part)
+    for sentence in told_of_absent(split):
+        stderr.print(f"warning: {sentence}", soft_wrap=True)
     _deterministic(config.seed)
     require("cv2", "train").setNumThreads(1)  # photos are augmented side by side, one thread each
     return _Training(run, config, source, loader)
@@ -195,8 +197,10 @@ class _Training:
             self.soft = targets(source.photos("train"))
         self.history: History = []
         self.phase = ""
+        self.only = only_over(absent(source.photos("validation")))
         self.began = time.monotonic()
         self.pool = ThreadPoolExecutor(os.cpu_count())
+        self.writer: Any = None
 
     def _grid(self, size: Size) -> Size:
         """Width and height of the maps, in cells, for an input of a size."""
@@ -204,6 +208,15 @@ class _Training:
         return columns, rows
 
     def go(self) -> None:
+        """All epochs that are missing, and the model. Threads and the TensorBoard log are closed, also on an error."""
+        try:
+            self._go()
+        finally:
+            self.pool.shutdown(cancel_futures=True)
+            if self.writer:
+                self.writer.close()
+
+    def _go(self) -> None:
         self._restore()
         self._replay_tensorboard()
         with bar(transient=False) as progress:
@@ -278,7 +291,7 @@ class _Training:
         stderr.print(
             f"epoch {line['epoch']}/{total} {plan.phase}: loss {line['loss']:.4f}, accuracy {line['accuracy']:.3f}; "
             f"validation loss {line['val_loss']:.4f}, accuracy {line['val_accuracy']:.3f}, "
-            f"macro-F1 {line['val_macro_f1']:.3f}; {line['photos_per_second']:.1f} photos/s"
+            f"macro-F1 {line['val_macro_f1']:.3f}{self.only}; {line['photos_per_second']:.1f} photos/s"
         )
         return line
 
@@ -295,7 +308,7 @@ class _Training:
             models.part(self.model, "maps").set_weights(self.trained.get_weights())
 
     def _validation_note(self) -> str:
-        return f"validation macro-F1 {self.history[-1]['val_macro_f1']:.3f}" if self.history else ""
+        return f"validation macro-F1 {self.history[-1]['val_macro_f1']:.3f}{self.only}" if self.history else ""
 
     def _best(self) -> int:
         """The number (from 1) of the epoch whose weights are kept."""
@@ -352,7 +365,6 @@ class _Training:
         self.config.write(self.run.config, facts)
         models.save(self.model, self.run.model)
         shutil.rmtree(self.run.state, ignore_errors=True)
-        self.pool.shutdown()
 
     def _replay_tensorboard(self) -> None:
         """Start the TensorBoard log anew from the history, so that a resumed run has no doubled steps."""
