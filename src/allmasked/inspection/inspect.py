@@ -368,7 +368,8 @@ def _findings(i: Inspection) -> list[Finding]:
     add("note", "augmented", copies, text, advice)
     exact = sum(len(same.paths) - 1 for same in i.exact_duplicates)
     pairs = sum(pair.kind != "exact" for pair in i.near_duplicates)
-    text = f"{_many(exact, 'exact copy', 'exact copies')} and {_many(pairs, 'pair')} of near-duplicates"
+    parts = [f"{_many(exact, 'exact copy', 'exact copies')}"] * bool(exact)
+    text = " and ".join(parts + [f"{_many(pairs, 'pair')} of near-duplicates"] * bool(pairs))
     advice = "Split by file, the same photo stands in training and test. 'split' keeps each group in one part."
     add("warning", "duplicates", exact + pairs, text, advice)
     if i.size_leak and i.size_leak.given_away:

@@ -46,19 +46,21 @@ class SeenFace:
 @dataclass(frozen=True)
 class Doubt:
     """A label that contradicts what is seen: ``seen`` by the model (with the marked faces that it misses),
-    ``probability`` of its own answer, ``faces`` those that count in it."""
+    ``probability`` of its own answer, ``faces`` those that count in it, ``missed`` how many marked ones it misses."""
 
     path: str
     label: Label
     seen: Answer
     probability: float
     faces: tuple[SeenFace, ...]
+    missed: int
 
     @property
     def words(self) -> str:
         """What is seen, with the faces found."""
         bare = sum(face.wear == "bare" for face in self.faces)
-        return f"seen as {self.seen}" + f": {len(self.faces) - bare} masked, {bare} bare" * bool(self.faces)
+        found = f": {len(self.faces) - bare} masked, {bare} bare" if self.faces else ""
+        return f"seen as {self.seen}{found}" + f", {self.missed} more marked" * bool(self.missed)
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def _doubt(photo: Photo, said: Prediction, matches: Sequence[tuple[Face, FoundFa
     if photo.label in (seen, every):  # the marks say what the model missed, or a face far behind decides the label
         return None
     faces = tuple(_seen(photo, face, marks.get(id(face), ""), face.score) for face in found if face.counts)
-    return Doubt(photo.path, photo.label, seen, round(said.confidence, 4), faces)
+    return Doubt(photo.path, photo.label, seen, round(said.confidence, 4), faces, len(missed))
 
 
 def _answer(masked: Sequence[bool]) -> Answer:

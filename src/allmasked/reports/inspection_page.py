@@ -146,7 +146,12 @@ def make_page(inspection: Inspection, path: str | Path) -> Path:
         where=WHERE | {name: f"flaw-{name}" for name in CHECKS},
         size={photo.path: f"{photo.width} × {photo.height}" for photo in inspection.photos},
         pictures=_pictures(inspection.root, wanted),
-        odd_boxes=list(zip(odd, _with_faces(inspection.root, [(box.path, [box], False) for box in odd]))),
+        odd_boxes=list(
+            zip(
+                odd,
+                _with_faces(inspection.root, [(box.path, [box], box.kind not in ("outside", "whole")) for box in odd]),
+            )
+        ),
         doubts=list(zip(doubts, _with_faces(inspection.root, [(one.path, one.faces, False) for one in doubts]))),
         faces=[
             (
