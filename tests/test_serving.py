@@ -27,12 +27,14 @@ from PIL import Image
 
 from allmasked.core.types import SURE_MARGIN, Answers, Candidates, Counting
 from allmasked.networks.reading import FAR_BEHIND, TOO_SMALL, Calibration, answer_of, label_of
+from allmasked.predictors.predictor import Look
 from colour_model import BLUE, GREY, SKIN, ColourModel, encoded
 
 httpx = pytest.importorskip("httpx")
 uvicorn = pytest.importorskip("uvicorn")
 serving_module = pytest.importorskip("allmasked.serving.app", exc_type=ImportError)
 protocol = pytest.importorskip("allmasked.serving.http", exc_type=ImportError).protocol
+guard = pytest.importorskip("allmasked.serving.guard", exc_type=ImportError)
 safe_name = pytest.importorskip("allmasked.serving.uploads").safe_name
 JsonLines, Limits, create_app = serving_module.JsonLines, serving_module.Limits, serving_module.create_app
 
@@ -263,6 +265,79 @@ def test_api_key() -> None:
         assert client.get("/healthz").status_code == client.get("/").status_code == 200
 
 
+def test_a_key_in_any_script() -> None:
+    with serving(api_key="schlüssel") as client:
+        assert client.get("/v1/model", headers={"X-API-Key": "schlüssel".encode()}).status_code == 200
+        assert client.get("/v1/model", headers={"X-API-Key": "schlussel"}).status_code == 401
+
+
+def test_a_foreign_name_is_refused() -> None:
+    """DNS rebinding: another server's name that now leads here."""
+    hosts = guard.hosts_of("127.0.0.1", ["photos.lan"])
+    with serving(hosts=hosts) as client:
+        for host in ("localhost", "127.0.0.1:8000", "127.8.8.8", "[::1]:8000", "Photos.LAN:1", "a.localhost", ""):
+            assert client.get("/v1/model", headers={"Host": host}).status_code == 200, host
+        for host in ("evil.example", "localhost.evil.example", "evil.example:8000", "192.168.1.5", "127.0.0.1.evil.io"):
+            for path in ("/", "/v1/model", "/metrics", "/static/page.js"):
+                response = client.get(path, headers={"Host": host})
+                assert response.status_code == 403 and "--allow-host" in response.json()["detail"], (host, path)
+        assert client.post("/v1/predict", files=form(encoded("all")), headers={"Host": "evil.io"}).status_code == 403
+        assert 'allmasked_refused_total{reason="host"}' in client.get("/metrics").text
+    assert guard.hosts_of("0.0.0.0", []) is None and guard.hosts_of("127.0.0.1", []) == frozenset()
+    assert guard.hosts_of("::1", []) == frozenset() and guard.hosts_of("0.0.0.0", ["a.b"]) == {"a.b"}
+
+
+CROSS = {"Sec-Fetch-Site": "cross-site"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),  # curl
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://other.proxy"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        (CROSS, 403),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:1"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        (CROSS | {"Origin": "https://friend.example"}, 200),
+    ],
+)
+def test_pages_of_other_servers_are_refused(guarded: Any, headers: dict[str, str], status: int) -> None:
+    response = guarded.post("/v1/predict", files=form(encoded("all")), headers=headers)
+    assert response.status_code == status
+    friend = headers.get("Origin") == "https://friend.example"
+    assert response.headers.get("access-control-allow-origin") == ("https://friend.example" if friend else None)
+    assert guarded.get("/v1/model", headers=headers).status_code == status
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Any]:
+    with serving(origins=guard.origins_of(["https://Friend.example/"])) as client:
+        yield client
+
+
+def test_links_and_its_own_page_work(guarded: Any) -> None:
+    visit = CROSS | {"Sec-Fetch-Mode": "navigate"}
+    assert guarded.get("/", headers=visit).status_code == 200
+    assert guarded.post("/v1/predict", files=form(encoded("all")), headers=visit).status_code == 403
+    own = {"Origin": f"http://127.0.0.1:{guarded.port}"}
+    assert guarded.post("/v1/predict", files=form(encoded("all")), headers=own).status_code == 200
+    asked = {"Origin": "https://friend.example", "Access-Control-Request-Method": "POST"} | CROSS
+    asked |= {"Access-Control-Request-Headers": "x-api-key"}
+    answer = guarded.options("/v1/predict", headers=asked)
+    assert answer.status_code == 200 and "x-api-key" in answer.headers["access-control-allow-headers"].lower()
+    assert guarded.options("/v1/predict", headers=asked | {"Origin": "https://evil.example"}).status_code == 403
+
+
+def test_which_faces_count_is_an_option() -> None:
+    high = encoded("all", (128, 128))  # faces are 64 px high
+    for look, label in ((Look(20), "all"), (Look(100), "nobody")):
+        with serving(look=look) as client:
+            assert client.post("/v1/predict", files=form(high)).json()["photos"][0]["label"] == label
+            assert client.get("/v1/model").json()["min_face_px_of_photo"] == look.min_face_px
+
+
 def test_nothing_from_other_hosts(client: Any) -> None:
     for path in ("/", "/static/page.css", "/static/page.js", "/static/icon.svg"):
         response = client.get(path)
@@ -341,7 +416,7 @@ def test_hostile_forms(client: Any) -> None:
     assert status(part(b'Content-Disposition: form-data; name="files"')) == 422
     assert status(part(b"Nothing: at all")) == 400
     assert status(part(b"A" * 100_000)) == 400
-    assert status(b"--x\r\nbroken") == 422  # nothing in it
+    assert status(b"--x\r\nbroken") == status(b"--x\r\n") == status(b"") == 400
     assert status(b"--y\r\n") == 400
     assert status(b"", "multipart/form-data") == 400
     assert status(b"{}", "application/json") == 415
@@ -349,6 +424,29 @@ def test_hostile_forms(client: Any) -> None:
     assert response.json()["photos"][0]["name"] in ("passwd�.png", "passwd%00.png")
     assert client.get("/v1/predict").status_code == 405
     assert client.post("/v1/predict?boxes=perhaps", files=form(good)).status_code == 422
+
+
+def test_what_else_a_form_holds(client: Any) -> None:
+    good = encoded("all")
+    response = client.post("/v1/predict", files=form(good), data={"token": "x" * 1000, "caption": "ü"})
+    assert response.status_code == 200 and [photo["label"] for photo in response.json()["photos"]] == ["all"]
+    response = client.post("/v1/predict", files=[("file", ("a.jpg", good))])
+    assert response.status_code == 422 and "'file': send photos in the field 'files'" in response.json()["detail"]
+    response = client.post("/v1/predict", data={"files": "a.jpg"}, files=[("files", ("a.png", good))])
+    assert response.status_code == 422 and "text came in the field 'files'" in response.json()["detail"]
+    response = client.post("/v1/predict", files=[("caption", (None, b"x"))])
+    assert response.status_code == 422 and "'files'" in response.json()["detail"]
+
+
+def test_a_form_that_is_cut_off_is_not_answered(client: Any) -> None:
+    good = encoded("all")
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    whole = (head + good + b"\r\n") * 2 + b"--x--\r\n"
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    assert client.post("/v1/predict", content=whole, headers=kind).status_code == 200
+    for cut in (len(head) + 20, len(head + good) + 3, len(whole) - 30, len(whole) - 5):
+        response = client.post("/v1/predict", content=whole[:cut], headers=kind)
+        assert response.status_code == 400 and "cut off" in response.json()["detail"], cut
 
 
 @pytest.mark.parametrize(
@@ -562,7 +660,7 @@ def test_a_clean_end_under_load_and_a_new_start() -> None:
         process.send_signal(signal.SIGTERM)
         assert [one.result().json()["photos"][0]["label"] for one in taken] == ["some"] * 6, "what it took it finishes"
     _, logs = process.communicate(timeout=20)
-    assert process.returncode in (0, -signal.SIGTERM)
+    assert process.returncode == 0
     assert all(json.loads(line) for line in logs.splitlines()) and '"stopped"' in logs
     again, port = start(port)
     try:
@@ -596,6 +694,37 @@ def test_command_line_says_what_is_wrong() -> None:
         assert isinstance(result.exception, ConfigError) and "--port" in str(result.exception)
     result = CliRunner().invoke(cli, ["serve", "--port", "0", "--model", "nowhere"])
     assert isinstance(result.exception, RunError)
+    for options, word in (
+        (["--allow-host", "http://x/"], "--allow-host"),
+        (["--allow-origin", "x.example"], "--allow-origin"),
+        (["--allow-origin", "*"], "--allow-origin"),
+        (["--api-key", " "], "--api-key is set, but empty"),
+        (["--api-key", "a\nb"], "--api-key"),
+    ):
+        result = CliRunner().invoke(cli, ["serve", "--port", "0", *options])
+        assert isinstance(result.exception, ConfigError) and word in str(result.exception)
+    result = CliRunner().invoke(cli, ["serve", "--port", "0"], env={"ALLMASKED_API_KEY": ""})
+    assert isinstance(result.exception, ConfigError) and "$ALLMASKED_API_KEY is set, but empty" in str(result.exception)
+
+
+def test_a_warning_beyond_this_machine_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    from click.testing import CliRunner
+
+    from allmasked.cli import cli
+
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr("allmasked.predictors.predictor.open_predictor", lambda *_args, **_options: ColourModel())
+    monkeypatch.setattr("allmasked.serving.app.create_app", lambda *_args, **options: made.append(options))
+    monkeypatch.setattr("allmasked.serving.http.run", lambda *_args: None)
+
+    def said(*options: str) -> str:
+        result = CliRunner().invoke(cli, ["serve", "--port", "0", *options], catch_exceptions=False)
+        return result.stderr
+
+    assert "warning" not in said() and made[-1]["hosts"] == frozenset()
+    assert "warning: whoever reaches 0.0.0.0" in said("--host", "0.0.0.0") and made[-1]["hosts"] is None
+    assert "warning" not in said("--host", "0.0.0.0", "--api-key", "k", "--min-face", "12")
+    assert made[-1]["api_key"] == "k" and made[-1]["look"] == Look(12)
 
 
 def test_no_framework_is_needed() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import hmac
 import http.server
 import json
 import subprocess
@@ -120,6 +123,45 @@ def test_a_damaged_video_ends_where_it_ends(tmp_path: Path) -> None:
     assert events[-1]["event"] == "end" and 0 < events[-1]["looks"] < 41
 
 
+def test_what_of_a_video_cannot_be_decoded_is_told(tmp_path: Path) -> None:
+    video = film(tmp_path / "x.avi", [("all", 40), ("some", 40)])
+    with av.open(str(video)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0)]
+    data = bytearray(video.read_bytes())
+    for position, size in packets[30:34]:
+        data[position + 8 : position + 8 + size] = bytes(size)
+    video.write_bytes(data)
+    events = told_of(str(video), every_seconds=0)
+    (told,) = (event for event in events if event["event"] == "unreadable")
+    assert "x.avi: damaged in" in told["why"] and events[-1]["looks"] > 20
+
+
+@pytest.mark.parametrize("kind", ["webp", "text"])
+def test_a_video_without_any_picture_is_an_error(kind: str, tmp_path: Path) -> None:
+    """An animated WebP can be opened, but not decoded, by libav."""
+    path = tmp_path / f"x.{kind if kind == 'webp' else 'mp4'}"
+    if kind == "webp":
+        frames = [picture(label) for label in ("all", "none", "some")]
+        frames[0].save(path, save_all=True, append_images=frames[1:], duration=200)
+    else:
+        path.write_text("<html>not found</html>")
+    with pytest.raises(SourceError, match=path.name):
+        told_of(str(path), every_seconds=0)
+    result = CliRunner().invoke(cli, ["watch", str(path)])
+    assert isinstance(result.exception, SourceError) and not result.stdout
+
+
+def test_a_clock_that_starts_again(tmp_path: Path) -> None:
+    """Two recordings put together: the second one's clock starts at 0 again."""
+    parts = [film(tmp_path / f"{label}.ts", [(label, 60)]).read_bytes() for label in ("all", "none")]
+    (tmp_path / "twice.ts").write_bytes(b"".join(parts))
+    events = told_of(str(tmp_path / "twice.ts"), every_seconds=1, smooth_seconds=0, every_answer=True)
+    answers = [event for event in events if event["event"] == "answer"]
+    assert [event["label"] for event in answers] == ["all"] * 6 + ["none"] * 6
+    seconds = [event["seconds"] for event in answers]
+    assert np.diff(seconds) == pytest.approx(np.ones(11), abs=0.2), "and the second goes on where the first ended"
+
+
 def test_a_folder_that_fills_up(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
@@ -233,13 +275,54 @@ def test_what_is_no_source(word: str) -> None:
 def test_passwords_are_not_told() -> None:
     source = source_of("rtsp://me:secret@camera.lan:554/door?token=secret")
     assert source.live and source.name == "rtsp://camera.lan:554/door"
+    for address in (
+        "rtsp://me:sec/ret@camera.lan/door", "rtsp://me:secret?#@camera.lan/door", "rtsp://me:secret@[camera.lan/door",
+        "RTSP://me:secret@camera.lan/door", "http://camera.lan/live?user=me&pwd=secret#secret",
+        "rtsp://camera.lan/user=me_password=secret_channel=1.sdp", "rtsp://camera.lan/password:secret",
+    ):  # fmt: skip
+        name = source_of(address).name
+        assert "secret" not in name and "sec/ret" not in name and "camera.lan" in name
+    for address in ("ftp://me:secret@camera.lan/door", "rtsp:/me:secret@camera.lan", "me:secret@camera.lan"):
+        with pytest.raises(SourceError) as wrong:
+            source_of(address)
+        assert "secret" not in str(wrong.value) and "camera.lan" in str(wrong.value)
     with pytest.raises(SourceError) as error:
         sources.opened(source_of("http://me:secret@127.0.0.1:9/x.mjpg"))
     assert "secret" not in str(error.value)
 
 
+@contextlib.contextmanager
+def http_server(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 def test_a_stream_over_http(tmp_path: Path) -> None:
-    film(tmp_path / "x.ts", [("some", 30)])
+    data = film(tmp_path / "x.ts", [("some", 30)]).read_bytes()
+
+    class Live(http.server.BaseHTTPRequestHandler):
+        """A camera: says no length, and breaks off."""
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http_server(Live) as address:
+        events = told_of(f"{address}/x.ts", every_seconds=0, for_seconds=1.0)
+    assert [event["event"] for event in events][:2] == ["start", "change"]
+    assert "lost" in [event["event"] for event in events]
+    assert events[1]["label"] == "some"
+
+
+@pytest.mark.parametrize("name", ["x.mp4", "x.ts"])
+def test_a_whole_file_over_http_is_looked_at_once(name: str, tmp_path: Path) -> None:
+    film(tmp_path / name, [("all", 30), ("none", 30)])
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args: Any) -> None:
@@ -248,14 +331,10 @@ def test_a_stream_over_http(tmp_path: Path) -> None:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}/x.ts"
-        events = told_of(address, every_seconds=0, for_seconds=1.0)
-        server.shutdown()
-    assert [event["event"] for event in events][:2] == ["start", "change"]
-    assert "lost" in [event["event"] for event in events]
-    assert events[1]["label"] == "some"
+    with http_server(Quiet) as address:
+        events = told_of(f"{address}/{name}", every_seconds=1, smooth_seconds=0, for_seconds=30)
+    assert [event["event"] for event in events] == ["start", "change", "change", "end"]
+    assert events[-1]["looks"] == 6
 
 
 # --- webhook and command line ----------------------------------------------------------------------------------------
@@ -263,10 +342,24 @@ def test_a_stream_over_http(tmp_path: Path) -> None:
 
 class Receiver(http.server.BaseHTTPRequestHandler):
     got: list[Any] = []
+    heads: list[Any] = []
+    bodies: list[bytes] = []
     failures = 0
 
+    def do_GET(self) -> None:
+        Receiver.got.append("GET")
+        self.send_response(200)
+        self.end_headers()
+
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        Receiver.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.loads(Receiver.bodies[-1])
+        Receiver.heads.append(self.headers)
+        if self.path.startswith("/moved"):
+            self.send_response(302)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+            return
         if Receiver.failures:
             Receiver.failures -= 1
             self.send_error(500)
@@ -289,6 +382,76 @@ def test_webhook_delivers_in_order_and_tries_again() -> None:
         hook.close()
         server.shutdown()
     assert [event["number"] for event in Receiver.got] == [0, 1, 2] and not told
+
+
+def test_a_redirect_is_not_followed_and_counts_as_failed() -> None:
+    Receiver.got, Receiver.failures, told = [], 0, []
+    with http_server(Receiver) as address:
+        hook = Webhook(f"{address}/moved", tries=1, complain=told.append)
+        hook({"event": "change"})
+        hook.close()
+    assert not Receiver.got and len(told) == 1 and "HTTP 302, a redirect" in told[0]
+
+
+def test_webhooks_are_signed_and_authorised_on_request() -> None:
+    Receiver.got, Receiver.heads, Receiver.bodies, Receiver.failures = [], [], [], 0
+    with http_server(Receiver) as address:
+        for options in ({}, {"secret": "s3cret", "authorization": "Bearer abc"}):
+            hook = Webhook(address, complain=pytest.fail, **options)  # type: ignore[arg-type]
+            hook({"event": "change", "path": "ü.jpg"})
+            hook.close()
+        hook = Webhook(address.replace("//", "//me:p%40ss@"), complain=pytest.fail)
+        hook({"event": "end"})
+        hook.close()
+    plain, signed, basic = Receiver.heads
+    assert "X-Allmasked-Signature" not in plain and "Authorization" not in plain
+    expected = hmac.new(b"s3cret", Receiver.bodies[1], hashlib.sha256).hexdigest()
+    assert signed["X-Allmasked-Signature"] == f"sha256={expected}" and signed["Authorization"] == "Bearer abc"
+    assert basic["Authorization"] == "Basic bWU6cEBzcw=="
+    for wrong in ("http://me:secret@", "https:///x", "http://me:secret@host:port/", "ftp://me:secret@host"):
+        with pytest.raises(ConfigError) as error:
+            Webhook(wrong, complain=pytest.fail)
+        assert "secret" not in str(error.value)
+
+
+def test_the_secret_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("allmasked.predictors.predictor.open_predictor", lambda *_args, **_options: ColourModel())
+    video = film(tmp_path / "x.mp4", [("all", 10)])
+    (tmp_path / "key").write_text("from-file\n")
+    (tmp_path / "empty").write_text("\n")
+
+    def run(*more: str) -> Any:
+        Receiver.got, Receiver.heads, Receiver.bodies, Receiver.failures = [], [], [], 0
+        with http_server(Receiver) as address:
+            return CliRunner().invoke(cli, ["watch", str(video), "--webhook", address, *more])
+
+    def signed_with(key: bytes) -> bool:
+        signature = hmac.new(key, Receiver.bodies[0], hashlib.sha256).hexdigest()
+        return bool(Receiver.heads[0]["X-Allmasked-Signature"] == f"sha256={signature}")
+
+    assert run("--webhook-secret", str(tmp_path / "key")).exit_code == 0 and signed_with(b"from-file")
+    assert isinstance(run("--webhook-secret", str(tmp_path / "empty")).exception, ConfigError)
+    assert isinstance(run("--webhook-authorization", str(tmp_path / "none")).exception, ConfigError)
+    monkeypatch.setenv("ALLMASKED_WEBHOOK_SECRET", "from-environment")
+    monkeypatch.setenv("ALLMASKED_WEBHOOK_AUTHORIZATION", "Bearer abc")
+    assert run().exit_code == 0 and signed_with(b"from-environment")
+    assert Receiver.heads[0]["Authorization"] == "Bearer abc"
+    monkeypatch.setenv("ALLMASKED_WEBHOOK_SECRET", "")
+    assert isinstance(run().exception, ConfigError)
+
+
+def test_faces_that_are_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("allmasked.predictors.predictor.open_predictor", lambda *_args, **_options: ColourModel())
+    video = film(tmp_path / "x.mp4", [("all", 10)])
+    for size, label in (("20", "all"), ("70", "nobody")):  # faces are 48 px high
+        result = CliRunner().invoke(cli, ["watch", str(video), "--min-face", size])
+        assert json.loads(result.stdout.splitlines()[1])["label"] == label, result.output
+    ColourModel.finds_faces = False
+    try:
+        result = CliRunner().invoke(cli, ["watch", str(video), "--min-face", "20"])
+    finally:
+        ColourModel.finds_faces = True
+    assert isinstance(result.exception, ConfigError)
 
 
 def test_a_webhook_that_is_not_there_holds_nothing_up() -> None:

@@ -158,6 +158,8 @@ def predict_command(
 
                 copy_into(sort_to / prediction.label, Path(answered.path))
             tally[prediction.label or "failed"] += 1
+            if prediction.label is None and not (out is None and sys.stdout.isatty()):  # where its row is not seen
+                progress.stderr.print(f"{_plain(prediction.path)}: {_plain(prediction.error)}", markup=False)
             doubtful[prediction.sure is False] += 1
             if not unsure or not prediction.sure:
                 yield row_of(prediction, boxes=boxes)
@@ -408,7 +410,7 @@ def _format_for(out: Path | None) -> str:
 
 @contextlib.contextmanager
 def _output(out: Path | None) -> Iterator[IO[str]]:
-    """stdout or a file, UTF-8; names that aren't valid Unicode are written with escapes."""
+    """stdout or a file, UTF-8."""
     from allmasked.core.runs import replacing
 
     if out is None:
@@ -436,7 +438,7 @@ def _with_bar(rows: Iterator[Row], title: str, paths: tuple[str, ...], kind: str
 
 def _write(rows: Iterable[Row], kind: str, stream: IO[str], columns: tuple[str, ...]) -> None:
     """Write rows as they come; memory does not grow with them. Nothing is written where there is none for an error."""
-    rows = iter(rows)
+    rows = map(_valid, rows)
     rows = itertools.chain(list(itertools.islice(rows, 1)), rows)
     if kind == "csv":
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
@@ -512,4 +514,13 @@ def _summary(tally: Counter[str], seconds: float, unsure: int = 0) -> None:
 
 def _plain(text: str) -> str:
     """Text without control characters or broken Unicode, so that a file's name can't play with the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in _utf8(text))
+
+
+def _utf8(text: str) -> str:
+    """A name's bytes that are no UTF-8 as ``\\xe9``: valid in CSV and JSON, whoever reads it."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _valid(row: Row) -> Row:
+    return {name: _utf8(value) if isinstance(value, str) else value for name, value in row.items()}

@@ -16,6 +16,9 @@ from allmasked.core.progress import stderr
 from allmasked.core.types import LABELS, NOBODY, PARTS, Split
 from allmasked.data.readers import READERS, Options
 
+LOOKED_AT = 5000
+"""Up to so many photos ``inspect`` lets the model look at them unasked: a minute or three on two processors."""
+
 
 def parse_names(text: str | None, option: str) -> dict[str, str] | None:
     """``a=x,b=y`` as a table; raises :class:`ConfigError` naming the option."""
@@ -223,11 +226,18 @@ def _few(names: list[str], few: int = 3) -> str:
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--json", "json_file", metavar="FILE", help="Write all that was found as JSON; - for stdout.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with thumbnails.")
+@click.option(
+    "--look/--no-look",
+    default=None,
+    help="Let the model that ships look at every photo, for faces that nobody marked and labels that it contradicts. "
+    f"[default: up to {LOOKED_AT:,} photos; it looks at 25 to 80 a second]",
+)
 @reading_options
 def inspect_command(
     data: Path,
     json_file: str | None,
     html: Path | None,
+    look: bool | None,
     layout: str | None,
     classes: str | None,
     wear: str | None,
@@ -236,17 +246,25 @@ def inspect_command(
     """Show what is in DATA and what is wrong with it.
 
     Classes and their balance, sizes, broken files, exact and near duplicates and those whose labels disagree, poor
-    photos, and whether a photo's size gives its class away. Exits with 1 when a photo cannot be read.
+    photos, whether a photo's size gives its class away, and what the model that ships sees otherwise than the labels
+    and marked faces say. Exits with 1 when a photo cannot be read.
     """
     import json
 
     from rich.console import Console
 
     from allmasked.core.runs import write_json
+    from allmasked.core.types import Predictor
     from allmasked.inspection.inspect import inspect
+    from allmasked.predictors.predictor import open_predictor
     from allmasked.reports.inspection_page import make_page, show
 
-    found = inspect(data, options=read_options(layout, classes, wear, incorrect_is))
+    def looks(photos: int) -> Predictor | None:
+        if look is None and photos > LOOKED_AT:
+            stderr.print(f"the model doesn't look at so many photos unless asked to ({photos:,}): --look")
+        return open_predictor() if look or (look is None and photos <= LOOKED_AT) else None
+
+    found = inspect(data, options=read_options(layout, classes, wear, incorrect_is), looks=looks)
     if json_file == "-":
         click.echo(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
     else:

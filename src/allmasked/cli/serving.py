@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,36 @@ from allmasked.core.errors import ConfigError, require
 MIB = 1 << 20
 
 
+def face_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which faces count, as ``predict`` has it."""
+    for option in (
+        click.option("--min-face-share", metavar="SHARE", type=FiniteRange(0, 1),
+                     help="A face lower than this share of the highest face is far behind: shown, not counted."
+                     "  [default: the model's own rule]"),
+        click.option("--min-face", "min_face_px", metavar="PX", type=FiniteRange(0),
+                     help="A face lower than this in the photo is too small to judge: shown, not counted."
+                     "  [default: the model's own rule]"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _check_faces(predictor: Any, min_face_px: float | None, min_face_share: float | None) -> None:
+    if not predictor.finds_faces and (min_face_px is not None or min_face_share is not None):
+        raise ConfigError(f"{predictor.name}: finds no faces, so none can be left out by their size (--min-face)")
+
+
 @click.command("serve")
 @model_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 for any free one.")
-@click.option("--api-key", envvar="ALLMASKED_API_KEY", default="", metavar="KEY",
+@click.option("--api-key", metavar="KEY",
               help="Ask for it in the header X-API-Key; better given as $ALLMASKED_API_KEY.")  # fmt: skip
+@click.option("--allow-host", "allow_hosts", multiple=True, metavar="NAME",
+              help="A name that this server may be called by, as behind a proxy; may be given more than once."
+              "  [default: localhost and 127.0.0.1 where only this machine can reach it, else any]")  # fmt: skip
+@click.option("--allow-origin", "allow_origins", multiple=True, metavar="http://HOST:PORT",
+              help="Pages of this server may use the REST API, too (CORS); may be given more than once.")  # fmt: skip
 @click.option("--page/--no-page", default=True, show_default=True, help="Serve the page, or the REST API only.")
 @click.option("--max-mb", default=32.0, show_default=True, type=FiniteRange(min=0, min_open=True),
               help="MiB a request.")  # fmt: skip
@@ -42,16 +68,21 @@ MIB = 1 << 20
 @click.option(
     "--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Photos a step of the network."
 )
+@face_options
 @click.option("--threads", type=click.IntRange(1), help="Processors to use.  [default: all]")
 def serve_command(
     model: Path | None,
     host: str,
     port: int,
-    api_key: str,
+    api_key: str | None,
+    allow_hosts: tuple[str, ...],
+    allow_origins: tuple[str, ...],
     page: bool,
     max_mb: float,
     max_megapixels: float,
     max_seconds: float,
+    min_face_px: float | None,
+    min_face_share: float | None,
     threads: int | None,
     **limits: Any,
 ) -> None:
@@ -59,26 +90,49 @@ def serve_command(
 
     The page is at http://HOST:PORT/; POST /v1/predict takes photos (multipart field files, or bytes) and gives JSON;
     /openapi.json describes it. Photos stay in memory and are gone after the answer. Logs are JSON lines on stderr.
+    Ctrl-C and SIGTERM finish what was begun and exit with 0.
     """
     for module in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         require(module, "web")
-    from allmasked.predictors.predictor import open_predictor
+    from allmasked.predictors.predictor import Look, open_predictor
     from allmasked.serving.app import Limits, create_app
+    from allmasked.serving.guard import hosts_of, is_loopback, origins_of
     from allmasked.serving.http import run
 
+    key = _key(api_key)
     limit = Limits(
         max_bytes=max(1, int(max_mb * MIB)), max_pixels=max(1, int(max_megapixels * 1e6)), max_seconds=max_seconds,
         **limits,
     )  # fmt: skip
+    origins = origins_of(allow_origins)
     listening = _listen(host, port)
     try:
-        app = create_app(open_predictor(model, threads=threads), limit, api_key=api_key, page=page)
+        address = listening.getsockname()[0]
+        hosts = hosts_of(address, allow_hosts)
+        predictor = open_predictor(model, threads=threads)
+        _check_faces(predictor, min_face_px, min_face_share)
+        look = Look(min_face_px, min_face_share)
+        app = create_app(predictor, limit, api_key=key, page=page, look=look, hosts=hosts, origins=origins)
+        if not key and not is_loopback(address):
+            _tell(f"warning: whoever reaches {host} over the network can use this server; set $ALLMASKED_API_KEY")
         shown = f"[{host}]" if ":" in host else host
         where = f"http://{shown}:{listening.getsockname()[1]}/"
         progress.stderr.print(f"listening on {where} (Ctrl-C stops)", markup=False, soft_wrap=True)
         run(app, listening)
     finally:
         listening.close()
+
+
+def _key(given: str | None) -> str:
+    """The API key; empty where none is wanted."""
+    where = "--api-key" if given is not None else "$ALLMASKED_API_KEY"
+    key = os.environ.get("ALLMASKED_API_KEY") if given is None else given
+    if key is None:
+        return ""
+    if not key.strip() or not key.isprintable():
+        what = "is set, but empty" if not key.strip() else "holds signs that a header can't"
+        raise ConfigError(f"{where} {what}; give a key, or leave it out to serve without one")
+    return key.strip()
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -108,10 +162,17 @@ def _listen(host: str, port: int) -> socket.socket:
 )
 @click.option("--existing", is_flag=True, help="Of a folder: begin with the photos that are there already.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Append events here instead of to stdout.")
-@click.option("--webhook", metavar="URL", help="POST each event there, too, as JSON.")
+@click.option("--webhook", metavar="URL", help="POST each event there, too, as JSON; no redirect is followed.")
+@click.option("--webhook-secret", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+              help="Sign each POST (HMAC-SHA256 of the body in X-Allmasked-Signature) with the secret in FILE, or in"
+              " $ALLMASKED_WEBHOOK_SECRET.")  # fmt: skip
+@click.option("--webhook-authorization", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+              help="Send the header Authorization with what stands in FILE, or in $ALLMASKED_WEBHOOK_AUTHORIZATION,"
+              " such as 'Bearer ...'.")  # fmt: skip
 @click.option("--video", metavar="FILE.mp4", type=click.Path(path_type=Path, dir_okay=False),
               help="Write the pictures looked at, with faces and answer, as a video.")  # fmt: skip
 @click.option("--for", "for_seconds", default=0.0, type=FiniteRange(0), metavar="SECONDS", help="End after so long.")
+@face_options
 @click.option("--threads", type=click.IntRange(1), help="Processors to use.  [default: all]")
 def watch_command(
     source: str,
@@ -120,6 +181,8 @@ def watch_command(
     every_answer: bool,
     out: Path | None,
     webhook: str | None,
+    webhook_secret: Path | None,
+    webhook_authorization: Path | None,
     threads: int | None,
     video: Path | None,
     **plan: Any,
@@ -128,7 +191,8 @@ def watch_command(
 
     SOURCE is a camera's number (0 is the first), a video file, an address (rtsp://, http:// ...), or a folder whose
     new photos are answered as they arrive. A live source that is lost is opened again; what it showed while the network
-    was busy is left out. Exit code 1 where photos of a folder could not be read.
+    was busy is left out; a whole file behind http:// is looked at as one on disk is. Exit code 1 where photos of a
+    folder, or parts of a video, could not be read.
     """
     from allmasked.predictors.predictor import open_predictor
     from allmasked.watching.sources import source_of
@@ -142,8 +206,13 @@ def watch_command(
     folder = found.kind == "folder"
     if smooth_seconds is None:
         smooth_seconds = 0.0 if folder else 2.0
-    hook = Webhook(webhook, complain=_tell) if webhook else None
+    secret = _secret(webhook_secret, "webhook-secret")
+    authorization = _secret(webhook_authorization, "webhook-authorization")
+    if webhook is None and (webhook_secret or webhook_authorization):
+        raise click.UsageError("--webhook-secret and --webhook-authorization are of use with --webhook only")
+    hook = Webhook(webhook, secret=secret, authorization=authorization, complain=_tell) if webhook else None
     predictor = open_predictor(model, threads=threads)
+    _check_faces(predictor, plan["min_face_px"], plan["min_face_share"])
     unreadable = 0
     with contextlib.ExitStack() as stack:
         if hook is not None:
@@ -164,6 +233,25 @@ def watch_command(
         watch(predictor, planned, emit, _until_signal(stack))
     if unreadable:
         click.get_current_context().exit(1)
+
+
+def _secret(file: Path | None, option: str) -> str:
+    """What stands in a file or in the environment, in one line; empty where neither is given."""
+    variable = f"ALLMASKED_{option.upper().replace('-', '_')}"
+    if file is None:
+        where, text = f"${variable}", os.environ.get(variable)
+        if text is None:
+            return ""
+    else:
+        where = f"--{option} {file}"
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{where}: cannot be read ({getattr(error, 'strerror', None) or 'not text'})") from None
+    text = text.strip()
+    if not text or not text.isprintable() or not text.isascii():
+        raise ConfigError(f"{where}: must hold one line of plain (ASCII) text")
+    return text
 
 
 def _tell(line: str) -> None:

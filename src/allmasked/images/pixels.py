@@ -6,6 +6,7 @@ Every photo becomes RGB uint8 0-255 here, whatever its format, mode or orientati
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import itertools
 import os
@@ -38,6 +39,25 @@ from allmasked.core.errors import PhotoError
 from allmasked.core.types import Size
 
 pillow_heif.register_heif_opener()
+
+
+def _hush_libtiff() -> None:
+    """Let libtiff, which Pillow brings, not write to the terminal: it doesn't know the photo's name, and Pillow
+    gives an error where there is no picture. Where the library is not found (it may be part of Pillow), it goes on."""
+    libraries = set()
+    with contextlib.suppress(OSError), Path("/proc/self/maps").open(encoding="utf-8", errors="replace") as maps:
+        libraries = {line.split(maxsplit=5)[-1].strip() for line in maps if "libtiff" in line}
+    folder = Path(Image.__file__).parent
+    libraries |= {str(path) for path in (folder / ".dylibs").glob("libtiff*")}
+    for library in libraries:
+        with contextlib.suppress(OSError, AttributeError):
+            for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+                handler = getattr(ctypes.CDLL(library), name)
+                handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+                handler(None)
+
+
+_hush_libtiff()
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}

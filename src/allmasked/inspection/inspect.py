@@ -11,7 +11,7 @@ import dataclasses
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +21,14 @@ import numpy as np
 
 from allmasked.core.errors import PhotoError, require
 from allmasked.core.progress import track
-from allmasked.core.types import LABELS, NOBODY, Answer, Label, Photo
+from allmasked.core.types import LABELS, NOBODY, Answer, Label, Photo, Predictor
 from allmasked.data import duplicates
 from allmasked.data.dataset import load_photos
 from allmasked.data.duplicates import Kind
 from allmasked.data.readers import Options
 from allmasked.data.siblings import same_source, siblings
 from allmasked.inspection.boxes import ODDITIES, OddBox, drawn_elsewhere, odd_boxes
+from allmasked.inspection.look import Seen, look
 from allmasked.inspection.measures import CHECKS, Measures, measure
 from allmasked.inspection.shortcuts import SizeLeak, size_leak
 
@@ -156,7 +157,7 @@ class Inspection:
     same bytes among them (kind ``exact``); ``scenes`` the pairs that most likely don't, but show the same scene.
     ``groups`` counts the photos that are left when each group of duplicates is taken once. ``said`` tells how the data
     set was understood; ``odd_boxes`` are marked boxes that make no sense; ``augmented`` groups photos that were made
-    from one, by their names.
+    from one, by their names; ``seen`` is what a model sees in the photos, None where none looked.
     """
 
     root: Path
@@ -178,6 +179,7 @@ class Inspection:
     odd_boxes: tuple[OddBox, ...] = ()
     elsewhere: str = ""
     augmented: tuple[tuple[str, ...], ...] = ()
+    seen: Seen | None = None
 
     @property
     def imbalance(self) -> float:
@@ -213,6 +215,7 @@ class Inspection:
             "odd_boxes": [_plain(box) for box in self.odd_boxes],
             "size_leak": (_plain(self.size_leak) | {"words": self.size_leak.words}) if self.size_leak else None,
             "people": _plain(self.people) if self.people else None,
+            "seen": {k: v for k, v in _plain(self.seen).items() if k != "seconds"} if self.seen else None,
         }
 
 
@@ -365,7 +368,8 @@ def _findings(i: Inspection) -> list[Finding]:
     add("note", "augmented", copies, text, advice)
     exact = sum(len(same.paths) - 1 for same in i.exact_duplicates)
     pairs = sum(pair.kind != "exact" for pair in i.near_duplicates)
-    text = f"{_many(exact, 'exact copy', 'exact copies')} and {_many(pairs, 'pair')} of near-duplicates"
+    parts = [f"{_many(exact, 'exact copy', 'exact copies')}"] * bool(exact)
+    text = " and ".join(parts + [f"{_many(pairs, 'pair')} of near-duplicates"] * bool(pairs))
     advice = "Split by file, the same photo stands in training and test. 'split' keeps each group in one part."
     add("warning", "duplicates", exact + pairs, text, advice)
     if i.size_leak and i.size_leak.given_away:
@@ -394,6 +398,19 @@ def _findings(i: Inspection) -> list[Finding]:
         add("note", "without_faces", empty, text, "Nobody is there, or a face was not marked.")
         text = f"{100 * small:.0f} % of the marked faces are under {SMALL_FACE_PX} px high"
         add("note", "faces", int(small >= 0.1), text, "Shrinking makes them vanish: prefer a larger input size.")
+    if i.seen:
+        text = (
+            f"{_many(len(i.seen.doubts), 'label')} that contradict{'s' * (len(i.seen.doubts) == 1)} what the model sees"
+        )
+        add("warning", "doubts", len(i.seen.doubts), text, "Look at them: the label is wrong, or the model is.")
+        text = f"{_many(len(i.seen.other_wear), 'face')} marked as masked and seen as bare, or the other way round"
+        add("warning", "other_wear", len(i.seen.other_wear), text, "Look at them: the mark is wrong, or the model is.")
+        photos = len({face.path for face in i.seen.unmarked})
+        text = (
+            f"{_many(len(i.seen.unmarked), 'face')} that the model sees and nobody marked, in {_many(photos, 'photo')}"
+        )
+        advice = "Mark them, or as unknown: a model in training is told that nobody is there."
+        add("warning", "unmarked", len(i.seen.unmarked), text, advice)
     for name, bad in i.flaws.items():
         check = CHECKS[name]
         add("note", name, len(bad), f"{check.title}: {_many(len(bad), 'photo')}, {check.rule}", check.advice)
@@ -408,8 +425,15 @@ def _names(labels: Sequence[str]) -> str:
     return " and ".join(repr(label) for label in labels)
 
 
-def inspect(data: str | Path, *, options: Options | None = None) -> Inspection:
+def inspect(
+    data: str | Path, *, options: Options | None = None, looks: Callable[[int], Predictor | None] | None = None
+) -> Inspection:
     """Inspect a data set in any layout (:data:`allmasked.data.readers.READERS`), or the photos of a ``split.json``.
+
+    Args:
+        data: the folder or file.
+        options: how it is read.
+        looks: gives, for so many photos, the model that looks at them (:mod:`allmasked.inspection.look`), or None.
 
     Raises:
         DataError: not a data set, or without a labelled photo.
@@ -419,11 +443,15 @@ def inspect(data: str | Path, *, options: Options | None = None) -> Inspection:
     skipped, said = found.settings.get("skipped", ()), found.settings.get("read", ())
     assert isinstance(skipped, list | tuple) and isinstance(said, list | tuple)
     entries = [(entry["path"], entry["reason"]) for entry in skipped]
-    return inspect_photos(found.root, found.photos, entries, said)
+    return inspect_photos(found.root, found.photos, entries, said, looks(len(found.photos)) if looks else None)
 
 
 def inspect_photos(
-    root: Path, photos: Sequence[Photo], skipped: Sequence[tuple[str, str]] = (), said: Sequence[str] = ()
+    root: Path,
+    photos: Sequence[Photo],
+    skipped: Sequence[tuple[str, str]] = (),
+    said: Sequence[str] = (),
+    predictor: Predictor | None = None,
 ) -> Inspection:
     """Inspect photos that have been read already.
 
@@ -432,6 +460,7 @@ def inspect_photos(
         photos: with labels, and faces where known.
         skipped: (path, reason) of what the reader could not use.
         said: how the reader understood the data set.
+        predictor: what looks at the photos, None for nobody.
     """
     started = time.monotonic()
     measured, broken = measure_all(root, photos)
@@ -443,6 +472,7 @@ def inspect_photos(
     ]
     near, scenes, groups = _duplicates(root, measured)
     labels = {m.path: m.label for m in measured}
+    seen = look(predictor, root, kept) if predictor else None
     inspection = Inspection(
         root=root,
         photos=tuple(measured),
@@ -463,6 +493,7 @@ def inspect_photos(
         odd_boxes=tuple(odd_boxes(kept)),
         elsewhere=drawn_elsewhere(kept),
         augmented=_augmented([m.path for m in measured]),
+        seen=seen,
     )
     return dataclasses.replace(inspection, findings=tuple(_findings(inspection)))
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
+from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from allmasked.annotate import COLOURS
+from allmasked.core.errors import PhotoError
 from allmasked.core.progress import track
 from allmasked.core.types import CLASSES
+from allmasked.images import pixels
 from allmasked.inspection.boxes import ODDITIES
 from allmasked.inspection.inspect import Inspection, Pair
 from allmasked.inspection.measures import CHECKS, SCALE_PX
-from allmasked.reports.pages import histogram, photo_picture, write_page
+from allmasked.reports.pages import THUMBNAIL, histogram, photo_picture, picture, write_page
 
 SHOWN = {
     "flaw": 12,
@@ -27,8 +32,12 @@ SHOWN = {
     "contradictions": 24,
     "broken": 200,
     "boxes": 24,
+    "seen": 48,
 }
 """How many of each kind the page shows; the JSON holds all."""
+
+AROUND = 2.0
+"""So many sides of a face are shown around it."""
 
 WHERE = {
     "classes": "classes",
@@ -43,6 +52,9 @@ WHERE = {
     "faces": "people",
     "augmented": "duplicates",
     "elsewhere": "people",
+    "doubts": "seen",
+    "unmarked": "seen",
+    "other_wear": "seen",
     **{f"boxes_{kind}": "people" for kind in ODDITIES},
 }
 """Key of a finding -> the section of the page that shows it."""
@@ -71,6 +83,12 @@ def show(inspection: Inspection, console: Console) -> None:
             console.print(f"[red]{name}[/] {escape(path)}: {escape(reason)}", highlight=False, soft_wrap=True)
         if len(entries) > 20:
             console.print(f"[red]{name}[/] and {len(entries) - 20:,} more (--json lists all)")
+    if seen := inspection.seen:
+        console.print(
+            f"looked at by the model {seen.model!r}: {seen.photos:,} photos in {seen.seconds:.0f} s (--no-look: not)",
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print()
     for finding in inspection.findings:
         console.print(
@@ -100,7 +118,13 @@ def make_page(inspection: Inspection, path: str | Path) -> Path:
     wanted += [p for pair in _spread(list(inspection.scenes), SHOWN["scenes"]) for p in (pair.a, pair.b)]
     wanted += [same.paths[0] for same in exact[: SHOWN["exact"]]]
     wanted += [photo.path for photo in contradictions[: SHOWN["contradictions"]]]
-    wanted += [box.path for box in inspection.odd_boxes[: SHOWN["boxes"]]]
+    odd = inspection.odd_boxes[: SHOWN["boxes"]]
+    seen = inspection.seen
+    doubts = seen.doubts[: SHOWN["seen"]] if seen else ()
+    close = [(whole[: SHOWN["seen"]], whole, *words) for whole, words in (
+        (seen.other_wear, ("Marked faces seen otherwise", "What the mark says, and what is seen.")),
+        (seen.unmarked, ("Faces that nobody marked", "Whether they are faces is for you to say.")),
+    )] if seen else []  # fmt: skip
     by_label = {label: [photo for photo in inspection.photos if photo.label == label] for label in CLASSES}
     return write_page(
         path,
@@ -122,6 +146,22 @@ def make_page(inspection: Inspection, path: str | Path) -> Path:
         where=WHERE | {name: f"flaw-{name}" for name in CHECKS},
         size={photo.path: f"{photo.width} × {photo.height}" for photo in inspection.photos},
         pictures=_pictures(inspection.root, wanted),
+        odd_boxes=list(
+            zip(
+                odd,
+                _with_faces(inspection.root, [(box.path, [box], box.kind not in ("outside", "whole")) for box in odd]),
+            )
+        ),
+        doubts=list(zip(doubts, _with_faces(inspection.root, [(one.path, one.faces, False) for one in doubts]))),
+        faces=[
+            (
+                list(zip(faces, _with_faces(inspection.root, [(one.path, [one], True) for one in faces]))),
+                len(whole),
+                title,
+                note,
+            )
+            for faces, whole, title, note in close
+        ],
         long_sides=histogram({k: [p.long_side for p in v] for k, v in by_label.items() if v}),
         aspects=histogram({k: [p.aspect for p in v] for k, v in by_label.items() if v}, logarithmic=True),
     )
@@ -133,6 +173,51 @@ def _spread(pairs: list[Pair], shown: int) -> list[Pair]:
     if len(ordered) <= shown:
         return ordered
     return [ordered[round(k * (len(ordered) - 1) / (shown - 1))] for k in range(shown)]
+
+
+class Box(Protocol):
+    """A place in a photo, in px of it."""
+
+    @property
+    def wear(self) -> str: ...
+    @property
+    def left(self) -> float: ...
+    @property
+    def top(self) -> float: ...
+    @property
+    def right(self) -> float: ...
+    @property
+    def bottom(self) -> float: ...
+
+
+def _with_faces(root: Path, wanted: Sequence[tuple[str, Sequence[Box], bool]]) -> list[str]:
+    """Photos with boxes drawn on, as ``data:`` addresses; where wanted close, only what is around the boxes."""
+
+    def one(path: str, boxes: Sequence[Box], near: bool) -> str:
+        try:
+            photo = pixels.decode(root / path)
+        except PhotoError:
+            return ""
+        left, top, right, bottom = 0.0, 0.0, float(photo.width), float(photo.height)
+        if near:
+            around = AROUND * max(max(box.right - box.left, box.bottom - box.top) for box in boxes)
+            left, top = (max(0.0, min(getattr(box, edge) for box in boxes) - around) for edge in ("left", "top"))
+            right = min(right, max(box.right for box in boxes) + around)
+            bottom = min(bottom, max(box.bottom for box in boxes) + around)
+        scale = min(THUMBNAIL[0] / max(1, right - left), THUMBNAIL[1] / max(1, bottom - top))
+        size = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
+        shown = photo.resize(
+            size, Image.Resampling.BICUBIC, box=(left, top, max(right, left + 1), max(bottom, top + 1))
+        )
+        pen = ImageDraw.Draw(shown)
+        for box in boxes:
+            x, y = (box.left - left) * scale - 1, (box.top - top) * scale - 1
+            x_end, y_end = max(x, (box.right - left) * scale + 1), max(y, (box.bottom - top) * scale + 1)
+            pen.rectangle((x, y, x_end, y_end), outline=COLOURS["masked" if box.wear == "masked" else "bare"], width=2)
+        return picture(shown)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(track(pool.map(lambda job: one(*job), wanted), "thumbnails", total=len(wanted)))
 
 
 def _pictures(root: Path, paths: Iterable[str]) -> dict[str, str]:

@@ -33,6 +33,7 @@ from PIL import Image
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client import Counter as Count
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 
 from allmasked.core.colours import FACES
@@ -42,7 +43,9 @@ from allmasked.images import pixels as px
 from allmasked.images.draw import heat_colours, on_photo
 from allmasked.predictors.faces import prediction_of
 from allmasked.predictors.onnx_model import processors
+from allmasked.predictors.predictor import Look
 from allmasked.serving.batching import Batcher, Full
+from allmasked.serving.guard import Guard
 from allmasked.serving.types import PREDICT_BODY, Face, Model, Photo, Photos, Problem, Ready
 from allmasked.serving.uploads import Intake, Refused, Upload, busy
 
@@ -63,6 +66,8 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 _KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="Where the server asks for one.")
+OWN_RULE = Look()
+"""The model's own rule says which faces count."""
 log = logging.getLogger("allmasked.serving")
 
 
@@ -123,8 +128,8 @@ class Fitted:
 class Service:
     """The work behind the routes: from uploads to answers."""
 
-    def __init__(self, predictor: Predictor, limits: Limits) -> None:
-        self.predictor, self.limits, self.metrics = predictor, limits, Metrics()
+    def __init__(self, predictor: Predictor, limits: Limits, look: Look = OWN_RULE) -> None:
+        self.predictor, self.limits, self.look, self.metrics = predictor, limits, look, Metrics()
         self.intake = Intake(limits.max_bytes, limits.max_files, limits.max_seconds)
         self.batcher = Batcher(
             predictor,
@@ -212,7 +217,8 @@ class Service:
             return Photo(name=fitted.name, error=fitted.error)
         answers, row = await self.batcher.answer(fitted.pixels)
         size, fit = self.predictor.size, self.predictor.fit
-        prediction = prediction_of(fitted.name, answers, row, fitted.size, size, fit)
+        counting = self.look.counting(answers.counting, fitted.size, size, fit)
+        prediction = prediction_of(fitted.name, answers, row, fitted.size, size, fit, counting)
         self.metrics.photos.labels(prediction.label).inc()
         photo = described(prediction, fitted.size, boxes=boxes)
         if heatmap and answers.heat is not None:
@@ -248,7 +254,8 @@ class Service:
             heatmaps=self.blank.heat is not None,
             sure_margin=SURE_MARGIN,
             min_face_px=self.blank.counting.min_face_px,
-            min_face_share=self.blank.counting.min_face_share,
+            min_face_px_of_photo=self.look.min_face_px,
+            min_face_share=own if (own := self.look.min_face_share) is not None else self.blank.counting.min_face_share,
             version=importlib.metadata.version("allmasked"),
             limits=asdict(self.limits),
         )
@@ -329,7 +336,16 @@ def heat_png(strength: NDArray[np.float32], photo: Size, size: Size, fit: px.Fit
     return stream.getvalue()
 
 
-def create_app(predictor: Predictor, limits: Limits | None = None, *, api_key: str = "", page: bool = True) -> FastAPI:
+def create_app(
+    predictor: Predictor,
+    limits: Limits | None = None,
+    *,
+    api_key: str = "",
+    page: bool = True,
+    look: Look = OWN_RULE,
+    hosts: frozenset[str] | None = None,
+    origins: frozenset[str] = frozenset(),
+) -> FastAPI:
     """The whole as an ASGI app.
 
     Args:
@@ -337,8 +353,10 @@ def create_app(predictor: Predictor, limits: Limits | None = None, *, api_key: s
         limits: what is taken on.
         api_key: asked for in the header ``X-API-Key`` by ``/v1/...`` and ``/metrics``; none is when empty.
         page: whether ``/`` is a page for people.
+        look: which faces count.
+        hosts, origins: who may ask, see :class:`allmasked.serving.guard.Guard`.
     """
-    service = Service(predictor, limits or Limits())
+    service = Service(predictor, limits or Limits(), look)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -361,11 +379,14 @@ def create_app(predictor: Predictor, limits: Limits | None = None, *, api_key: s
     app.state.service = service
 
     def allowed(given: Annotated[str | None, Security(_KEY)]) -> None:
-        if api_key and not hmac.compare_digest((given or "").encode(), api_key.encode()):
+        if api_key and not hmac.compare_digest((given or "").encode("latin-1"), api_key.encode()):
             raise Refused(401, "the header X-API-Key is missing or wrong", "key", {"WWW-Authenticate": "ApiKey"})
 
     secured: dict[str, Any] = {"dependencies": [Depends(allowed)] if api_key else []}
-    denied: dict[int | str, dict[str, Any]] = {401: {"model": Problem, "description": "An API key is asked for."}}
+    denied: dict[int | str, dict[str, Any]] = {
+        401: {"model": Problem, "description": "An API key is asked for."},
+        403: {"model": Problem, "description": "Asked under a foreign name, or by another server's page."},
+    }
     refused: dict[int | str, dict[str, Any]] = {
         400: {"model": Problem, "description": "Damaged multipart/form-data."},
         **denied,
@@ -432,6 +453,16 @@ def create_app(predictor: Predictor, limits: Limits | None = None, *, api_key: s
     if page:
         _add_page(app)
     _add_problems(app, service)
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=sorted(origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["X-API-Key", "X-Request-ID"],
+            expose_headers=["X-Request-ID", "Retry-After"],
+        )
+    refused_for = service.metrics.refused.labels
+    app.add_middleware(Guard, hosts=hosts, origins=origins, refused=lambda reason: refused_for(reason).inc())
     app.add_middleware(Envelope, service=service)
     return app
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import socket
 import sys
+import threading
 from typing import Any
 
 import uvicorn
@@ -77,7 +79,7 @@ def protocol(seconds: float, drained_bytes: int) -> type[asyncio.Protocol]:
 
 
 def run(app: FastAPI, listening: socket.socket, *, level: int = logging.INFO) -> None:
-    """Serve until SIGINT or SIGTERM, then finish what was taken on (as long as one request may take).
+    """Serve until SIGINT or SIGTERM, then finish what was taken on (as long as one request may take) and exit with 0.
 
     Args:
         app: of :func:`allmasked.serving.app.create_app`.
@@ -105,4 +107,7 @@ def run(app: FastAPI, listening: socket.socket, *, level: int = logging.INFO) ->
         timeout_keep_alive=15,
         timeout_graceful_shutdown=int(2 * limits.max_seconds) + 1,
     )
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again once it is done
+            signal.signal(number, lambda *_: sys.exit(0))
     uvicorn.Server(config).run(sockets=[listening])

@@ -102,6 +102,10 @@ class Model(BaseModel):
     heatmaps: bool
     sure_margin: float = Field(description="An answer is sure when its label leads by this much.")
     min_face_px: float = Field(description="A lower face, in px of the network's input, doesn't count.")
+    min_face_px_of_photo: float | None = Field(
+        default=None,
+        description="Where the server has it, in px of the photo; it stands for min_face_px then.",
+    )
     min_face_share: float = Field(description="Nor does a face lower than this share of the highest.")
     version: str
     limits: dict[str, int | float] = Field(examples=[{"max_bytes": 33554432, "max_files": 32}])
@@ -114,7 +118,6 @@ PREDICT_BODY: dict[str, Any] = {
             "schema": {
                 "type": "object",
                 "required": ["files"],
-                "additionalProperties": False,
                 "properties": {
                     "files": {
                         "type": "array",

@@ -122,8 +122,11 @@ class Intake:
                 yield chunk
 
         try:
-            parser = _InMemory(request.headers, held(), max_files=self.max_files, max_fields=16, max_part_size=1 << 16)
+            parser = _InMemory(request.headers, held(), max_files=self.max_files, max_fields=64, max_part_size=1 << 16)
             form = await parser.parse()
+            if not parser.ended:
+                await form.close()
+                raise Refused(400, "the form is cut off before its end", "form")
         except MultiPartException as error:
             if error.message.startswith("Too many files"):
                 detail = f"more than {self.max_files} photos in a request"
@@ -132,8 +135,13 @@ class Intake:
         try:
             found = []
             for name, value in form.multi_items():
+                if name != FIELD and not isinstance(value, UploadFile):
+                    continue  # what forms carry besides: a token, a caption
                 if name != FIELD or not isinstance(value, UploadFile):
-                    raise Refused(422, f"the form has a field other than files named {FIELD!r}", "form")
+                    what = "a file" if isinstance(value, UploadFile) else "text"
+                    shown = safe_name(name)[:50]
+                    raise Refused(422, f"{what} came in the field {shown!r}: send photos in the field {FIELD!r}, "
+                                  f"as curl's -F {FIELD}=@photo.jpg does", "form")  # fmt: skip
                 found.append(Upload(safe_name(value.filename), value.file.read()))
             return found
         finally:
@@ -142,6 +150,10 @@ class Intake:
 
 class _InMemory(MultiPartParser):
     spool_max_size = 1 << 62  # never to disk
+    ended = False
+
+    def on_end(self) -> None:
+        self.ended = True
 
 
 def safe_name(name: str | None) -> str:

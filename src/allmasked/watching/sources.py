@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 from PIL import Image
 
@@ -58,18 +58,35 @@ class Source:
 
 def source_of(text: str) -> Source:
     """What a word on the command line stands for. Raises :class:`SourceError`."""
-    parts = urlsplit(text)
+    scheme = text.partition("://")[0].lower() if "://" in text else ""
     if text.isdecimal() or text.startswith(("/dev/video", "video=")):
         return Source("camera", text, f"camera {text}")
-    if parts.scheme.lower() in SCHEMES:
-        host = parts.netloc.rsplit("@", 1)[-1]
-        return Source("stream", text, urlunsplit((parts.scheme, host, parts.path, "", "")))
+    if scheme in SCHEMES:
+        return Source("stream", text, without_passwords(text))
     path = Path(text)
     if text and path.is_dir():
         return Source("folder", text, text)
     if path.is_file():
         return Source("video", text, text)
-    raise SourceError(f"{text}: is no camera's number, video file, folder or address ({', '.join(SCHEMES)})")
+    raise SourceError(
+        f"{without_passwords(text)}: is no camera's number, video file, folder or address ({', '.join(SCHEMES)})"
+    )
+
+
+_IN_PATH = re.compile(r"(?i)((?:user|username|pass|passwd|password|pwd|token|key|auth|secret)[=_:])[^/]*")
+"""Some cameras want name and password in the path."""
+
+
+def without_passwords(address: str) -> str:
+    """An address to show: scheme, host and path, without what may be secret. Where a password holds signs that it
+    shouldn't, more than it is left out."""
+    scheme, there, rest = address.partition("://")
+    if not there:
+        scheme, rest = "", address
+        if "@" not in rest:
+            return rest
+    rest = re.split(r"[?#]", rest.rsplit("@", 1)[-1])[0]
+    return scheme + there + _IN_PATH.sub(r"\1...", rest)
 
 
 def looks(
@@ -91,8 +108,25 @@ def looks(
         return folder_looks(Path(source.address), every_seconds or 0.2, note=note, stop=stop, existing=existing)
     require("av", "web")
     if not source.live:
-        return video_looks(source, every_seconds, stop=stop)
-    return live_looks(lambda: opened(source), every_seconds, note=note, stop=stop)
+        return video_looks(source, opened(source), every_seconds, note=note, stop=stop)
+    return _stream_looks(source, every_seconds, note=note, stop=stop)
+
+
+def _stream_looks(source: Source, every_seconds: float, *, note: Note, stop: threading.Event) -> Iterator[Look]:
+    """A stream's pictures; a whole file behind http is looked at once, as one on disk is."""
+    first = opened(source)
+    if source.address.lower().startswith("http") and finite(first):
+        yield from video_looks(source, first, every_seconds, note=note, stop=stop)
+        return
+    waiting = [first]
+    yield from live_looks(lambda: waiting.pop() if waiting else opened(source), every_seconds, note=note, stop=stop)
+
+
+def finite(container: Any) -> bool:
+    """Whether what is behind http has an end: its length is known, in seconds or in bytes (a playlist's own length in
+    bytes says nothing)."""
+    playlist = {"hls", "dash", "applehttp"} & set(container.format.name.split(","))
+    return container.duration is not None or (not playlist and container.size > 0)
 
 
 def opened(source: Source) -> Any:
@@ -111,7 +145,7 @@ def opened(source: Source) -> Any:
     try:
         container = av.open(address, format=kind, options=options, timeout=(OPEN_SECONDS, READ_SECONDS))
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        reason = (getattr(error, "strerror", None) or "not understood").lower()
         raise SourceError(f"{source.name}: cannot be opened ({reason})") from None
     if not container.streams.video:
         container.close()
@@ -120,29 +154,69 @@ def opened(source: Source) -> Any:
     return container
 
 
-def video_looks(source: Source, every_seconds: float, *, stop: threading.Event) -> Iterator[Look]:
-    """Frames of a video file, as fast as they can be had."""
-    container = opened(source)
+def video_looks(
+    source: Source, container: Any, every_seconds: float, *, note: Note, stop: threading.Event
+) -> Iterator[Look]:
+    """Frames of a video file, as fast as they can be had; what of it can't be decoded is told at its end.
+
+    Raises:
+        SourceError: nothing of it can be decoded.
+    """
+    damage: list[str] = []
     with container:
-        due = float("-inf")
-        for number, frame in enumerate(_frames(container)):
+        due, clock = float("-inf"), _Clock()
+        number = -1
+        for number, frame in enumerate(_frames(container, damage)):
             if stop.is_set():
                 return
-            seconds = float(frame.time) if frame.time is not None else number / 25
+            seconds = clock.read(float(frame.time) if frame.time is not None else number / 25)
             if seconds + 1e-6 < due:
                 continue
             due = max(due, seconds) + every_seconds if due > float("-inf") else seconds + every_seconds
             yield Look(_picture(frame), seconds, number)
+    if number < 0:
+        why = f" ({damage[0]})" if damage else ""
+        raise SourceError(f"{source.name}: no picture of it can be decoded{why}; is it damaged, or no video?")
+    if damage:
+        note("unreadable", f"{source.name}: damaged in {len(damage):,} places, the first time: {damage[0]}")
 
 
-def _frames(container: Any) -> Iterator[Any]:
-    """Decoded frames; a damaged one is passed over, a damaged end is the end."""
+class _Clock:
+    """Seconds that never go back: where a video's clock starts again (recordings put together), it goes on."""
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+        self._step, self._ahead = 1 / 25, 0.0
+
+    def read(self, seconds: float) -> float:
+        seconds += self._ahead
+        if self._last is not None:
+            if seconds < self._last:
+                self._ahead += self._last + self._step - seconds
+                seconds = self._last + self._step
+            elif seconds > self._last:
+                self._step = seconds - self._last
+        self._last = seconds
+        return seconds
+
+
+def _frames(container: Any, damage: list[str] | None = None) -> Iterator[Any]:
+    """Decoded frames; a damaged one is passed over, a damaged end is the end. ``damage`` gets a reason each."""
     import av
 
-    with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
+    damage = [] if damage is None else damage
+    try:
         for packet in container.demux(video=0):
-            with contextlib.suppress(av.error.InvalidDataError):
+            try:
                 yield from packet.decode()
+            except av.error.InvalidDataError as error:
+                damage.append(_reason(error))
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        damage.append(_reason(error))
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or type(error).__name__).lower()
 
 
 def _picture(frame: Any) -> Image.Image:

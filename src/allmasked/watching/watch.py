@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
+import hmac
+import http.client
 import json
 import math
 import queue
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -27,8 +32,11 @@ from allmasked.core.runs import replacing
 from allmasked.core.types import LABELS, Answer, Prediction, Predictor
 from allmasked.images import pixels as px
 from allmasked.predictors.faces import prediction_of
-from allmasked.watching.sources import Look, Source, looks
+from allmasked.predictors.predictor import Look as Closeness
+from allmasked.watching.sources import Look, Source, looks, without_passwords
 
+SIGNATURE = "X-Allmasked-Signature"
+"""``sha256=`` and the HMAC-SHA256 of the body under the secret, in hex digits."""
 Event = dict[str, Any]
 Emit = Callable[[Event], None]
 
@@ -80,6 +88,7 @@ class Watch:
         every_answer: tell every answer, not only changes.
         existing: of a folder: begin with what is there.
         video: annotated video to write.
+        min_face_px, min_face_share: which faces count (:class:`allmasked.predictors.predictor.Look`).
     """
 
     source: Source
@@ -90,6 +99,8 @@ class Watch:
     every_answer: bool = False
     existing: bool = False
     video: Path | None = None
+    min_face_px: float | None = None
+    min_face_share: float | None = None
 
 
 def watch(predictor: Predictor, plan: Watch, emit: Emit, stop: threading.Event) -> Counter[str]:
@@ -104,6 +115,7 @@ def watch(predictor: Predictor, plan: Watch, emit: Emit, stop: threading.Event) 
     smoother = Smoother(plan.smooth_seconds, plan.margin)
     tally: Counter[str] = Counter()
     name = plan.source.name
+    closeness = Closeness(plan.min_face_px, plan.min_face_share)
 
     def tell(event: str, **values: Any) -> None:
         emit({"event": event, "time": _now(), "source": name, **values})
@@ -123,7 +135,7 @@ def watch(predictor: Predictor, plan: Watch, emit: Emit, stop: threading.Event) 
                 if first:
                     tell("start", model=predictor.name)
                     first = False
-                prediction = predict(predictor, look)
+                prediction = predict(predictor, look, closeness)
                 previous = smoother.label
                 changed = smoother.update(look.seconds, np.array(prediction.four))
                 assert smoother.label is not None
@@ -141,10 +153,12 @@ def watch(predictor: Predictor, plan: Watch, emit: Emit, stop: threading.Event) 
     return tally
 
 
-def predict(predictor: Predictor, look: Look) -> Prediction:
+def predict(predictor: Predictor, look: Look, closeness: Closeness) -> Prediction:
     """The answer for one picture."""
-    pixels = px.fit_to(look.picture, predictor.size, predictor.fit)[None]
-    return prediction_of(look.path, predictor.answer(pixels), 0, look.picture.size, predictor.size, predictor.fit)
+    size, fit, whole = predictor.size, predictor.fit, look.picture.size
+    answers = predictor.answer(px.fit_to(look.picture, size, fit)[None])
+    counting = closeness.counting(answers.counting, whole, size, fit)
+    return prediction_of(look.path, answers, 0, whole, size, fit, counting)
 
 
 def _values(look: Look, prediction: Prediction, smoother: Smoother) -> Event:
@@ -164,17 +178,48 @@ def _now() -> str:
 class Webhook:
     """Posts events as JSON from a thread of its own; a slow or broken receiver never holds up the watching.
 
+    Only an answer of 2xx counts as delivered. Redirects are not followed: they would turn the POST into a GET, and let
+    the receiver send events, with their authorisation, elsewhere.
+
     Args:
-        address: http or https.
+        address: http or https; a name and password in it become the header Authorization (Basic).
+        secret: signs each body with HMAC-SHA256, in the header :data:`SIGNATURE`.
+        authorization: the header Authorization.
         tries: for an event, with a growing pause between.
         most: events that wait; the oldest give way.
         complain: told in one line when an event could not be delivered.
     """
 
-    def __init__(self, address: str, *, tries: int = 4, most: int = 100, complain: Callable[[str], None]) -> None:
-        if not address.startswith(("http://", "https://")):
-            raise ConfigError(f"--webhook {address!r}: must begin with http:// or https://")
-        self._address, self._tries, self._complain = address, tries, complain
+    def __init__(
+        self,
+        address: str,
+        *,
+        secret: str = "",
+        authorization: str = "",
+        tries: int = 4,
+        most: int = 100,
+        complain: Callable[[str], None],
+    ) -> None:
+        shown = without_passwords(address)
+        try:
+            parts = urllib.parse.urlsplit(address)
+            port = parts.port
+        except ValueError:
+            raise ConfigError(f"--webhook {shown!r}: is no address") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(f"--webhook {shown!r}: must begin with http:// or https:// and a host")
+        if parts.username is not None:
+            if authorization:
+                raise ConfigError("--webhook: has a name and password, so --webhook-authorization can't be given, too")
+            pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
+            authorization = "Basic " + base64.b64encode(pair.encode()).decode()
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        address = parts._replace(netloc=host if port is None else f"{host}:{port}", fragment="").geturl()
+        self._headers = {"Content-Type": "application/json"}
+        if authorization:
+            self._headers["Authorization"] = authorization
+        self._address, self._secret, self._tries, self._complain = address, secret.encode(), tries, complain
+        self._opener = urllib.request.build_opener(_NoRedirect)
         self._waiting: queue.Queue[Event | None] = queue.Queue(most)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="webhook", daemon=True)
@@ -208,16 +253,26 @@ class Webhook:
                 self._complain(f"webhook: an event ({event['event']}) was not delivered: {reason}")
 
     def _post(self, event: Event) -> str:
-        request = urllib.request.Request(
-            self._address, json.dumps(event).encode(), {"Content-Type": "application/json"}, method="POST"
-        )
+        body = json.dumps(event).encode()
+        headers = dict(self._headers)
+        if self._secret:
+            headers[SIGNATURE] = "sha256=" + hmac.new(self._secret, body, hashlib.sha256).hexdigest()
+        request = urllib.request.Request(self._address, body, headers, method="POST")
         try:
-            with urllib.request.urlopen(request, timeout=5):
+            with self._opener.open(request, timeout=5):
                 return ""
         except urllib.error.HTTPError as error:
-            return f"HTTP {error.code}"
-        except (OSError, ValueError) as error:
-            return str(getattr(error, "reason", error))
+            with error:
+                return f"HTTP {error.code}" + ", a redirect, which is not followed" * (300 <= error.code < 400)
+        except urllib.error.URLError as error:
+            return str(error.reason)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_args: Any, **_more: Any) -> None:
+        return None
 
 
 class Film:

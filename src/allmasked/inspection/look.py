@@ -1,0 +1,181 @@
+"""What a model sees in the photos of a data set: faces that nobody marked, and labels that it contradicts.
+
+Where a photo's faces are marked, marks and model are put together: a marked face that the model misses (small, turned
+away) still counts, so that a photo is not accused of what the model can't see.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from allmasked.core.progress import track
+from allmasked.core.types import NOBODY, Answer, Face, FoundFace, Label, Photo, Prediction, Predictor, Wear
+from allmasked.predictors.predictor import predict_paths
+
+SURE_FACE = 0.8
+"""A face found is told from this probability on; at it, most are faces, see ``docs/LOG.md``."""
+SURE_WEAR = 0.9
+"""Likewise what it wears."""
+SAME_FACE, OTHER_FACE = 0.4, 0.2
+"""Intersection over union from which on a box found is a marked one; share of the smaller box under which it is not."""
+
+
+@dataclass(frozen=True)
+class SeenFace:
+    """A face that the model finds; ``marked`` is what stands in the data set there, empty where nobody marked it.
+
+    ``probability`` is that of a face where nobody marked it, that of its ``wear`` otherwise; edges in px of the upright
+    photo.
+    """
+
+    path: str
+    label: Label
+    marked: Wear | Literal[""]
+    wear: Literal["masked", "bare"]
+    probability: float
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A label that contradicts what is seen: ``seen`` by the model (with the marked faces that it misses),
+    ``probability`` of its own answer, ``faces`` those that count in it, ``missed`` how many marked ones it misses."""
+
+    path: str
+    label: Label
+    seen: Answer
+    probability: float
+    faces: tuple[SeenFace, ...]
+    missed: int
+
+    @property
+    def words(self) -> str:
+        """What is seen, with the faces found."""
+        bare = sum(face.wear == "bare" for face in self.faces)
+        found = f": {len(self.faces) - bare} masked, {bare} bare" if self.faces else ""
+        return f"seen as {self.seen}{found}" + f", {self.missed} more marked" * bool(self.missed)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a model saw in ``photos`` photos, each list surest first."""
+
+    model: str
+    photos: int
+    seconds: float
+    doubts: tuple[Doubt, ...]
+    unmarked: tuple[SeenFace, ...]
+    other_wear: tuple[SeenFace, ...]
+
+    def faces(self, path: str) -> list[SeenFace]:
+        """What is said about the faces of one photo."""
+        return [face for face in (*self.unmarked, *self.other_wear) if face.path == path]
+
+
+def look(predictor: Predictor, root: Path, photos: Sequence[Photo], *, threads: int | None = None) -> Seen:
+    """Let a model that finds faces look at photos; those that can't be read are passed over."""
+    started = time.monotonic()
+    said = predict_paths(predictor, ((photo.path, root / photo.path) for photo in photos), threads=threads)
+    return judged(predictor.name, zip(photos, track(said, "looking at photos", total=len(photos))), started=started)
+
+
+def judged(model: str, answers: Iterable[tuple[Photo, Prediction]], *, started: float | None = None) -> Seen:
+    """Photos against what a model says of them."""
+    started = time.monotonic() if started is None else started
+    doubts, unmarked, other_wear, count = [], [], [], 0
+    for photo, said in answers:
+        if said.label is None:
+            continue
+        count += 1
+        matches = _matches(photo.faces or (), said.faces or ())
+        if doubt := _doubt(photo, said, matches):
+            doubts.append(doubt)
+        if photo.faces is None:
+            continue
+        for face in said.faces or ():
+            if (
+                face.counts
+                and face.score >= SURE_FACE
+                and all(_covered(face, mark) < OTHER_FACE for mark in photo.faces)
+            ):
+                unmarked.append(_seen(photo, face, "", face.score))
+        for mark, face in matches:
+            sure = face.p_masked if face.wear == "masked" else 1 - face.p_masked
+            otherwise = mark.wear != "unknown" and (mark.wear == "masked") != (face.wear == "masked")
+            if otherwise and face.score >= SURE_FACE and sure >= SURE_WEAR:
+                other_wear.append(_seen(photo, face, mark.wear, sure))
+    return Seen(
+        model,
+        count,
+        time.monotonic() - started,
+        tuple(sorted(doubts, key=lambda doubt: (-doubt.probability, doubt.path))),
+        *(tuple(sorted(faces, key=lambda face: (-face.probability, face.path))) for faces in (unmarked, other_wear)),
+    )
+
+
+def _doubt(photo: Photo, said: Prediction, matches: Sequence[tuple[Face, FoundFace]]) -> Doubt | None:
+    """The doubt about a photo's label, if the model is sure and what it found is not what the label says."""
+    if not said.sure or said.label == photo.label or said.label is None:
+        return None
+    found = list(said.faces or ())
+    counted = [face.wear == "masked" for face in found if face.counts]
+    marks = {id(face): mark.wear for mark, face in matches}
+    known = [id(mark) for mark, _ in matches]
+    missed = [mark.wear == "masked" for mark in photo.faces or () if mark.wear != "unknown" and id(mark) not in known]
+    seen = said.label if said.faces is None else _answer([*counted, *missed])
+    every = seen if said.faces is None else _answer([*(face.wear == "masked" for face in found), *missed])
+    if photo.label in (seen, every):  # the marks say what the model missed, or a face far behind decides the label
+        return None
+    faces = tuple(_seen(photo, face, marks.get(id(face), ""), face.score) for face in found if face.counts)
+    return Doubt(photo.path, photo.label, seen, round(said.confidence, 4), faces, len(missed))
+
+
+def _answer(masked: Sequence[bool]) -> Answer:
+    return NOBODY if not masked else "all" if all(masked) else "some" if any(masked) else "none"
+
+
+def _matches(marks: Sequence[Face], found: Sequence[FoundFace]) -> list[tuple[Face, FoundFace]]:
+    """Which face found is which marked one, the best overlap first; each once."""
+    pairs = sorted(
+        ((overlap, a, b) for a, mark in enumerate(marks) for b, face in enumerate(found)
+         if (overlap := _overlap(mark, face)) >= SAME_FACE),
+        reverse=True,
+    )  # fmt: skip
+    free_marks, free_found, matches = set(range(len(marks))), set(range(len(found))), []
+    for _, a, b in pairs:
+        if a in free_marks and b in free_found:
+            free_marks.remove(a)
+            free_found.remove(b)
+            matches.append((marks[a], found[b]))
+    return matches
+
+
+def _seen(photo: Photo, face: FoundFace, marked: Wear | Literal[""], probability: float) -> SeenFace:
+    edges = (round(edge, 1) for edge in (face.left, face.top, face.right, face.bottom))
+    return SeenFace(photo.path, photo.label, marked, face.wear, round(probability, 4), *edges)
+
+
+def _shared(one: Face | FoundFace, other: Face | FoundFace) -> float:
+    across = min(one.right, other.right) - max(one.left, other.left)
+    down = min(one.bottom, other.bottom) - max(one.top, other.top)
+    return max(0.0, across) * max(0.0, down)
+
+
+def _area(face: Face | FoundFace) -> float:
+    return max(1e-9, (face.right - face.left) * (face.bottom - face.top))
+
+
+def _covered(one: Face | FoundFace, other: Face | FoundFace) -> float:
+    return _shared(one, other) / min(_area(one), _area(other))
+
+
+def _overlap(one: Face | FoundFace, other: Face | FoundFace) -> float:
+    shared = _shared(one, other)
+    return shared / (_area(one) + _area(other) - shared)
