@@ -3,10 +3,10 @@
 # Other models: -v "$PWD/mine.onnx:/model.onnx:ro" allmasked serve --host 0.0.0.0 --model /model.onnx
 FROM python:3.12-slim AS build
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src
 RUN python -m venv /opt/allmasked \
-    && /opt/allmasked/bin/pip install --no-cache-dir --disable-pip-version-check '.[web]'
+    && /opt/allmasked/bin/pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt '.[web]'
 
 FROM python:3.12-slim
 COPY --from=build /opt/allmasked /opt/allmasked

@@ -3,13 +3,17 @@
 #   make seven   set up, then the notebooks' seven backbones on painted photos, down to the ensemble's report
 #   make test    set up, then lint, types, import contracts and tests
 #   make format  put the code in order
+#   make cover   set up, then the tests once more, with how much of the code they reach
+#   make audit   set up, then look every package of constraints.txt up among known vulnerabilities (needs the network)
+#   make lock    pin what pyproject.toml asks for in constraints.txt, keeping the pins that still fit;
+#                make lock UPGRADE=--upgrade takes the newest of everything
 #   make clean   remove the environment and what the demo made
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo seven test format clean
+.PHONY: demo seven test format cover audit lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/allmasked demo --out demo
@@ -22,7 +26,17 @@ test: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --durations=20
+
+cover: $(VENV)/.dev
+	$(BIN)/pytest -n 2 --cov=allmasked --cov-branch --cov-report=term:skip-covered
+
+audit: $(VENV)/.dev
+	$(BIN)/python scripts/audit.py
+
+lock: $(VENV)/.dev
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --annotation-style line --quiet $(UPGRADE) \
+	    --custom-compile-command "make lock" --output-file constraints.txt pyproject.toml
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -72,11 +72,14 @@ class LazyGroup(click.Group):
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="allmasked")
-def cli() -> None:
+@click.option("--trust", is_flag=True, help="Open models that are programs: TensorFlow's SavedModel.")
+def cli(trust: bool) -> None:
     """Does everyone in this photo wear a face mask? all, some or none, with the evidence.
 
     Exit codes: 0 all went well, 1 some inputs failed, 2 wrong use.
     """
+    if trust:
+        os.environ["ALLMASKED_TRUST"] = "1"
 
 
 def main() -> None:

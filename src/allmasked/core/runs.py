@@ -30,6 +30,9 @@ from typing import Any
 
 from allmasked.core.errors import RunError
 
+MAX_JSON_BYTES = 1_000_000_000
+"""Of a JSON file; a split of a million photos with ten faces each has half of it."""
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -60,15 +63,31 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
-def read_json(path: str | Path) -> Any:
-    """Read JSON; raises :class:`RunError` naming the file when it is missing or broken."""
+def parse_json(text: str) -> Any:
+    """A JSON document. Raises ValueError, with one line that says why, for whatever is none or is nested too deeply."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # Python's own bound
+        raise ValueError("it holds a number of thousands of digits") from None
+
+
+def read_json(path: str | Path) -> Any:
+    """Read JSON; raises :class:`RunError` naming the file when it is missing, broken or too large."""
+    try:
+        if (size := Path(path).stat().st_size) > MAX_JSON_BYTES:
+            raise RunError(
+                f"{path}: is too large ({size / 1e6:,.0f} MB); up to {MAX_JSON_BYTES / 1e6:,.0f} MB are read"
+            )
+        return parse_json(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"{path}: no such file") from None
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise RunError(f"{path}: is not valid JSON ({error})") from None
 
 
@@ -126,6 +145,6 @@ class Run:
         if not self.metrics.is_file():
             return []
         try:
-            return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            return [parse_json(line) for line in self.metrics.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except ValueError as error:
             raise RunError(f"{self.metrics}: holds a line that is not valid JSON ({error}); remove that line") from None

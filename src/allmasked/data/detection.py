@@ -16,30 +16,40 @@ from xml.etree import ElementTree
 
 from allmasked.core.errors import DataError, require
 from allmasked.core.types import Photo
-from allmasked.data.albums import Album, files_in, loose, pair, plain, read_text, relative, shown, told
+from allmasked.data.albums import Album, files_in, loose, pair, plain, read_bytes, read_text, relative, shown, told
 from allmasked.data.annotations import Marks, Notes, Options
 from allmasked.images import pixels
 
 # --- XML --------------------------------------------------------------------------------------------------------------
 
+_UNREADABLE = (OSError, ValueError, LookupError, ElementTree.ParseError, DataError)
+
 
 def _xml(file: Path) -> ElementTree.Element:
-    """An XML file in any encoding that it names; raises ValueError. What is not in it becomes ``\\ufffd``."""
-    content = file.read_bytes()
+    """An XML file in any encoding that it names; raises ValueError. What is not in it becomes ``\\ufffd``.
+
+    It is decoded before it is parsed, so that no encoding hides a declaration from the parser's checks.
+    """
+    safe = require("defusedxml.ElementTree", "train")
+    content = read_bytes(file)
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     declared = re.match(rb"""[^>]{0,80}?encoding\s*=\s*["']([\w.-]+)["']""", content)
     encoding = "utf-16" if wide else declared[1].decode("ascii").lower() if declared else "utf-8-sig"
     encoding = {"gb2312": "gb18030", "gbk": "gb18030", "utf-8": "utf-8-sig"}.get(encoding, encoding)
+    if codecs.lookup(encoding).name in ("idna", "punycode"):  # for names of hosts, and slow without end
+        raise ValueError(f"its encoding is {encoding}")
     text = content.decode(encoding, errors="replace")
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise ValueError("it declares entities, which no annotation needs")
-    return ElementTree.fromstring(text)
+    try:
+        root: ElementTree.Element = safe.fromstring(text, forbid_dtd=True)
+    except require("defusedxml", "train").DefusedXmlException:
+        raise ValueError("it declares a document type or entities, which no annotation needs") from None
+    return root
 
 
 def _tag(file: Path) -> str:
     try:
         return _xml(file).tag
-    except (OSError, ValueError, LookupError, ElementTree.ParseError):
+    except _UNREADABLE:
         return ""
 
 
@@ -59,7 +69,7 @@ def read_voc(path: Path, options: Options, notes: Notes) -> list[Photo]:
         except ElementTree.ParseError as error:
             marks.spoil(f"{name}:{error.position[0]}", f"is not valid XML ({error})", photo)
             continue
-        except (OSError, ValueError, LookupError) as error:
+        except _UNREADABLE as error:
             marks.spoil(name, f"can't be read ({error})", photo)
             continue
         if tree.tag != "annotation":
@@ -98,7 +108,7 @@ def read_cvat(path: Path, options: Options, notes: Notes) -> list[Photo]:
         name = relative(file, root)
         try:
             tree = _xml(file)
-        except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
+        except _UNREADABLE as error:
             notes.problem(name, f"can't be read ({error})")
             continue
         if tree.tag != "annotations":
@@ -148,6 +158,10 @@ def around(points: Iterable[Any]) -> list[Any]:
 # --- YOLO: a text file a photo, names of classes beside ---------------------------------------------------------------
 
 
+MAX_YAML_BYTES = 1_000_000
+"""Of a YAML file, which only names classes here; reading takes a second for each 100 kB."""
+
+
 @dataclass(frozen=True)
 class ClassList:
     """A file that names YOLO's classes by number. ``about`` are the folders or lists of photos that it names;
@@ -175,17 +189,19 @@ def _class_lists(path: Path, notes: Notes) -> list[ClassList]:
             continue
         names = content.get("names")
         if isinstance(names, list):
-            names = dict(enumerate(names))
-        if not isinstance(names, dict) or not all(str(number).isdigit() for number in names):
+            names = {str(number): name for number, name in enumerate(names)}
+        if not isinstance(names, dict) or not all(map(_is_number, names)) or not _all_text(names.values()):
             continue
-        if str(content.get("nc", len(names))) != str(len(names)):
-            notes.problem(relative(file, path), f"names {len(names)} classes where its nc is {content['nc']}")
+        count = content.get("nc")
+        if isinstance(count, str) and count != str(len(names)):
+            notes.problem(relative(file, path), f"names {len(names)} classes where its nc is {shown(count[:40])}")
         shape = content.get("kpt_shape")
         landmarks = 0
-        if isinstance(shape, list) and len(shape) == 2 and all(str(side).isdigit() for side in shape):
+        if isinstance(shape, list) and len(shape) == 2 and all(map(_is_number, shape)):
             landmarks = int(shape[0]) * int(shape[1])
-        about = tuple(str(content[key]) for key in ("train", "val", "valid", "test") if content.get(key))
-        lists.append(ClassList(file, {int(k): str(name) for k, name in names.items()}, about, landmarks))
+        places = [content.get(key) for key in ("train", "val", "valid", "test")]
+        about = tuple(place for place in places if isinstance(place, str) and place)
+        lists.append(ClassList(file, {int(number): name for number, name in names.items()}, about, landmarks))
     for file in files_in(path, [".txt", ".names", ".labels"]):
         if _is_name_list(file):
             lines = read_text(file).splitlines()
@@ -197,11 +213,23 @@ def _is_name_list(file: Path) -> bool:
     return file.name.lower() in ("classes.txt", "_darknet.labels") or file.suffix.lower() == ".names"
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, str) and len(value) < 10 and value.isdecimal()
+
+
+def _all_text(values: Iterable[Any]) -> bool:
+    """Whether all are text. What isn't is never turned into it: a few lines of YAML can stand for terabytes."""
+    return all(isinstance(value, str) for value in values)
+
+
 def _yaml(file: Path) -> Any:
-    """A YAML file in which every value is text: ``no`` is a class's name and not false."""
+    """A YAML file in which every value is text (``no`` is a class's name and not false) or lists and tables of it: no
+    tag makes anything else."""
     yaml = require("yaml", "train")
     try:
-        return yaml.load(read_text(file), Loader=yaml.BaseLoader)
+        return yaml.load(read_text(file, MAX_YAML_BYTES), Loader=yaml.BaseLoader)
+    except RecursionError:
+        raise DataError(f"{file}: can't be read as YAML (it is nested too deeply)") from None
     except yaml.YAMLError as error:
         line = f":{error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
         raise DataError(f"{file}{line}: is not valid YAML ({getattr(error, 'problem', error)})") from None

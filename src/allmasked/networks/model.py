@@ -16,6 +16,7 @@ from allmasked.core.errors import RunError, WeightsError, require, unknown
 from allmasked.core.runs import Run, replacing
 from allmasked.networks.backbones import BACKBONES, Scaling, build_backbone
 from allmasked.networks.heads import HEADS
+from allmasked.networks.pretrained import refuse_large
 from allmasked.networks.reading import Calibration
 
 if TYPE_CHECKING:
@@ -130,8 +131,13 @@ def load(path: str | Path) -> keras.Model:
     keras = require("keras", "train")
     import allmasked.networks.readout  # noqa: F401  (Keras must know our layers)
 
-    if Path(path).is_file() and not zipfile.is_zipfile(path):
+    path = Path(path)
+    if path.is_file() and not zipfile.is_zipfile(path):
         raise RunError(f"{path}: is not a model that Keras can load (no zip file, or cut off); train it again")
+    try:
+        refuse_large(path)
+    except WeightsError as error:
+        raise RunError(str(error)) from None
     try:
         model = keras.saving.load_model(str(path), compile=False, safe_mode=True)
     except Exception as error:

@@ -11,12 +11,13 @@ import importlib.util
 import io
 import math
 import pickle
+import pickletools
 import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from allmasked.core.errors import WeightsError
 
 if TYPE_CHECKING:
+    import h5py
     import keras
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -41,6 +43,16 @@ STORAGES: Mapping[str, str] = {
     "BoolStorage": "|b1",
 }
 """PyTorch's storage classes that are understood, and the NumPy type of their numbers."""
+
+
+MAX_STEPS = 1_000_000
+"""Of a pickle; that of EfficientNet-Lite2 has 14,000."""
+
+_STEPS = re.compile(
+    "PROTO|FRAME|STOP|MARK|GLOBAL|STACK_GLOBAL|REDUCE|BUILD|BINPERSID|(LONG_)?BIN(PUT|GET)|MEMOIZE|EMPTY_(DICT|LIST|TUPLE)"
+    "|SETITEMS?|APPENDS?|TUPLE[123]?|NONE|NEWTRUE|NEWFALSE|BININT[12]?|LONG1|BINFLOAT|(SHORT_)?BINUNICODE"
+)
+"""The instructions that PyTorch writes for a state dict."""
 
 
 class _Storage(NamedTuple):
@@ -82,6 +94,29 @@ class _Unpickler(pickle.Unpickler):
         return _Storage(str(key), dtype, count)
 
 
+def _unpickled(file: IO[bytes]) -> Any:
+    """The next pickle of a file, after a look at its instructions: few bytes can ask for any amount of memory (a memo
+    of a billion places) or time (a tuple of the same tuple twice, of the same tuple twice, and so on)."""
+    start = file.tell()
+    memo: set[int] = set()
+    tuples: set[int] = set()
+    before = ""
+    for number, (step, argument, _) in enumerate(pickletools.genops(file)):
+        if number == MAX_STEPS or not _STEPS.fullmatch(step.name):
+            raise WeightsError("its pickle holds what no state dict needs")
+        if "PUT" in step.name or step.name == "MEMOIZE":
+            place = len(memo) if argument is None else int(argument)
+            if place > number:
+                raise WeightsError("its pickle holds what no state dict needs")
+            memo.add(place)
+            (tuples.add if before.startswith("TUPLE") else tuples.discard)(place)
+        elif "BINGET" in step.name and argument in tuples:
+            raise WeightsError("its pickle uses a tuple twice")
+        before = step.name
+    file.seek(start)
+    return _Unpickler(file).load()
+
+
 def read_pth(path: str | Path) -> dict[str, NDArray[Any]]:
     """Read a PyTorch state dict (``.pth``, ``.pt``; zip or legacy format) without PyTorch.
 
@@ -102,6 +137,9 @@ def read_pth(path: str | Path) -> dict[str, NDArray[Any]]:
             state, raw = _read_legacy(path)
         if not isinstance(state, dict) or not all(isinstance(value, _Tensor) for value in state.values()):
             raise WeightsError("it is not a dictionary of tensors")
+        sizes = (math.prod(one.shape) * np.dtype(one.storage.dtype).itemsize for one in state.values())
+        if sum(sizes) > 4 * path.stat().st_size:
+            raise WeightsError("its tensors are far larger than the file")
         return {str(name): _array(tensor, raw) for name, tensor in state.items()}
     except FileNotFoundError:
         raise WeightsError(f"{path}: no such weights file") from None
@@ -113,6 +151,8 @@ def read_pth(path: str | Path) -> dict[str, NDArray[Any]]:
 
 def _read_zip(path: Path) -> tuple[Any, Callable[[_Storage], bytes]]:
     with zipfile.ZipFile(path) as archive:
+        if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+            raise WeightsError("its parts are larger than the file (PyTorch doesn't compress)")
         contents = {name: archive.read(name) for name in archive.namelist() if "/data" in name or "byteorder" in name}
     pickles = [name for name in contents if name.endswith("/data.pkl")]
     if len(pickles) != 1:
@@ -120,20 +160,20 @@ def _read_zip(path: Path) -> tuple[Any, Callable[[_Storage], bytes]]:
     folder = pickles[0].removesuffix("data.pkl")
     if contents.get(f"{folder}byteorder", b"little").strip() != b"little":
         raise WeightsError("its numbers are big-endian")
-    state = _Unpickler(io.BytesIO(contents[pickles[0]])).load()
+    state = _unpickled(io.BytesIO(contents[pickles[0]]))
     return state, lambda storage: contents[f"{folder}data/{storage.key}"]
 
 
 def _read_legacy(path: Path) -> tuple[Any, Callable[[_Storage], bytes]]:
     """Five pickles (magic, protocol, machine, state, storage keys), then each storage: int64 count and its numbers."""
     with path.open("rb") as file:
-        if _Unpickler(file).load() != LEGACY_MAGIC:
+        if _unpickled(file) != LEGACY_MAGIC:
             raise WeightsError("it is no PyTorch file")
-        _Unpickler(file).load()
-        if not _Unpickler(file).load().get("little_endian", True):
+        _unpickled(file)
+        if not _unpickled(file).get("little_endian", True):
             raise WeightsError("its numbers are big-endian")
-        state = _Unpickler(file).load()
-        keys = _Unpickler(file).load()
+        state = _unpickled(file)
+        keys = _unpickled(file)
         if not isinstance(state, dict):
             raise WeightsError("it is not a dictionary of tensors")
         storages = {value.storage.key: value.storage for value in state.values() if isinstance(value, _Tensor)}
@@ -241,9 +281,12 @@ def load_weights(model: keras.Model, path: str | Path, *, lite_blocks: Iterable[
             raise WeightsError(f"{path}: does not fit {model.name}: holds no {error.args[0]!r}") from None
         _assign_by_name(model, arrays, path)
     elif suffix == ".keras":
+        refuse_large(path)
         _assign_by_name(model, _layers_of(path), path)
     elif h5py.is_hdf5(path):
         with h5py.File(path) as file:
+            if reason := _hostile(file):
+                raise WeightsError(f"{path}: is refused as weights: {reason}")
             group = file.get("model_weights", file)
             listed = _listed(group) if "layer_names" in group.attrs else None
         if listed is not None:
@@ -304,12 +347,56 @@ def _layers_of(path: Path) -> dict[str, list[NDArray[Any]]]:
         return next((part for part in parts if part is not None), None)
 
     try:
-        model = keras.saving.load_model(path, compile=False)
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         raise WeightsError(f"{path}: cannot be read as a Keras model ({_first_line(error)})") from None
     layers = list(flat(backbone(model) or model))
     names = auto_numbered(layers)
     return {names[layer.name]: layer.get_weights() for layer in layers}
+
+
+MAX_PARTS, MAX_PART_BYTES = 10_000, 4_000_000_000
+"""Of a ``.keras`` file, unpacked; the largest backbone has 80 MB."""
+
+
+def refuse_large(path: Path) -> None:
+    """Raise WeightsError for a ``.keras`` file, which is a zip file, that would unpack to more than any model needs."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = [member.file_size for member in archive.infolist()]
+    except (zipfile.BadZipFile, OSError):
+        return  # Keras says what is wrong with it
+    if len(sizes) > MAX_PARTS or sum(sizes) > MAX_PART_BYTES:
+        raise WeightsError(f"{path}: is refused as a model: unpacked it has {len(sizes):,} parts, {sum(sizes):,} bytes")
+
+
+def _hostile(file: h5py.File) -> str:
+    """Why an HDF5 file is refused: its numbers lie in other files, or are far more than it holds; '' if it isn't.
+
+    Links within the file are refused too: Keras writes none.
+    """
+    import h5py
+
+    seen, waiting = {h5py.h5o.get_info(file.id).addr}, [file]
+    while waiting:
+        group = waiting.pop()
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                return f"{name!r} is a link, perhaps to another file"
+            item = group[name]
+            if (place := h5py.h5o.get_info(item.id).addr) in seen:
+                return f"{name!r} stands in it twice"
+            seen.add(place)
+            if isinstance(item, h5py.Group):
+                waiting.append(item)
+            elif isinstance(item, h5py.Dataset):
+                if item.external or item.is_virtual:
+                    return f"the numbers of {name!r} lie in another file"
+                if item.dtype.kind not in "fiub":
+                    return f"{name!r} holds no numbers"
+                if item.nbytes > 1_000_000 and item.nbytes > 16 * item.id.get_storage_size():
+                    return f"{name!r} says to be far larger than it is"
+    return ""
 
 
 def _listed(group: Any) -> list[tuple[str, list[NDArray[Any]]]]:
@@ -357,4 +444,4 @@ def _assign(layer: Any, arrays: list[NDArray[Any]], model: keras.Model, path: Pa
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return lines[0][:200] if lines else type(error).__name__

@@ -79,7 +79,7 @@ class Metadata:
             metadata = cls(**values)
             for row in metadata.calibration:
                 Calibration.parse(row)
-        except (TypeError, ValueError, KeyError, AttributeError):
+        except (TypeError, ValueError, KeyError, AttributeError, RecursionError):
             raise RunError(f"{origin}: was not made by 'allmasked export' (it doesn't say what goes in)") from None
         if metadata.format > FORMAT:
             raise RunError(f"{origin}: needs a newer allmasked (its format is {metadata.format}, known is {FORMAT})")
@@ -113,6 +113,70 @@ def processors() -> int:
 def input_names(count: int) -> list[str]:
     """What the inputs of an exported file are called."""
     return ["pixels", *(f"pixels_{number}" for number in range(2, count + 1))]
+
+
+_MESSAGES: dict[str, dict[int, str]] = {
+    # message of ONNX's format: its fields that may hold tensors -> their message
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {},
+}
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+
+
+def outside(path: Path) -> bool:
+    """Whether an ONNX file names other files for its tensors, anywhere on the disk, that would be read with it.
+
+    Such a tensor must name its file under ``location``: where that word is nowhere, there is none. True also for a
+    file with that word that is not laid out as ONNX.
+    """
+    content = path.read_bytes()
+    if b"location" not in content:
+        return False
+    waiting = [("model", 0, len(content))]
+    try:
+        while waiting:
+            kind, at, end = waiting.pop()
+            while at < end:
+                key, at = _whole(content, at)
+                number, wire = key >> 3, key & 7
+                if kind == "tensor" and number == _EXTERNAL_DATA:
+                    return True
+                if (
+                    kind == "tensor" and number == _DATA_LOCATION and (wire or _whole(content, at)[0])
+                ):  # 0: in this file
+                    return True
+                if wire == 2:
+                    length, at = _whole(content, at)
+                    if (inner := _MESSAGES[kind].get(number)) is not None:
+                        waiting.append((inner, at, at + length))
+                    at += length
+                elif wire == 0:
+                    at = _whole(content, at)[1]
+                elif wire in (1, 5):
+                    at += 8 if wire == 1 else 4
+                else:
+                    return True  # a layout that nobody writes any more
+    except IndexError:
+        return True
+    return False
+
+
+def _whole(content: bytes, at: int) -> tuple[int, int]:
+    """A whole number in protobuf's layout, and where it ends."""
+    value = shift = 0
+    while True:
+        byte = content[at]
+        value, shift, at = value | (byte & 127) << shift, shift + 7, at + 1
+        if byte < 128:
+            return value, at
+        if shift > 63:
+            raise IndexError
 
 
 @dataclass
@@ -206,6 +270,10 @@ class OnnxPredictor(ExportedPredictor):
         path = Path(path)
         if not path.is_file():
             raise RunError(f"{path}: no such file; make one with 'allmasked export RUN --out {path.name}'")
+        if outside(path):
+            raise RunError(
+                f"{path}: is refused: it is broken, or its numbers lie in other files, as 'allmasked export' never does"
+            )
         threads = threads or processors()
         try:
             session = cls._session(runtime, path, 1)

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     import keras
 
 
+TRUST = "ALLMASKED_TRUST"
+"""Environment variable: 1 lets models be opened that are programs."""
+
+
 def open_predictor(model: str | Path | None = None, *, threads: int | None = None) -> Predictor:
     """What answers, from where it lies.
 
@@ -67,6 +71,11 @@ def open_predictor(model: str | Path | None = None, *, threads: int | None = Non
 def _open_engine(path: Path) -> Predictor:
     from allmasked.predictors import engines
 
+    if (path / "saved_model.pb").is_file() and os.environ.get(TRUST) != "1":
+        raise RunError(
+            f"{path}: is a SavedModel, a program that can read and write your files; if you trust who made it: "
+            f"'allmasked --trust ...' (or {TRUST}=1), else ask for its ONNX file"
+        )
     if path.suffix == ".xml":
         return engines.OpenvinoPredictor.open(path)
     return engines.LitertPredictor.open(path) if path.suffix == ".tflite" else engines.SavedModelPredictor.open(path)
