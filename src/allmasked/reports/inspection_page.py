@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from allmasked.annotate import COLOURS
+from allmasked.core.colours import FACES
 from allmasked.core.errors import PhotoError
 from allmasked.core.progress import track
 from allmasked.core.types import CLASSES
@@ -213,7 +213,7 @@ def _with_faces(root: Path, wanted: Sequence[tuple[str, Sequence[Box], bool]]) -
         for box in boxes:
             x, y = (box.left - left) * scale - 1, (box.top - top) * scale - 1
             x_end, y_end = max(x, (box.right - left) * scale + 1), max(y, (box.bottom - top) * scale + 1)
-            pen.rectangle((x, y, x_end, y_end), outline=COLOURS["masked" if box.wear == "masked" else "bare"], width=2)
+            pen.rectangle((x, y, x_end, y_end), outline=FACES["masked" if box.wear == "masked" else "bare"], width=2)
         return picture(shown)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
