@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from allmasked.core.config import TrainConfig
 from allmasked.core.errors import ConfigError
 from allmasked.core.runs import Run
-from allmasked.core.types import Answers, Size
+from allmasked.core.types import Answers, Size, View
 from allmasked.networks import model as models
 from allmasked.networks.heads import HEADS
 from allmasked.networks.reading import Calibration
-from allmasked.predictors.ensemble import EnsemblePredictor, View, open_ensemble
+from allmasked.predictors.ensemble import EnsemblePredictor, open_ensemble
 from allmasked.predictors.onnx_model import Metadata, input_names
 from allmasked.predictors.predictor import KerasPredictor
 

@@ -26,12 +26,12 @@ from allmasked.core.errors import ConfigError, DataError, RunError
 from allmasked.core.markdown import table
 from allmasked.core.progress import track
 from allmasked.core.runs import Run, read_json, write_json, write_text
-from allmasked.core.types import CLASSES, Part, Photo, Prediction, Size, Split
+from allmasked.core.types import CLASSES, Part, Photo, Prediction, Size, Split, View
 from allmasked.data.dataset import absent, read_split, sha256_of, verify
 from allmasked.data.heldout import foreign_photos, key, trained_on
 from allmasked.images import pixels
 from allmasked.networks import reading
-from allmasked.predictors.ensemble import Ensemble, View
+from allmasked.predictors.ensemble import Ensemble
 from allmasked.stats import metrics
 
 Ask = Callable[[Path, Sequence[tuple[str, Path]]], Iterable[Prediction]]
