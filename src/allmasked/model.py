@@ -48,7 +48,7 @@ class Answer(Prediction):
         >>> answer.label, answer.sure, answer.masked, answer.bare
         ('all', True, 2, 0)
         >>> print(answer)
-        street.jpg: all, 0.98 sure, 2 masked, 0 bare
+        street.jpg: all, 1.00 sure, 2 masked, 0 bare
     """
 
     width: int = 0
@@ -93,7 +93,7 @@ class Answer(Prediction):
         Example:
             >>> picture = allmasked.load()("street.jpg").plot(heat=True)
             >>> picture.mode, picture.width
-            ('RGB', 1280)
+            ('RGB', 800)
             >>> picture.save("out.jpg")
         """
         from allmasked.annotate import drawn
@@ -231,7 +231,7 @@ class Model:
         Example:
             >>> for answer in allmasked.load().predict(["street.jpg", "gone.jpg"]):
             ...     print(answer)
-            street.jpg: all, 0.98 sure, 2 masked, 0 bare
+            street.jpg: all, 1.00 sure, 2 masked, 0 bare
             gone.jpg: no such file
         """
         if not _is_photo(source) and not isinstance(source, Iterable):
@@ -264,7 +264,7 @@ def load(source: str | os.PathLike[str] | None = None, *, threads: int | None = 
 
     Example:
         >>> allmasked.load()
-        <allmasked.Model 'default', 512 x 384 px>
+        <allmasked.Model 'allmasked-2', 512 x 384 px>
         >>> allmasked.load(device="cpu", threads=1)("street.jpg").label
         'all'
     """
