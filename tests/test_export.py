@@ -210,8 +210,8 @@ def test_another_size(runs: Path, tmp_path: Path) -> None:
     report = export(runs / "evidence", tmp_path / "x.onnx", size=(128, 96))
     assert report.metadata.size == open_predictor(tmp_path / "x.onnx").size == (128, 96)
     answers = OnnxPredictor.open(tmp_path / "x.onnx").answer(round_trip.drawn_pictures((128, 96), 2))
-    assert answers.heat is not None
-    assert answers.heat.shape == (2, 12, 16, 2)
+    assert answers.evidence is not None
+    assert answers.evidence.shape == (2, 12, 16, 2)
     with pytest.raises(ConfigError, match="takes inputs of 96 x 64 px only"):
         export(runs / "notebook", tmp_path / "y.onnx", size=(320, 320))
 

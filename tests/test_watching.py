@@ -416,7 +416,7 @@ def test_webhooks_are_signed_and_authorised_on_request() -> None:
 
 
 def test_the_secret_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("allmasked.predictors.predictor.open_predictor", lambda *_args, **_options: ColourModel())
+    monkeypatch.setattr("allmasked.model.open_predictor", lambda *_args, **_options: ColourModel())
     video = film(tmp_path / "x.mp4", [("all", 10)])
     (tmp_path / "key").write_text("from-file\n")
     (tmp_path / "empty").write_text("\n")
@@ -442,7 +442,7 @@ def test_the_secret_comes_from_a_file_or_the_environment(tmp_path: Path, monkeyp
 
 
 def test_faces_that_are_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("allmasked.predictors.predictor.open_predictor", lambda *_args, **_options: ColourModel())
+    monkeypatch.setattr("allmasked.model.open_predictor", lambda *_args, **_options: ColourModel())
     video = film(tmp_path / "x.mp4", [("all", 10)])
     for size, label in (("20", "all"), ("70", "nobody")):  # faces are 48 px high
         result = CliRunner().invoke(cli, ["watch", str(video), "--min-face", size])
