@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,3 +81,15 @@ def test_examples_of_the_jobs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         if name == "train":
             split, settings = folder / "split.json", {"recipe": "demo", "epochs": 1, "size": "64x64"}
             allmasked.train(split, folder / "runs/second", seed=1, **settings)  # type: ignore[arg-type]
+
+
+def test_the_readme_shows_what_there_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its Python example: the part that answers runs, and what it names of the rest is public."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    code = readme.split("```python\n")[1].split("```")[0]
+    answering, training = code.split("split = allmasked.split")
+    monkeypatch.chdir(folder)
+    exec(answering, {})
+    assert (folder / "out.jpg").is_file()
+    named = re.findall(r"allmasked\.(\w+)\(", f"split = allmasked.split{training}")
+    assert named == ["split", "train", "evaluate", "export"] and set(named) <= set(allmasked.__all__)
