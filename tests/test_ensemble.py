@@ -304,14 +304,28 @@ def test_what_an_ensemble_says_of_a_photo_and_of_its_pixels_is_the_same(pictures
         assert found[0].label == ("nobody" if counting.min_face_px == 30 else "all")
 
 
-def test_the_rule_is_that_of_a_member_that_was_asked() -> None:
+def test_all_members_that_find_faces_are_asked() -> None:
     predictor = _colours("weighted", True, calibration=Calibration(counting=Counting(min_face_px=20)))
     rows = predictor.ensemble
     fitted = dataclasses.replace(rows.fitted, weights=(0.1, 0.9))
     predictor.ensemble = dataclasses.replace(rows, order=(1, 0), fitted=fitted)
     answers = predictor.answer(np.asarray(picture("all", (128, 96)))[None])
-    assert predictor.members[0].batches == []  # type: ignore[attr-defined]
-    assert answers.counting == Counting(min_face_px=40), "20 px of the small input"
+    assert predictor.members[0].batches == [1]  # type: ignore[attr-defined]
+    assert answers.counting == Counting(), "the rule is that of the first member, which leaves out none"
+
+
+@pytest.mark.parametrize("vote", ["majority", "soft", "weighted"])
+def test_who_finds_nobody_votes_for_no_class(vote: str) -> None:
+    """Two of three see an empty street, the third is all but sure of a bare face: nobody, and never "all"."""
+    blind = ColourModel("blind", (64, 48), calibration=Calibration((-60.0, 0.1, 0.0, 0.0)))
+    seeing = ColourModel("seeing", (64, 48))
+    none = np.asarray(picture("none"))[None]
+    few = _predictor([blind, blind, seeing], vote, False).answer(none)  # type: ignore[list-item]
+    assert few.nobody is not None and few.nobody[0] > 0.5
+    assert few.probabilities[0].argmax() == CLASSES.index("none"), "what is there, if anything, says the one who sees"
+    many = _predictor([blind, seeing, seeing], vote, False).answer(none)  # type: ignore[list-item]
+    assert many.nobody is not None and many.nobody[0] < 0.5
+    assert many.probabilities[0, CLASSES.index("none")] > 0.99
 
 
 def test_nobody_is_the_mean_of_those_asked() -> None:

@@ -15,18 +15,17 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from allmasked.core.errors import RunError, unknown
 from allmasked.core.runs import Run, read_json, write_json
-from allmasked.core.types import CLASSES, Answers, Candidates, Counting, Fit, MemberFaces, Predictor, Size, View
+from allmasked.core.types import CLASSES, Answers, Fit, MemberFaces, Predictor, Size, View
 from allmasked.data.dataset import sha256_of
 from allmasked.predictors.views import on_one_view, resized
-from allmasked.stats import metrics
-from allmasked.stats.votes import VOTES, Fitted, Floats, Ints, Vote, in_turn
+from allmasked.stats.votes import VOTES, Fitted, Floats, Ints, Vote, in_turn, joint, parted, scaled
 
 
 @dataclass(frozen=True)
@@ -95,18 +94,18 @@ class Ensemble:
         return tuple(member.ms for member in self.members)
 
     def calibrated(self, member: int, probabilities: NDArray[Any]) -> Floats:
-        """A member's own probabilities (N, 3) as the vote takes them: scaled by its temperature."""
-        return metrics.apply_temperature(probabilities, self.members[member].temperature)
+        """A member's own probabilities (N, K) as the vote takes them: scaled by its temperature."""
+        return scaled(probabilities, self.members[member].temperature)
 
     def ask(
         self, photos: int, member: Callable[[int, Ints], NDArray[Any]], *, early: bool | None = None
     ) -> tuple[Floats, Ints]:
-        """The answers (N, 3) for ``photos`` photos, and how many members were asked about each (N,).
+        """The answers (N, K) for ``photos`` photos, and how many members were asked about each (N,).
 
         Args:
             photos: their number N.
-            member: (member, rows) -> that member's own probabilities (rows, 3).
-            early: stop early; as the ensemble was made when None. The most probable class is the same either way.
+            member: (member, rows) -> that member's own probabilities (rows, K), see :mod:`allmasked.stats.votes`.
+            early: stop early; as the ensemble was made when None. The most probable label is the same either way.
         """
         return in_turn(
             self.row, self.fitted, self.order, photos,
@@ -115,7 +114,7 @@ class Ensemble:
         )  # fmt: skip
 
     def combine(self, probabilities: Sequence[NDArray[Any]] | NDArray[Any]) -> Floats:
-        """The answers (N, 3) from all members' own probabilities (M, N, 3), in the order of ``members``."""
+        """The answers (N, K) from all members' own probabilities (M, N, K), in the order of ``members``."""
         return self.ask(len(probabilities[0]), lambda number, rows: probabilities[number][rows])[0]
 
     def write(self, run: Run) -> None:
@@ -175,33 +174,29 @@ class EnsemblePredictor(Predictor):
         return False
 
     def answer_views(self, views: Sequence[NDArray[np.uint8]], *, early: bool | None = None) -> Answers:
-        """The answers for photos fitted to each of :attr:`views`; ``early`` as for :meth:`Ensemble.ask`."""
+        """The answers for photos fitted to each of :attr:`views`; ``early`` as for :meth:`Ensemble.ask`.
+
+        Where the members find faces all are asked, whatever ``early`` says: the answer is read off the faces of all.
+        """
         count = len(views[0])
         if not count:
             return Answers(np.zeros((0, len(CLASSES)), np.float32))
         given = dict(zip(self.views, views))
-        said: list[list[Candidates | None]] = [[None] * count for _ in self.members]
-        nobody, shares = np.zeros(count), np.zeros(count)
-        rules = [Counting() for _ in self.members]
-        weights = [max(weight, 1e-9) for weight in self.ensemble.fitted.weights]
-
-        def member(number: int, rows: Ints) -> NDArray[Any]:
-            one = self.members[number]
-            answers = one.answer(given[one.size, one.fit][rows])
-            if answers.faces is not None and answers.nobody is not None:
-                nobody[rows] += weights[number] * answers.nobody
-                shares[rows] += weights[number]
-                rules[number] = answers.counting
-                for row, faces in zip(rows, answers.faces):
-                    said[number][row] = faces
-            return answers.probabilities
-
-        probabilities = self.ensemble.ask(count, member, early=early)[0].astype(np.float32)
         if not self.finds_faces:
-            return Answers(probabilities, voted=True)
-        own = zip(self.members, weights, rules, said)
-        members = tuple(MemberFaces((one.size, one.fit), share, rule, faces) for one, share, rule, faces in own)
-        return Answers(probabilities, (nobody / shares).astype(np.float32), voted=True, members=members)
+            found, _ = self.ensemble.ask(
+                count, lambda k, rows: self.members[k].predict(given[_view(self.members[k])][rows]), early=early
+            )
+            return Answers(found.astype(np.float32), voted=True)
+        said = [member.answer(given[_view(member)]) for member in self.members]
+        voted = self.ensemble.combine([joint(one.probabilities, cast(Any, one.nobody)) for one in said])
+        probabilities, nobody = parted(voted)
+        assert nobody is not None
+        weights = [max(weight, 1e-9) for weight in self.ensemble.fitted.weights]
+        members = tuple(
+            MemberFaces(_view(member), weight, one.counting, one.faces or ())
+            for member, weight, one in zip(self.members, weights, said)
+        )
+        return Answers(probabilities.astype(np.float32), nobody.astype(np.float32), voted=True, members=members)
 
     def predict_views(
         self, views: Sequence[NDArray[np.uint8]], *, early: bool | None = None, batch_size: int = 32
@@ -223,6 +218,10 @@ class EnsemblePredictor(Predictor):
         """All that the members can tell together of pixels (N, H, W, 3) uint8 RGB in :attr:`size` and :attr:`fit`."""
         views = resized(pixels, (self.size, self.fit), self.views)
         return on_one_view(self.answer_views(views), self.size)
+
+
+def _view(member: Predictor) -> View:
+    return member.size, member.fit
 
 
 def open_ensemble(run: Run, open_member: Callable[[Path], Predictor]) -> EnsemblePredictor:
