@@ -84,7 +84,7 @@ def prepare(work: Path, source: Path, count: int, size: int) -> None:
     from allmasked.core.runs import Run
     from allmasked.exporting.export import export
     from allmasked.networks import model as models
-    from allmasked.predictors.predictor import find_photos
+    from allmasked.predictors.photo_files import find_photos
 
     photos = [path for _, path in find_photos([str(source)])]
     if not photos:

@@ -28,7 +28,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from allmasked.predictors.predictor import find_photos, open_predictor, predict_paths
+from allmasked.predictors.photo_files import find_photos
+from allmasked.predictors.predictor import open_predictor, predict_paths
 
 
 def drawn_photos(folder: Path, count: int, seed: int = 0) -> list[Path]:

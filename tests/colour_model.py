@@ -6,13 +6,12 @@ import io
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from allmasked.core.types import Answers, Size
+from allmasked.core.types import Answers, Fit, Predictor, Size
 from allmasked.networks.reading import UNCALIBRATED, Calibration, read_maps
 
 BLUE, SKIN, GREY = (30, 60, 230), (230, 180, 150), (128, 128, 128)
@@ -20,15 +19,15 @@ COLOURS = {"all": (BLUE, BLUE), "none": (SKIN, SKIN), "some": (BLUE, SKIN), "nob
 
 
 @dataclass
-class ColourModel:
-    """A predictor (:class:`allmasked.core.types.Predictor`); cells of 8 x 8 px, ``seconds_a_photo`` of work.
+class ColourModel(Predictor):
+    """A predictor; cells of 8 x 8 px, ``seconds_a_photo`` of work.
 
     Every patch of a colour is one face, read off evidence maps as those of a network are.
     """
 
     name: str = "colours"
     size: Size = (64, 48)
-    fit: Literal["letterbox", "squash"] = "letterbox"
+    fit: Fit = "letterbox"
     seconds_a_photo: float = 0.0
     batches: list[int] = field(default_factory=list)
     go: threading.Event | None = None

@@ -57,8 +57,8 @@ def test_the_strip_says_the_verdict_and_whether_it_is_sure(
 def test_heat_that_is_not_there_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "a.png"
     Image.new("RGB", (64, 48)).save(path)
-    answered = Answered(Prediction(str(path), "all", (1.0, 0.0, 0.0)), str(path), None)
+    answered = Answered(Prediction(str(path), "all", (1.0, 0.0, 0.0)), str(path), (64, 48), ((64, 48), "letterbox"))
     for _ in range(2):
-        write_annotated(answered, tmp_path / "out", (64, 48), "letterbox", heat=True)
+        write_annotated(answered, tmp_path / "out", heat=True)
     assert capsys.readouterr().err.count("no heat is drawn") == 1
     assert len(list((tmp_path / "out").rglob("*.answer.jpg"))) == 1

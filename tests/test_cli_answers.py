@@ -129,7 +129,7 @@ def crowd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             return maps
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("allmasked.predictors.predictor.open_predictor", lambda *_args, **_options: Doubtful())
+    monkeypatch.setattr("allmasked.model.open_predictor", lambda *_args, **_options: Doubtful())
     image = Image.new("RGB", (640, 480), GREY)
     image.save("nobody.png")
     image.paste(MASK, (80, 80, 240, 400))

@@ -17,14 +17,14 @@ from PIL import Image
 
 from allmasked.core.errors import ConfigError, RunError
 from allmasked.core.runs import Run, read_json
-from allmasked.core.types import CLASSES, LABELS, Answers, Candidates, Counting, Photo, Prediction, Split
+from allmasked.core.types import CLASSES, LABELS, Answers, Candidates, Counting, Photo, Prediction, Predictor, Split
 from allmasked.data.dataset import read_split, write_split
 from allmasked.ensembles.assemble import assemble, markdown
 from allmasked.networks.reading import Calibration, once
-from allmasked.predictors.ensemble import Ensemble, EnsemblePredictor, merged, open_ensemble, predict_paths
+from allmasked.predictors.ensemble import Ensemble, EnsemblePredictor, open_ensemble
 from allmasked.predictors.faces import prediction_of
-from allmasked.predictors.predictor import Look
-from allmasked.predictors.predictor import predict_paths as predict_any
+from allmasked.predictors.predictor import Look, predict_paths
+from allmasked.predictors.views import merged
 from allmasked.scoring.compare import compare
 from allmasked.scoring.evaluate import evaluate, part_answers
 from allmasked.stats import metrics
@@ -186,7 +186,7 @@ def test_the_whole_may_move(runs: list[Run], tmp_path: Path) -> None:
     assert len(read_split(Run(tmp_path / "elsewhere" / "ensemble").split).photos) == 156
 
 
-class Brightness:
+class Brightness(Predictor):
     """p_all = mean brightness of what it is given; needs no Keras. Notes how many photos it saw."""
 
     fit = "letterbox"
@@ -236,13 +236,13 @@ def test_each_photo_is_decoded_once_and_fitted_to_every_member(
     from allmasked.images import pixels as px
 
     decoded: list[str] = []
-    decode = px.decode
+    decode, decode_sized = px.decode, px.decode_sized
 
-    def counted(source: str, **options: object) -> Image.Image:
+    def counted(source: str, **options: object) -> tuple[Image.Image, tuple[int, int]]:
         decoded.append(str(source))
-        return decode(source, **options)  # type: ignore[arg-type]
+        return decode_sized(source, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(px, "decode", counted)
+    monkeypatch.setattr(px, "decode_sized", counted)
     found = list(predict_paths(predictor, [(path, path) for path in paths], batch_size=batch_size))
     assert sorted(decoded) == sorted(paths)
     assert [p.path for p in found] == paths and found[3].error == "no such file"
@@ -281,7 +281,7 @@ def test_an_ensemble_that_finds_faces_says_nobody_and_who(
 ) -> None:
     predictor = _colours(vote, early)
     assert predictor.finds_faces
-    found = list(predict_any(predictor, pictures))
+    found = list(predict_paths(predictor, pictures))
     assert [one.label for one in found] == list(LABELS)
     assert [(one.masked, one.bare) for one in found] == [(2, 0), (0, 2), (1, 1), (0, 0)]
     for one in found:
@@ -294,7 +294,7 @@ def test_what_an_ensemble_says_of_a_photo_and_of_its_pixels_is_the_same(pictures
     for counting in (Counting(), Counting(min_face_px=20), Counting(min_face_px=30)):  # of 24 px in the small input
         predictor = _colours(calibration=Calibration((0.5, 0.75, 0, 0), counting=counting))
         predictor.members = predictor.members[::-1]  # the small input's rule is the first
-        found = list(predict_any(predictor, pictures))
+        found = list(predict_paths(predictor, pictures))
         pixels = np.stack([np.asarray(Image.open(path)) for _, path in pictures])
         answers = predictor.answer(pixels)
         for row, one in enumerate(found):
@@ -304,14 +304,28 @@ def test_what_an_ensemble_says_of_a_photo_and_of_its_pixels_is_the_same(pictures
         assert found[0].label == ("nobody" if counting.min_face_px == 30 else "all")
 
 
-def test_the_rule_is_that_of_a_member_that_was_asked() -> None:
+def test_all_members_that_find_faces_are_asked() -> None:
     predictor = _colours("weighted", True, calibration=Calibration(counting=Counting(min_face_px=20)))
     rows = predictor.ensemble
     fitted = dataclasses.replace(rows.fitted, weights=(0.1, 0.9))
     predictor.ensemble = dataclasses.replace(rows, order=(1, 0), fitted=fitted)
     answers = predictor.answer(np.asarray(picture("all", (128, 96)))[None])
-    assert predictor.members[0].batches == []  # type: ignore[attr-defined]
-    assert answers.counting == Counting(min_face_px=40), "20 px of the small input"
+    assert predictor.members[0].batches == [1]  # type: ignore[attr-defined]
+    assert answers.counting == Counting(), "the rule is that of the first member, which leaves out none"
+
+
+@pytest.mark.parametrize("vote", ["majority", "soft", "weighted"])
+def test_who_finds_nobody_votes_for_no_class(vote: str) -> None:
+    """Two of three see an empty street, the third is all but sure of a bare face: nobody, and never "all"."""
+    blind = ColourModel("blind", (64, 48), calibration=Calibration((-60.0, 0.1, 0.0, 0.0)))
+    seeing = ColourModel("seeing", (64, 48))
+    none = np.asarray(picture("none"))[None]
+    few = _predictor([blind, blind, seeing], vote, False).answer(none)  # type: ignore[list-item]
+    assert few.nobody is not None and few.nobody[0] > 0.5
+    assert few.probabilities[0].argmax() == CLASSES.index("none"), "what is there, if anything, says the one who sees"
+    many = _predictor([blind, seeing, seeing], vote, False).answer(none)  # type: ignore[list-item]
+    assert many.nobody is not None and many.nobody[0] < 0.5
+    assert many.probabilities[0, CLASSES.index("none")] > 0.99
 
 
 def test_nobody_is_the_mean_of_those_asked() -> None:
@@ -331,23 +345,23 @@ def test_one_blind_member_and_the_ensemble_finds_no_faces(pictures: list[tuple[s
     members = [ColourModel("near", (128, 96)), Brightness("dark", (64, 48))]
     predictor = _predictor(members, "soft", False)  # type: ignore[arg-type,list-item]
     assert not predictor.finds_faces
-    for one in predict_any(predictor, pictures):
+    for one in predict_paths(predictor, pictures):
         assert (one.faces, one.p_nobody) == (None, None) and one.label in CLASSES
     with pytest.raises(ConfigError, match="finds no faces"):
-        list(predict_any(predictor, pictures, look=Look(min_face_px=3)))
+        list(predict_paths(predictor, pictures, look=Look(min_face_px=3)))
 
 
 def test_an_ensemble_looks_at_faces_as_told_but_not_closer(pictures: list[tuple[str, Path]]) -> None:
-    found = list(predict_any(_colours(), pictures, look=Look(min_face_px=60)))
+    found = list(predict_paths(_colours(), pictures, look=Look(min_face_px=60)))
     assert {one.label for one in found} == {"nobody"} and {len(one.faces or ()) for one in found} == {0, 2}
-    assert [one.label for one in predict_any(_colours(), pictures, look=Look(min_face_px=40))] == list(LABELS)
+    assert [one.label for one in predict_paths(_colours(), pictures, look=Look(min_face_px=40))] == list(LABELS)
     with pytest.raises(ConfigError, match="can't look closer"):
-        list(predict_any(_colours(), pictures, look=Look(tiles="always")))
+        list(predict_paths(_colours(), pictures, look=Look(tiles="always")))
 
 
 def test_a_broken_photo_gets_its_line(pictures: list[tuple[str, Path]], tmp_path: Path) -> None:
     pictures[1][1].write_bytes(b"nothing")
-    found = list(predict_any(_colours(), [*pictures, ("gone", tmp_path / "gone.png")]))
+    found = list(predict_paths(_colours(), [*pictures, ("gone", tmp_path / "gone.png")]))
     assert [one.error for one in found] == ["", "is not a photo in a known format", "", "", "no such file"]
 
 

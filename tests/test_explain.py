@@ -287,7 +287,8 @@ def predictor_of(model: Any) -> Any:
     def answer(pixels: np.ndarray) -> Answers:
         return Answers(cut.probabilities(pixels))
 
-    return SimpleNamespace(name="planted", size=SIZE, fit="letterbox", finds_faces=False, answer=answer, model=model)
+    facts = {"name": "planted", "size": SIZE, "fit": "letterbox", "finds_faces": False, "network": model}
+    return SimpleNamespace(**facts, answer=answer)
 
 
 def test_pictures_and_grid(tmp_path: Path, model: Any) -> None:

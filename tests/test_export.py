@@ -34,6 +34,7 @@ from allmasked.networks.reading import Calibration, answer_of, read_maps
 from allmasked.predictors.calibrating import write_calibration
 from allmasked.predictors.onnx_model import Metadata, OnnxPredictor
 from allmasked.predictors.predictor import KerasPredictor, Look, open_predictor, predict_paths
+from allmasked.predictors.views import read_views
 from conftest import make_split
 
 pytest.importorskip("keras")
@@ -79,7 +80,7 @@ def same(found: Answers, expected: Answers, tolerance: float) -> None:
     """Two answers say the same, faces included."""
     assert found.probabilities == pytest.approx(expected.probabilities, abs=tolerance)
     assert found.nobody == pytest.approx(expected.nobody, abs=tolerance)
-    assert found.heat == pytest.approx(expected.heat, abs=tolerance)
+    assert found.evidence == pytest.approx(expected.evidence, abs=tolerance)
     assert found.counting == expected.counting
     assert found.faces is not None and expected.faces is not None
     for one, other in zip(found.faces, expected.faces, strict=True):
@@ -166,11 +167,11 @@ def test_other_heads(head: str, runs: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="finds no faces that could be calibrated"):
         export(runs / head, tmp_path / "y.onnx", calibration=OTHER)
     if head != "softmax":
-        assert answers.heat is None
+        assert answers.cam is None
         return
     from allmasked.explaining.maps import EXPLAINERS
 
-    assert answers.heat is not None  # class activation maps, closed form
+    assert answers.cam is not None and answers.evidence is None  # class activation maps, closed form
     assert isinstance(keras, KerasPredictor)
     for index in range(3):
         classes = [index] * len(pictures())
@@ -210,8 +211,8 @@ def test_another_size(runs: Path, tmp_path: Path) -> None:
     report = export(runs / "evidence", tmp_path / "x.onnx", size=(128, 96))
     assert report.metadata.size == open_predictor(tmp_path / "x.onnx").size == (128, 96)
     answers = OnnxPredictor.open(tmp_path / "x.onnx").answer(round_trip.drawn_pictures((128, 96), 2))
-    assert answers.heat is not None
-    assert answers.heat.shape == (2, 12, 16, 2)
+    assert answers.evidence is not None
+    assert answers.evidence.shape == (2, 12, 16, 2)
     with pytest.raises(ConfigError, match="takes inputs of 96 x 64 px only"):
         export(runs / "notebook", tmp_path / "y.onnx", size=(320, 320))
 
@@ -385,7 +386,7 @@ def test_explaining_a_file_needs_no_keras(onnx_file: Path, runs: Path, tmp_path:
     Image.fromarray(pictures(1)[0]).save(path)
     model = OnnxPredictor.open(onnx_file)
     (found,) = explain_paths(model, [("x", path)], wanted="none")
-    expected = model.answer(pictures(1)).heat
+    expected = model.answer(pictures(1)).evidence
     assert expected is not None
     assert found.heat == pytest.approx(expected[0, ..., 1], abs=1e-6)
     keras = open_predictor(runs / "evidence")
@@ -648,8 +649,8 @@ def test_an_ensemble_of_evidence_finds_faces_and_shows_where(tmp_path: Path) -> 
     assert explainer_for(file) == "evidence"
     weights = python.ensemble.fitted.weights  # type: ignore[attr-defined]
     for explained, (_, path) in zip(explain_paths(file, photos, wanted="all"), photos, strict=True):
-        _, (pixels,) = python.read(path)  # type: ignore[attr-defined]
-        each = [member.answer(pixels[None]).heat[0, ..., 0] for member in python.members]  # type: ignore[attr-defined]
+        _, (pixels,) = read_views(python.views, path)
+        each = [member.answer(pixels[None]).evidence[0, ..., 0] for member in python.members]  # type: ignore[attr-defined]
         assert explained.heat == pytest.approx(weights[0] * each[0] + weights[1] * each[1], abs=0.02)
     export(make_ensemble(tmp_path / "other", "soft", MIXED), tmp_path / "y.onnx")
     assert not open_predictor(tmp_path / "y.onnx").finds_faces

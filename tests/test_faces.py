@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 from allmasked.core.types import LABELS, Answers, Candidates, Counting, Size
 from allmasked.images.pixels import Fit, placement
 from allmasked.networks.reading import TOO_SMALL, UNCALIBRATED, read_maps
-from allmasked.predictors.faces import counting_on_photo, on_photo, prediction_from, prediction_of
+from allmasked.predictors.faces import prediction_from, prediction_of
+from allmasked.predictors.views import counting_on_photo, on_photo
 
 SIZE = (64, 48)
 side = st.integers(1, 4000)
@@ -99,23 +102,23 @@ def test_small_faces_can_be_left_out() -> None:
     both = answers((0, 1, 1, 6.0, 16), (1, 4, 6, 6.0, 6))
     photo = (128, 96)  # twice the input: faces of 32 and 12 px
     for counting, label, counts in (
-        (None, "some", (1, 1)),
+        (Counting(), "some", (1, 1)),
         (Counting(min_face_px=11), "some", (1, 1)),
         (Counting(min_face_px=13), "all", (1, 0)),
         (Counting(min_face_share=0.4), "all", (1, 0)),
         (Counting(min_face_px=100), "nobody", (0, 0)),
     ):
-        found = prediction_of("x", both, 0, photo, SIZE, "letterbox", counting)
+        found = prediction_of("x", both, 0, photo, SIZE, "letterbox", lambda *_own, counting=counting: counting)
         assert (found.label, (found.masked, found.bare)) == (label, counts)
         assert len(found.faces or ()) == 2, "what doesn't count is shown"
     only = prediction_of("x", answers((0, 1, 1, 6.0, 16)), 0, photo, SIZE, "letterbox")
-    left = prediction_of("x", both, 0, photo, SIZE, "letterbox", Counting(min_face_px=13))
+    left = prediction_of("x", both, 0, photo, SIZE, "letterbox", lambda *_own: Counting(min_face_px=13))
     assert left.four == pytest.approx(only.four)
     assert [face.reason for face in left.faces or ()] == ["", TOO_SMALL]
 
 
 def test_the_models_own_rule_is_in_px_of_its_input() -> None:
     both = answers((0, 1, 1, 6.0, 16), (1, 4, 6, 6.0, 6))
-    own = Answers(both.probabilities, both.nobody, both.heat, both.faces, Counting(min_face_px=7))
+    own = dataclasses.replace(both, counting=Counting(min_face_px=7))
     for photo in (SIZE, (640, 480), (32, 24)):
         assert prediction_of("x", own, 0, photo, SIZE, "letterbox").label == "all"

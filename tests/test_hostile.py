@@ -460,7 +460,8 @@ def test_pictures_stay_in_their_folder(tmp_path: Path, monkeypatch: pytest.Monke
     given = name if name[0] != "/" else str(path)
     before = set(tmp_path.rglob("*"))
     prediction = Prediction(given, "all", (0.9, 0.05, 0.05), "")
-    annotate.write_annotated(Answered(prediction, given), Path("out"), (32, 32), "letterbox")
+    answered = Answered(prediction, given, (32, 32), ((32, 32), "letterbox"))
+    annotate.write_annotated(answered, Path("out"))
     annotate.copy_into(Path("out") / "all", Path(given))
     made = {entry for entry in set(tmp_path.rglob("*")) - before if entry.is_file()}
     assert len(made) == 2 and all(entry.is_relative_to(here / "out") for entry in made)

@@ -14,9 +14,10 @@ from PIL import Image
 
 from allmasked.images.pixels import read
 from allmasked.networks.reading import label_of
-from allmasked.predictors.faces import four_of, on_photo
+from allmasked.predictors.faces import four_of
 from allmasked.predictors.onnx_model import DEFAULT, OnnxPredictor
 from allmasked.predictors.predictor import predict_paths
+from allmasked.predictors.views import on_photo
 from colour_model import picture
 
 EXAMPLE = Path(__file__).parents[1] / "examples/node"

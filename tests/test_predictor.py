@@ -8,28 +8,28 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from allmasked.core.errors import RunError
-from allmasked.core.types import CLASSES, Answers, Counting
+from allmasked.core.types import CLASSES, Answers, Counting, Fit, Predictor
 from allmasked.networks.reading import Calibration
 from allmasked.predictors import predictor as predictors
-from allmasked.predictors.predictor import KerasPredictor, Look, find_photos, open_predictor, predict_paths
+from allmasked.predictors.photo_files import find_photos
+from allmasked.predictors.predictor import KerasPredictor, Look, open_predictor, predict_paths
 from colour_model import BLUE as MASK
 from colour_model import GREY, SKIN, ColourModel
 from planted import BLUE, RED, SIZE, patch, planted, save_run
 
 
-class Brightness:
+class Brightness(Predictor):
     """p_all = mean brightness; needs no Keras. Notes its batches."""
 
     name = "brightness"
     size = (8, 6)
-    fit: Literal["letterbox", "squash"] = "squash"
+    fit: Fit = "squash"
     finds_faces = False
 
     def __init__(self) -> None:

@@ -713,7 +713,7 @@ def test_a_warning_beyond_this_machine_without_a_key(monkeypatch: pytest.MonkeyP
     from allmasked.cli import cli
 
     made: list[dict[str, Any]] = []
-    monkeypatch.setattr("allmasked.predictors.predictor.open_predictor", lambda *_args, **_options: ColourModel())
+    monkeypatch.setattr("allmasked.model.open_predictor", lambda *_args, **_options: ColourModel())
     monkeypatch.setattr("allmasked.serving.app.create_app", lambda *_args, **options: made.append(options))
     monkeypatch.setattr("allmasked.serving.http.run", lambda *_args: None)
 

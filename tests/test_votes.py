@@ -18,7 +18,9 @@ from allmasked.stats.votes import (
     fit_weights,
     folds,
     in_turn,
+    joint,
     majority_settled,
+    parted,
     soft_settled,
 )
 
@@ -27,9 +29,9 @@ EARLY = [name for name, row in VOTES.items() if row.settled]
 
 @st.composite
 def members(draw: st.DrawFn, photos: int = 6) -> np.ndarray:
-    """Probabilities (M, N, 3); often on a coarse grid, so that ties of votes and of sums happen."""
+    """Probabilities (M, N, 3 or 4); often on a coarse grid, so that ties of votes and of sums happen."""
     count = draw(st.integers(1, 8))
-    shape = (count, photos, 3)
+    shape = (count, photos, draw(st.sampled_from([3, 4])))
     if draw(st.booleans()):
         values = draw(hnp.arrays(np.int64, shape, elements=st.integers(0, 3))).astype(float)
         values[values.sum(2) == 0] = 1
@@ -88,8 +90,9 @@ def test_the_bound_is_exact(name: str, data: st.DataObject) -> None:
     fitted = Fitted(tuple(np.append(so_far, rest).tolist()))
     leader = VOTES[name].combine(probabilities, Fitted(tuple((so_far / so_far.sum()).tolist()))).argmax(1)
     overturned = np.zeros(len(leader), bool)
-    for rival in range(3):
-        worst = np.broadcast_to(np.eye(3)[rival], (left, len(leader), 3))
+    labels = probabilities.shape[-1]
+    for rival in range(labels):
+        worst = np.broadcast_to(np.eye(labels)[rival], (left, len(leader), labels))
         final = VOTES[name].combine(np.concatenate([probabilities, worst]), fitted)
         rows = np.arange(len(leader))
         overturned |= (final[rows, rival] >= final[rows, leader] - 1e-8) & (rival != leader)
@@ -108,7 +111,7 @@ def test_majority_ties_go_to_the_larger_summed_probability() -> None:
 @given(members())
 def test_the_majority_has_the_most_votes(probabilities: np.ndarray) -> None:
     answer = VOTES["majority"].combine(probabilities, equal(len(probabilities))).argmax(1)
-    counts = np.eye(3)[probabilities.argmax(2)].sum(0)
+    counts = np.eye(probabilities.shape[-1])[probabilities.argmax(2)].sum(0)
     rows = np.arange(len(answer))
     assert (counts[rows, answer] == counts.max(1)).all()
     tied = counts == counts.max(1, keepdims=True)
@@ -163,6 +166,21 @@ def test_the_stacker_does_without_a_class_that_never_occurs() -> None:
     answers = VOTES["stacked"].combine(probabilities, VOTES["stacked"].fit(probabilities, two, groups))
     assert answers[:, 1].max() < 1e-6
     assert (answers.argmax(1) == two).mean() > 0.7
+
+
+@pytest.mark.parametrize("name", VOTES)
+def test_nobody_is_a_label_like_the_others(name: str) -> None:
+    probabilities, labels, groups = _noisy()
+    nobody = np.zeros(probabilities.shape[:2])
+    row, four = VOTES[name], joint(probabilities, nobody)
+    three = row.combine(probabilities, row.fit(probabilities, labels, groups))
+    answers, away = parted(row.combine(four, row.fit(four, labels, groups)))
+    np.testing.assert_allclose(answers, three, atol=1e-6)
+    assert away is not None and away.max() == 0
+    nobody[:, :50] = 1  # all see an empty street there
+    answers, away = parted(row.combine(joint(probabilities, nobody), row.fit(four, labels, groups)))
+    assert away is not None and away[:50].min() > 0.99 and away[50:].max() == 0
+    np.testing.assert_allclose(answers.sum(1), 1)
 
 
 def test_folds_part_no_group() -> None:

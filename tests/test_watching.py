@@ -26,6 +26,7 @@ from PIL import Image
 from allmasked.cli import cli
 from allmasked.core.errors import ConfigError
 from allmasked.core.types import LABELS
+from allmasked.model import Model
 from allmasked.watching import sources
 from allmasked.watching.sources import SourceError, source_of
 from allmasked.watching.watch import Smoother, Watch, Webhook, watch
@@ -92,7 +93,7 @@ def film(path: Path, scenes: list[tuple[str, int]], rate: int = 10) -> Path:
 
 def told_of(text: str, *, predictor: Any = None, stop: threading.Event | None = None, **plan: Any) -> list[Any]:
     events: list[Any] = []
-    watch(predictor or ColourModel(), Watch(source_of(text), **plan), events.append, stop or threading.Event())
+    watch(Model(predictor or ColourModel()), Watch(source_of(text), **plan), events.append, stop or threading.Event())
     return events
 
 
@@ -168,7 +169,7 @@ def test_a_folder_that_fills_up(tmp_path: Path) -> None:
     (folder / "old.png").write_bytes(encoded("none"))
     stop, events = threading.Event(), []
     plan = Watch(source_of(str(folder)), every_seconds=0.1, smooth_seconds=0, every_answer=True)
-    thread = threading.Thread(target=watch, args=(ColourModel(), plan, events.append, stop))
+    thread = threading.Thread(target=watch, args=(Model(ColourModel()), plan, events.append, stop))
     thread.start()
     try:
         time.sleep(0.3)
@@ -415,7 +416,7 @@ def test_webhooks_are_signed_and_authorised_on_request() -> None:
 
 
 def test_the_secret_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("allmasked.predictors.predictor.open_predictor", lambda *_args, **_options: ColourModel())
+    monkeypatch.setattr("allmasked.model.open_predictor", lambda *_args, **_options: ColourModel())
     video = film(tmp_path / "x.mp4", [("all", 10)])
     (tmp_path / "key").write_text("from-file\n")
     (tmp_path / "empty").write_text("\n")
@@ -441,7 +442,7 @@ def test_the_secret_comes_from_a_file_or_the_environment(tmp_path: Path, monkeyp
 
 
 def test_faces_that_are_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("allmasked.predictors.predictor.open_predictor", lambda *_args, **_options: ColourModel())
+    monkeypatch.setattr("allmasked.model.open_predictor", lambda *_args, **_options: ColourModel())
     video = film(tmp_path / "x.mp4", [("all", 10)])
     for size, label in (("20", "all"), ("70", "nobody")):  # faces are 48 px high
         result = CliRunner().invoke(cli, ["watch", str(video), "--min-face", size])
@@ -467,7 +468,7 @@ def test_a_webhook_that_is_not_there_holds_nothing_up() -> None:
 
 
 def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("allmasked.predictors.predictor.open_predictor", lambda *_args, **_options: ColourModel())
+    monkeypatch.setattr("allmasked.model.open_predictor", lambda *_args, **_options: ColourModel())
     video = film(tmp_path / "x.mp4", [("all", 20), ("none", 40)])
     result = CliRunner().invoke(cli, ["watch", str(video), "--every", "0.5", "--out", str(tmp_path / "e.jsonl")])
     assert result.exit_code == 0, result.output
@@ -486,8 +487,8 @@ def test_ctrl_c_ends_with_a_whole_video(tmp_path: Path) -> None:
 import sys, threading, os, signal
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1] / "src")]!r}
 from colour_model import ColourModel
-import allmasked.predictors.predictor
-allmasked.predictors.predictor.open_predictor = lambda *a, **k: ColourModel(seconds_a_photo=0.05)
+import allmasked.model
+allmasked.model.open_predictor = lambda *a, **k: ColourModel(seconds_a_photo=0.05)
 threading.Timer(2.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 from allmasked.cli import main
 main()

@@ -133,28 +133,43 @@ def _say_heat_is_missing() -> None:
     )
 
 
-def write_annotated(answered: Answered, out: Path, size: Size, fit: px.Fit, *, heat: bool = False) -> Prediction:
+def drawn(answered: Answered, *, heat: bool = False) -> Image.Image:
+    """The photo of an answer with faces and verdict drawn on, see :func:`annotate`; 800 to 1280 px long, but at most
+    twice the photo's own size.
+
+    Args:
+        answered: with a label.
+        heat: lay the evidence over it, too, where the network makes such maps.
+
+    Raises:
+        PhotoError: the photo can no longer be read.
+    """
+    frame = (LONGEST_PX, LONGEST_PX)
+    photo = px.thumbnail(px.decode(answered.photo, name=answered.prediction.path, fit_within=frame), frame)
+    if (enlarged := min(2, SHORTEST_PX / max(photo.size))) > 1:
+        photo = photo.resize((round(photo.width * enlarged), round(photo.height * enlarged)), Image.Resampling.BICUBIC)
+    maps = None
+    if heat and answered.evidence is not None:
+        maps = np.stack([on_photo(answered.evidence[..., part], photo.size, *answered.view) for part in (0, 1)], -1)
+    elif heat:
+        _say_heat_is_missing()
+    return annotate(photo, answered.photo_px, answered.prediction, maps)
+
+
+def write_annotated(answered: Answered, out: Path, *, heat: bool = False) -> Prediction:
     """Write a photo with its answer below ``out``, at the photo's own path and name plus ``.answer.jpg``.
 
     Returns the prediction, or one with the error where the photo can no longer be read.
     """
-    prediction = answered.prediction
+    prediction, path = answered.prediction, str(answered.photo)
     try:
-        photo = px.thumbnail(px.decode(answered.path, fit_within=(LONGEST_PX, LONGEST_PX)), (LONGEST_PX, LONGEST_PX))
+        picture = drawn(answered, heat=heat)
     except PhotoError as error:
         return Prediction(prediction.path, None, None, error.reason)
-    if (enlarged := min(2, SHORTEST_PX / max(photo.size))) > 1:
-        photo = photo.resize((round(photo.width * enlarged), round(photo.height * enlarged)), Image.Resampling.BICUBIC)
-    maps = None
-    if heat and answered.heat is not None:
-        maps = np.stack([on_photo(answered.heat[..., channel], photo.size, size, fit) for channel in (0, 1)], -1)
-    elif heat:
-        _say_heat_is_missing()
-    drawn = annotate(photo, px.upright_size(Path(answered.path)), prediction, maps)
-    parts = [part for part in Path(os.path.relpath(answered.path)).parts if part not in ("..", ".", os.sep)]
+    parts = [part for part in Path(os.path.relpath(path)).parts if part not in ("..", ".", os.sep)]
     target = out.joinpath(*parts[:-1], os.fsdecode(os.fsencode(parts[-1])[:200]) + ".answer.jpg")
     with replacing(target) as temporary:
-        drawn.save(temporary, quality=90)
+        picture.save(temporary, quality=90)
     return prediction
 
 

@@ -13,22 +13,21 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from allmasked.cli.numbers import FiniteRange
 from allmasked.core import progress
 from allmasked.core.errors import RunError
-from allmasked.core.types import CLASSES, LABELS, Label, Prediction
+from allmasked.core.types import CLASSES, LABELS, Label
 from allmasked.explaining.maps import EXPLAINERS
+from allmasked.predictors.devices import DEVICES
 from allmasked.predictors.tiles import TILES
 
 if TYPE_CHECKING:
     from allmasked.core.types import Photo
     from allmasked.explaining.faithfulness import Faithfulness
-    from allmasked.images.pixels import Fit
-    from allmasked.predictors.predictor import KerasPredictor
 
 COLUMNS = ("path", "label", "p_all", "p_none", "p_some", "p_nobody", "masked", "bare", "sure", "error")
 FORMATS = ("table", "csv", "json", "jsonl")
@@ -37,28 +36,17 @@ TABLE_ROWS = 500
 Row = dict[str, Any]
 
 
-def row_of(prediction: Prediction, *, boxes: bool = False) -> Row:
-    """One answer as columns; None where there is nothing to say. ``boxes`` adds the faces, edges in px of the photo."""
-    numbers = (*(prediction.probabilities or (None, None, None)), prediction.p_nobody)
-    values = (prediction.path, prediction.label, *(n if n is None else round(n, 6) for n in numbers))
-    counts = (prediction.masked, prediction.bare, prediction.sure)
-    row: Row = dict(zip(COLUMNS, (*values, *counts, prediction.error or None)))
-    if boxes:
-        row["faces"] = None if prediction.faces is None else [
-            {"wear": face.wear, "score": round(face.score, 3), "p_masked": round(face.p_masked, 3)}
-            | {"counts": face.counts, "reason": face.reason or None}
-            | {edge: round(getattr(face, edge), 1) for edge in ("left", "top", "right", "bottom")}
-            for face in prediction.faces
-        ]  # fmt: skip
-    return row
-
-
 model_option = click.option(
     "--model",
     metavar="FILE|RUN",
     type=click.Path(path_type=Path),
     help="A file of 'allmasked export', a run folder, or an ensemble's; default: the model that ships.",
 )
+device_option = click.option(
+    "--device", default="auto", show_default=True, type=click.Choice(["auto", *DEVICES]),
+    help="What computes; auto: an NVIDIA card (GPU) where it can be used, else the processors.",
+)  # fmt: skip
+threads_option = click.option("--threads", type=click.IntRange(1), help="Processors to use.  [default: all]")
 batch_option = click.option(
     "--batch-size", default=32, show_default=True, type=click.IntRange(1, 4096), help="Photos a step of the network."
 )
@@ -101,7 +89,8 @@ def _labels(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 @click.option("--fail-on", metavar="LABELS", callback=_labels,
               help="Exit code 1 when one of these answers occurs, such as none,some.")  # fmt: skip
 @batch_option
-@click.option("--threads", type=click.IntRange(1), help="Processors to use.  [default: all]")
+@threads_option
+@device_option
 @null_option
 @click.pass_context
 def predict_command(
@@ -121,6 +110,7 @@ def predict_command(
     fail_on: frozenset[str],
     batch_size: int,
     threads: int | None,
+    device: str,
     null: bool,
 ) -> None:
     """Answer for photos: does everyone (all), no one (none), or only some wear a mask? Or is nobody there?
@@ -132,19 +122,19 @@ def predict_command(
     that are neither too small to judge nor far behind the others; so label and counts never contradict each other. sure
     says whether the label leads by 0.6; where it doesn't, a person should look.
     """
-    from allmasked.predictors.predictor import Look, answer_paths, open_predictor
+    from allmasked.model import load
+    from allmasked.predictors.predictor import Look
 
     if heat and annotated is None:
         raise click.UsageError("--heat goes with --annotated DIR")
     kind = kind or _format_for(out)
     photos = _outside(_photos(paths, null), [folder for folder in (annotated, sort_to) if folder is not None])
-    predictor = open_predictor(model, threads=threads)
+    opened = load(model, threads=threads, device=device)
     tally: Counter[str] = Counter()
     doubtful: Counter[bool] = Counter()
     started = time.perf_counter()
 
-    look = Look(min_face_px, min_face_share, tiles)
-    found = answer_paths(predictor, photos, batch_size=batch_size, threads=threads, look=look)
+    found = opened.answered(photos, batch_size, Look(min_face_px, min_face_share, tiles))
 
     def rows() -> Iterator[Row]:
         for answered in found:
@@ -152,17 +142,17 @@ def predict_command(
             if prediction.label is not None and annotated is not None:
                 from allmasked.annotate import write_annotated
 
-                prediction = write_annotated(answered, annotated, predictor.size, predictor.fit, heat=heat)
+                prediction = write_annotated(answered, annotated, heat=heat)
             if prediction.label is not None and sort_to is not None:
                 from allmasked.annotate import copy_into
 
-                copy_into(sort_to / prediction.label, Path(answered.path))
+                copy_into(sort_to / prediction.label, Path(str(answered.photo)))
             tally[prediction.label or "failed"] += 1
             if prediction.label is None and not (out is None and sys.stdout.isatty()):  # where its row is not seen
                 progress.stderr.print(f"{_plain(prediction.path)}: {_plain(prediction.error)}", markup=False)
             doubtful[prediction.sure is False] += 1
             if not unsure or not prediction.sure:
-                yield row_of(prediction, boxes=boxes)
+                yield prediction.to_dict(boxes=boxes)
 
     columns = (*COLUMNS[:-1], "faces", "error") if boxes else COLUMNS
     with _output(out) as stream:
@@ -256,33 +246,22 @@ def explain_command(
 def _explain(
     model: Path | None, paths: tuple[str, ...], explainer: str, wanted: Label | None, out: Path, kind: str, null: bool
 ) -> int:
-    from allmasked.explaining.ensemble_heat import explain_ensemble, write_members
-    from allmasked.explaining.explain import explain_paths
-    from allmasked.explaining.maps import explainer_for
-    from allmasked.explaining.pictures import write_pictures
-    from allmasked.predictors.ensemble import EnsemblePredictor
+    from allmasked.explaining.ensemble_heat import write_heat
     from allmasked.predictors.predictor import open_predictor
 
     if out.exists() and not out.is_dir():
         raise click.UsageError(f"--out {out}: is a file; give a folder for the pictures")
     photos = _photos(paths, null)
-    predictor, fit = open_predictor(model), "squash"
-    ensemble = isinstance(predictor, EnsemblePredictor)
-    explainer = explainer or ("grad-cam" if ensemble else explainer_for(predictor))
-    if isinstance(predictor, EnsemblePredictor):
-        heats = explain_ensemble(predictor, photos, explainer=explainer, wanted=wanted)
-        found = write_members(heats, out, tag=explainer)
-    else:
-        found, fit = explain_paths(predictor, photos, explainer=explainer, wanted=wanted), predictor.fit
+    found = write_heat(open_predictor(model), photos, out, explainer=explainer, wanted=wanted)
     tally: Counter[str] = Counter()
     started = time.perf_counter()
 
     def rows() -> Iterator[Row]:
-        for explanation, picture in write_pictures(found, out, predictor.size, cast("Fit", fit), tag=explainer):
+        for explanation, picture in found:
             prediction = explanation.prediction
             tally[prediction.label or "failed"] += 1
             extra = {"explained": explanation.explained, "picture": str(picture) if picture else None}
-            yield {**row_of(prediction), **extra}
+            yield {**prediction.to_dict(boxes=False), **extra}
 
     columns = (*COLUMNS[:-1], "explained", "picture", "error")
     with _output(None) as stream:
@@ -307,12 +286,15 @@ def _score(
     from allmasked.explaining.faithfulness import measure, sample
     from allmasked.explaining.maps import explainers_for
     from allmasked.explaining.network import network
+    from allmasked.predictors.predictor import open_predictor
 
     if kind in ("csv", "jsonl"):
         raise click.UsageError("--score has the formats table and json")
     root, photos, part = _labelled(data, part)
-    predictor = _open_keras(model)
-    cut = network(predictor.model)
+    predictor = open_predictor(model)
+    if predictor.network is None:
+        raise RunError(f"{predictor.name}: only a run's own Keras model can be measured; give its folder (--model RUN)")
+    cut = network(predictor.network)
     names = explainers_for(cut) if "all" in explainers else list(dict.fromkeys(explainers))
     rows, broken = measure(cut, sample(photos, count, seed), root, predictor.fit, explainers=names, seed=seed)
     report = {
@@ -350,22 +332,13 @@ def _labelled(data: Path, part: Any) -> tuple[Path, list[Photo], str]:
     return split.root, list(split.photos), "all parts"
 
 
-def _open_keras(model: Path | None) -> KerasPredictor:
-    from allmasked.predictors.predictor import KerasPredictor, open_predictor
-
-    predictor = open_predictor(model)
-    if not isinstance(predictor, KerasPredictor):
-        raise RunError(f"{predictor.name}: only a run's own Keras model can be measured; give its folder (--model RUN)")
-    return predictor
-
-
 def _without(values: Row, key: str) -> Row:
     return {name: value for name, value in values.items() if name != key}
 
 
 def _photos(paths: tuple[str, ...], null: bool) -> Iterator[tuple[str, str]]:
     """The photos that the command line stands for; no photo at all is wrong use, told before the model is loaded."""
-    from allmasked.predictors.predictor import find_photos
+    from allmasked.predictors.photo_files import find_photos
 
     photos = itertools.chain.from_iterable(
         find_photos(_stdin_lines(null) if path == "-" else [path], patterns=path != "-") for path in paths
@@ -430,7 +403,7 @@ def _with_bar(rows: Iterator[Row], title: str, paths: tuple[str, ...], kind: str
     """A progress bar on stderr, unless the rows themselves run over the same terminal."""
     if not progress.stderr.is_terminal or (out is None and kind != "table" and sys.stdout.isatty()):
         return rows
-    from allmasked.predictors.predictor import find_photos
+    from allmasked.predictors.photo_files import find_photos
 
     total = None if "-" in paths else sum(1 for _ in find_photos(paths))
     return progress.track(rows, title, total)

@@ -29,7 +29,8 @@ data_option = click.option("--data", type=FOLDER, metavar="DIR", help="Where the
 @click.option(
     "--early-stop",
     is_flag=True,
-    help="Ask no further member about a photo whose answer can't change any more (not with stacked).",
+    help="Ask no further member about a photo whose answer can't change any more (not with stacked, and not "
+    "where all runs have the head evidence).",
 )
 @data_option
 def ensemble_command(runs: tuple[Path, ...], vote: str, out: Path, early_stop: bool, data: Path | None) -> None:

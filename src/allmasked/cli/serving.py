@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from allmasked.cli.answers import model_option
+from allmasked.cli.answers import device_option, model_option, threads_option
 from allmasked.cli.numbers import FiniteRange
 from allmasked.core import progress
 from allmasked.core.errors import ConfigError, require
@@ -35,11 +35,6 @@ def face_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):  # fmt: skip
         command = option(command)
     return command
-
-
-def _check_faces(predictor: Any, min_face_px: float | None, min_face_share: float | None) -> None:
-    if not predictor.finds_faces and (min_face_px is not None or min_face_share is not None):
-        raise ConfigError(f"{predictor.name}: finds no faces, so none can be left out by their size (--min-face)")
 
 
 @click.command("serve")
@@ -69,7 +64,8 @@ def _check_faces(predictor: Any, min_face_px: float | None, min_face_share: floa
     "--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Photos a step of the network."
 )
 @face_options
-@click.option("--threads", type=click.IntRange(1), help="Processors to use.  [default: all]")
+@threads_option
+@device_option
 def serve_command(
     model: Path | None,
     host: str,
@@ -84,6 +80,7 @@ def serve_command(
     min_face_px: float | None,
     min_face_share: float | None,
     threads: int | None,
+    device: str,
     **limits: Any,
 ) -> None:
     """A page and a REST API that answer for photos, until Ctrl-C.
@@ -94,7 +91,8 @@ def serve_command(
     """
     for module in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         require(module, "web")
-    from allmasked.predictors.predictor import Look, open_predictor
+    from allmasked.model import load
+    from allmasked.predictors.predictor import Look, check_look
     from allmasked.serving.app import Limits, create_app
     from allmasked.serving.guard import hosts_of, is_loopback, origins_of
     from allmasked.serving.http import run
@@ -109,9 +107,8 @@ def serve_command(
     try:
         address = listening.getsockname()[0]
         hosts = hosts_of(address, allow_hosts)
-        predictor = open_predictor(model, threads=threads)
-        _check_faces(predictor, min_face_px, min_face_share)
-        look = Look(min_face_px, min_face_share)
+        predictor, look = load(model, threads=threads, device=device).predictor, Look(min_face_px, min_face_share)
+        check_look(predictor, look)
         app = create_app(predictor, limit, api_key=key, page=page, look=look, hosts=hosts, origins=origins)
         if not key and not is_loopback(address):
             _tell(f"warning: whoever reaches {host} over the network can use this server; set $ALLMASKED_API_KEY")
@@ -173,7 +170,8 @@ def _listen(host: str, port: int) -> socket.socket:
               help="Write the pictures looked at, with faces and answer, as a video.")  # fmt: skip
 @click.option("--for", "for_seconds", default=0.0, type=FiniteRange(0), metavar="SECONDS", help="End after so long.")
 @face_options
-@click.option("--threads", type=click.IntRange(1), help="Processors to use.  [default: all]")
+@threads_option
+@device_option
 def watch_command(
     source: str,
     model: Path | None,
@@ -184,6 +182,7 @@ def watch_command(
     webhook_secret: Path | None,
     webhook_authorization: Path | None,
     threads: int | None,
+    device: str,
     video: Path | None,
     **plan: Any,
 ) -> None:
@@ -194,7 +193,8 @@ def watch_command(
     was busy is left out; a whole file behind http:// is looked at as one on disk is. Exit code 1 where photos of a
     folder, or parts of a video, could not be read.
     """
-    from allmasked.predictors.predictor import open_predictor
+    from allmasked.model import load
+    from allmasked.predictors.predictor import Look, check_look
     from allmasked.watching.sources import source_of
     from allmasked.watching.watch import Watch, Webhook, watch
 
@@ -211,8 +211,8 @@ def watch_command(
     if webhook is None and (webhook_secret or webhook_authorization):
         raise click.UsageError("--webhook-secret and --webhook-authorization are of use with --webhook only")
     hook = Webhook(webhook, secret=secret, authorization=authorization, complain=_tell) if webhook else None
-    predictor = open_predictor(model, threads=threads)
-    _check_faces(predictor, plan["min_face_px"], plan["min_face_share"])
+    opened = load(model, threads=threads, device=device)
+    check_look(opened.predictor, Look(plan["min_face_px"], plan["min_face_share"]))
     unreadable = 0
     with contextlib.ExitStack() as stack:
         if hook is not None:
@@ -230,7 +230,7 @@ def watch_command(
                 _tell(f"{event['event']}: {event['why']}")
 
         planned = Watch(found, smooth_seconds=smooth_seconds, every_answer=every_answer or folder, video=video, **plan)
-        watch(predictor, planned, emit, _until_signal(stack))
+        watch(opened, planned, emit, _until_signal(stack))
     if unreadable:
         click.get_current_context().exit(1)
 

@@ -22,7 +22,8 @@ from allmasked.core.config import (
 )
 from allmasked.core.errors import ConfigError
 from allmasked.networks.backbones import BACKBONES
-from allmasked.networks.heads import HEADS, head_of_recipe
+from allmasked.networks.heads import HEADS
+from allmasked.networks.model import settings_of
 from allmasked.training.loaders import LOADERS
 
 
@@ -56,19 +57,10 @@ head_option = click.option(
 )
 
 
-def train_config(
-    *, backbone: str, head: str | None, loader: str, recipe: str, weights: str, seed: int, **fields: Any
-) -> TrainConfig:
-    """The settings that the options stand for; ``fields`` are those of the recipe, None where not given."""
-    return TrainConfig(
-        backbone=backbone,
-        head=head or head_of_recipe(recipe),
-        loader=loader,
-        weights=weights or BACKBONES[backbone].default_weights,
-        seed=seed,
-        recipe_name=recipe,
-        recipe=read_recipe(recipe, _overrides(fields)),
-    )
+def train_config(**given: Any) -> TrainConfig:
+    """The settings that the options stand for; those of the recipe are None where not given."""
+    settings = {name: given.pop(name) for name in ("backbone", "head", "loader", "recipe", "weights", "seed")}
+    return settings_of(**settings, overrides=_overrides(given))
 
 
 def _overrides(fields: dict[str, Any]) -> dict[str, Any]:

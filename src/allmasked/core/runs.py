@@ -111,6 +111,13 @@ class Run:
         self.suspects = self.folder / "suspects.html"
         self.report = self.folder / "report.html"
 
+    def __fspath__(self) -> str:
+        """The folder: a run may stand wherever a path may."""
+        return str(self.folder)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
     @property
     def name(self) -> str:
         return self.folder.resolve().name

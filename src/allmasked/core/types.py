@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -17,6 +17,10 @@ Wear = Literal["masked", "unmasked", "incorrect", "unknown"]
 """``unknown``: somebody may be there; nothing is asked about the place, and it never decides a label."""
 Size = tuple[int, int]
 """Width and height in px, in this order, as everywhere in this package."""
+Fit = Literal["letterbox", "squash"]
+"""How a photo is resized to a network's input: aspect kept and the rest filled with grey, or stretched."""
+View = tuple[Size, Fit]
+"""A network's input. Members of an ensemble that share it are given the same pixels."""
 
 CLASSES: tuple[Label, ...] = ("all", "none", "some")
 """The class order of every probability array: column 0 is P(all), 1 is P(none), 2 is P(some)."""
@@ -116,6 +120,14 @@ class FoundFace:
     def height_px(self) -> float:
         return self.bottom - self.top
 
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, rounded; ``reason`` is None where the face counts."""
+        return {
+            "wear": self.wear, "score": round(self.score, 3), "p_masked": round(self.p_masked, 3),
+            "counts": self.counts, "reason": self.reason or None, "left": round(self.left, 1),
+            "top": round(self.top, 1), "right": round(self.right, 1), "bottom": round(self.bottom, 1),
+        }  # fmt: skip
+
 
 SURE_MARGIN = 0.6
 """An answer is sure when its label is likelier than the next by this much; the model's card says what that brings."""
@@ -158,6 +170,22 @@ class Prediction:
             return False  # somebody is there, only too small or too far away
         rest = max(p for label, p in zip(LABELS, self.four) if label != self.label)
         return self.confidence - rest >= SURE_MARGIN
+
+    def to_dict(self, *, boxes: bool = True) -> dict[str, Any]:
+        """As plain values, for JSON or a table: ``path``, ``label``, ``p_all``, ``p_none``, ``p_some``, ``p_nobody``
+        (0-1), ``masked``, ``bare``, ``sure``, ``error``; None where there is nothing to say.
+
+        Args:
+            boxes: with ``faces``, a list of one dictionary a face, edges in px of the upright photo.
+        """
+        p_all, p_none, p_some = self.probabilities or (None, None, None)
+        chances = {"p_all": p_all, "p_none": p_none, "p_some": p_some, "p_nobody": self.p_nobody}
+        row: dict[str, Any] = {"path": self.path, "label": self.label}
+        row |= {name: None if p is None else round(p, 6) for name, p in chances.items()}
+        row |= {"masked": self.masked, "bare": self.bare, "sure": self.sure, "error": self.error or None}
+        if boxes:
+            row["faces"] = None if self.faces is None else [face.to_dict() for face in self.faces]
+        return row
 
     @property
     def masked(self) -> int | None:
@@ -216,6 +244,23 @@ class Counting:
 
 
 @dataclass(frozen=True, eq=False)
+class MemberFaces:
+    """What one member of an ensemble finds by itself in N photos.
+
+    Attributes:
+        view: its input, which the candidates' px are of.
+        share: its weight in the vote, above 0.
+        counting: which faces count by its own rule.
+        faces: N candidates; None for a photo that it was not asked about.
+    """
+
+    view: View
+    share: float
+    counting: Counting
+    faces: Sequence[Candidates | None]
+
+
+@dataclass(frozen=True, eq=False)
 class Answers:
     """What a model says about a batch of N photos.
 
@@ -223,43 +268,83 @@ class Answers:
         probabilities: (N, 3) float32, columns as :data:`CLASSES`, rows summing to 1: what the photo is if somebody is
             there.
         nobody: (N,) float32, the probability that nobody is there; None where the head can't tell.
-        heat: (N, h, w, 2) float32 0-1, "masked here" and "bare here"; or (N, h, w, 3) raw class activation maps of a
-            linear head, one a class; or None.
+        evidence: (N, h, w, 2) float32 0-1, "masked here" and "bare here"; None where the head makes no such maps.
+        cam: (N, h, w, 3) float32, raw class activation maps of a linear head, one a class; None for other heads.
         faces: N candidates in px of the input; None where the head finds no faces.
         counting: which of them count by the model's own rule, in px of the input.
         voted: whether the probabilities are those of a vote; otherwise they are read off the faces, where there are.
+        members: what the members of an ensemble find, to be put together on each photo; then ``faces`` is None.
     """
 
     probabilities: NDArray[np.float32]
     nobody: NDArray[np.float32] | None = None
-    heat: NDArray[np.float32] | None = None
+    evidence: NDArray[np.float32] | None = None
+    cam: NDArray[np.float32] | None = None
     faces: tuple[Candidates, ...] | None = None
     counting: Counting = Counting()
     voted: bool = False
+    members: tuple[MemberFaces, ...] = ()
 
     def rows(self, chosen: NDArray[np.bool_]) -> Answers:
         """The answers about some of the photos."""
-        nobody, heat = (None if values is None else values[chosen] for values in (self.nobody, self.heat))
-        faces = None if self.faces is None else tuple(one for one, wanted in zip(self.faces, chosen) if wanted)
-        return Answers(self.probabilities[chosen], nobody, heat, faces, self.counting, self.voted)
+
+        def some(values: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+            return None if values is None else values[chosen]
+
+        def wanted(faces: Sequence[Any]) -> tuple[Any, ...]:
+            return tuple(one for one, taken in zip(faces, chosen) if taken)
+
+        return replace(
+            self,
+            probabilities=self.probabilities[chosen],
+            nobody=some(self.nobody),
+            evidence=some(self.evidence),
+            cam=some(self.cam),
+            faces=None if self.faces is None else wanted(self.faces),
+            members=tuple(replace(member, faces=wanted(member.faces)) for member in self.members),
+        )
 
 
 class Predictor(Protocol):
-    """What answers: a Keras run, an exported file or an ensemble. Interfaces always carry RGB 0-255."""
+    """What answers: a Keras run, an exported file or an ensemble. Interfaces always carry RGB 0-255.
+
+    A class that names it as its base need only give ``name``, ``size``, ``fit``, :attr:`finds_faces` and
+    :meth:`answer`; all else is as for one network with one input.
+    """
 
     name: str
     size: Size
-    fit: Literal["letterbox", "squash"]
+    fit: Fit
 
     @property
     def finds_faces(self) -> bool:
         """Whether its answers are read off faces."""
         ...
 
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The inputs that a photo is fitted to, one of them ``size`` and ``fit``; more than one of some ensembles."""
+        return ((self.size, self.fit),)
+
+    @property
+    def looks_closer(self) -> bool:
+        """Whether it can be asked about parts of a photo, see :mod:`allmasked.predictors.tiles`."""
+        return True
+
+    @property
+    def network(self) -> Any | None:
+        """The Keras model that explainers can look into; None where there is none."""
+        return None
+
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (N, 3), rows summing to 1, columns as :data:`CLASSES`, for pixels (N, H, W, 3) uint8 RGB."""
-        ...
+        return self.answer(pixels).probabilities
 
     def answer(self, pixels: NDArray[np.uint8]) -> Answers:
-        """The same with all that the model can tell."""
+        """The same with all that the model can tell, for photos fitted to ``size`` and ``fit``."""
         ...
+
+    def answer_views(self, views: Sequence[NDArray[np.uint8]]) -> Answers:
+        """The same for photos fitted to each of :attr:`views`, an array (N, H, W, 3) uint8 RGB a view."""
+        (pixels,) = views
+        return self.answer(pixels)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from allmasked.core.config import TrainConfig
 from allmasked.core.errors import ConfigError, RunError, unknown
@@ -17,11 +16,23 @@ from allmasked.core.markdown import table
 from allmasked.core.runs import Run, read_json
 from allmasked.core.types import CLASSES, Photo, Split
 from allmasked.data.dataset import read_split, sha256_of, write_split
+from allmasked.networks.heads import HEADS
 from allmasked.predictors.ensemble import Ensemble, Member
 from allmasked.scoring.evaluate import Ask, aligned, ask_model, input_of, part_answers
 from allmasked.scoring.timing import time_run
 from allmasked.stats import metrics
-from allmasked.stats.votes import VOTES, Floats, Ints, cost_order, cost_ratio, cross_fitted, in_turn
+from allmasked.stats.votes import (
+    VOTES,
+    Floats,
+    Ints,
+    cost_order,
+    cost_ratio,
+    cross_fitted,
+    in_turn,
+    joint,
+    parted,
+    scaled,
+)
 
 
 @dataclass(frozen=True)
@@ -48,18 +59,14 @@ class Said:
         away = [None] * len(self.probabilities) if self.nobody is None else self.nobody
         return np.stack([metrics.predicted_classes(*own) for own in zip(self.probabilities, away)])
 
-    def voted(self, answers: Floats, weights: Sequence[float] | Floats, asked: ArrayLike = True) -> Ints:
-        """A vote's answers (N, 3) as labels (N,), 3 for "nobody": its probability is the members' weighted mean.
+    @property
+    def own(self) -> Floats:
+        """What each member votes with (M, N, K), see :mod:`allmasked.stats.votes`."""
+        return self.probabilities if self.nobody is None else joint(self.probabilities, self.nobody)
 
-        Args:
-            answers: what the vote makes of the probabilities.
-            weights: (M,) of the members, from 0.
-            asked: (M, N) bool, which members were asked about which photo; all when True.
-        """
-        if self.nobody is None:
-            return metrics.predicted_classes(answers)
-        shares = np.maximum(weights, 1e-9)[:, None] * np.broadcast_to(asked, self.nobody.shape)
-        return metrics.predicted_classes(answers, (shares * self.nobody).sum(0) / shares.sum(0))
+    def voted(self, answers: Floats) -> Ints:
+        """A vote's answers (N, K) as labels (N,), 3 for "nobody"."""
+        return metrics.predicted_classes(*parted(answers))
 
     def accuracy(self, predicted: Ints) -> float:
         """The share of photos (0-1) whose label was predicted (N,)."""
@@ -123,7 +130,9 @@ def assemble(
     members = tuple(
         _member(run, name, target, found, number, measure) for number, (run, name) in enumerate(zip(runs, _names(runs)))
     )
-    calibrated = np.stack([metrics.apply_temperature(p, m.temperature) for p, m in zip(found.probabilities, members)])
+    if early_stop and all(HEADS[member.head].maps for member in members if member.head in HEADS):
+        raise ConfigError("--early-stop: these runs find faces, and the answer is read off those of all; leave it out")
+    calibrated = np.stack([scaled(own, member.temperature) for own, member in zip(found.own, members)])
     try:
         fitted = row.fit(calibrated, found.labels, found.groups)
     except ValueError as error:
@@ -220,8 +229,8 @@ def judge_votes(calibrated: Floats, said: Said, members: Sequence[Member]) -> di
             fitted = row.fit(calibrated, labels, groups)
         except ValueError:  # too few photos or classes to fit on
             continue
-        accuracy = said.accuracy(said.voted(answers, fitted.weights))
-        found[name] = {"accuracy": accuracy, "log_loss": metrics.log_loss(labels, answers)}
+        accuracy = said.accuracy(said.voted(answers))
+        found[name] = {"accuracy": accuracy, "log_loss": metrics.log_loss(labels, parted(answers)[0])}
         if row.settled:
             order = cost_order(fitted.weights if row.fits else [member.accuracy for member in members], times)
             _, asked = in_turn(row, fitted, order, len(labels), lambda number, rows: calibrated[number, rows])

@@ -18,6 +18,7 @@ from allmasked.ensembles.assemble import Said, members_say
 from allmasked.predictors.ensemble import Ensemble
 from allmasked.scoring.evaluate import Ask, ask_model, part_answers
 from allmasked.scoring.timing import time_run
+from allmasked.stats.votes import parted
 from allmasked.training.teacher import Teacher
 from allmasked.training.train import train
 
@@ -75,7 +76,7 @@ def soft_answers(teacher: Run, data: Path | None = None, ask: Ask = ask_model) -
     if teacher.is_ensemble:
         ensemble = dataclasses.replace(Ensemble.read(teacher), early_stop=False)
         said: Said = members_say(ensemble.folders(teacher), "train", data, ask)
-        photos, probabilities = said.photos, ensemble.combine(said.probabilities)
+        photos, probabilities = said.photos, parted(ensemble.combine(said.own))[0]
     else:
         found = part_answers(teacher, "train", data, ask)
         photos, probabilities = found.photos, found.probabilities

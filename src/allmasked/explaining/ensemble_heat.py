@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 
 from allmasked.core.errors import PhotoError, RunError
 from allmasked.core.runs import replacing
-from allmasked.core.types import CLASSES, Label, Prediction, Size
-from allmasked.explaining.explain import Explanation
-from allmasked.explaining.maps import explainer_named
+from allmasked.core.types import CLASSES, Label, Prediction, Predictor, Size
+from allmasked.explaining.explain import Explanation, explain_paths
+from allmasked.explaining.maps import explainer_for, explainer_named
 from allmasked.explaining.network import Floats
-from allmasked.explaining.pictures import TILE
+from allmasked.explaining.pictures import TILE, write_pictures
 from allmasked.images import draw
 from allmasked.images import pixels as px
-from allmasked.predictors.ensemble import EnsemblePredictor, read_views
+from allmasked.predictors.ensemble import EnsemblePredictor
 from allmasked.predictors.faces import prediction_of
+from allmasked.predictors.views import read_views
 
 LONGEST_PX = 256
 """The longer side of a combined heat map."""
@@ -61,7 +62,7 @@ def explain_ensemble(
         ConfigError: the explainer is unknown or does not fit a member's head.
     """
     row = explainer_named(explainer)
-    networks = [getattr(member, "model", None) for member in predictor.members]
+    networks = [member.network for member in predictor.members]
     for member, network in zip(predictor.members, networks):
         if network is None:
             raise RunError(f"{member.name}: only a run's own Keras model can be explained")
@@ -72,15 +73,14 @@ def explain_ensemble(
             paths.append(str(path))
             yield name, path
 
-    def read(path: str | Path, name: str) -> tuple[Size, Size, tuple[NDArray[np.uint8], ...]]:
-        decoded, arrays = read_views(predictor.views, path, name)
-        return px.upright_size(Path(path)), decoded, arrays
+    def read(path: str | Path, name: str) -> tuple[Size, tuple[NDArray[np.uint8], ...]]:
+        return read_views(predictor.views, path, name)
 
     weights = np.asarray(predictor.ensemble.fitted.weights)
     for batch in px.decode_batches(noted(), read, batch_size=batch_size):
         good = [found for _, found in batch if not isinstance(found, PhotoError)]
         if good:
-            views = dict(zip(predictor.views, (np.stack(view) for view in zip(*(arrays for _, _, arrays in good)))))
+            views = dict(zip(predictor.views, (np.stack(view) for view in zip(*(arrays for _, arrays in good)))))
             inputs = [views[member.size, member.fit] for member in predictor.members]
             together = predictor.answer_views(list(views.values()), early=False)
             own = [member.answer(pixels) for member, pixels in zip(predictor.members, inputs)]
@@ -93,12 +93,12 @@ def explain_ensemble(
             if isinstance(found, PhotoError):
                 yield Heat(Explanation(Prediction(name, None, None, found.reason), path, None, None))
                 continue
-            photo, decoded, _ = found
+            photo, _ = found
             explained = CLASSES[int(classes[number])]
-            laid = [draw.on_photo(h[number], decoded, m.size, m.fit) for h, m in zip(heats, predictor.members)]
-            prediction = together.prediction(name, number, photo)
+            laid = [draw.on_photo(h[number], photo, m.size, m.fit) for h, m in zip(heats, predictor.members)]
+            prediction = prediction_of(name, together, number, photo, predictor.size, predictor.fit)
             yield Heat(
-                Explanation(prediction, path, explained, combined(laid, weights, decoded)),
+                Explanation(prediction, path, explained, combined(laid, weights, photo)),
                 tuple(
                     Explanation(
                         prediction_of(member.name, said, number, photo, member.size, member.fit), path, explained, heat
@@ -116,6 +116,35 @@ def combined(heats: Sequence[Floats], weights: NDArray[np.float64], photo: Size)
     mean = sum(weight * draw.enlarge(heat, size) for weight, heat in zip(weights, heats))
     top = float(np.max(mean))
     return np.asarray(mean / top if top > 1e-12 else mean, np.float32)
+
+
+def write_heat(
+    predictor: Predictor,
+    photos: Iterable[tuple[str, str | Path]],
+    out: str | Path,
+    *,
+    explainer: str = "",
+    wanted: Label | None = None,
+) -> Iterator[tuple[Explanation, Path | None]]:
+    """Answer, explain and write pictures (:func:`allmasked.explaining.explain.write_pictures`) for any predictor.
+
+    Args:
+        predictor: what answers; of an ensemble every member's map is written, too.
+        photos: (name, path) pairs.
+        out: the folder for the pictures.
+        explainer: a row of :data:`allmasked.explaining.explain.EXPLAINERS`; the predictor's best when empty.
+        wanted: the class to explain; each photo's likeliest when None.
+
+    Raises:
+        ConfigError, RunError: see :func:`allmasked.explaining.explain.explain_paths`.
+    """
+    if isinstance(predictor, EnsemblePredictor):
+        explainer = explainer or "grad-cam"
+        heats = explain_ensemble(predictor, photos, explainer=explainer, wanted=wanted)
+        return write_pictures(write_members(heats, out, tag=explainer), out, predictor.size, "squash", tag=explainer)
+    explainer = explainer or explainer_for(predictor)
+    found = explain_paths(predictor, photos, explainer=explainer, wanted=wanted)
+    return write_pictures(found, out, predictor.size, predictor.fit, tag=explainer)
 
 
 def write_members(heats: Iterable[Heat], out: str | Path, *, tag: str = "grad-cam") -> Iterator[Explanation]:

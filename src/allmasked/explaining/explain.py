@@ -15,6 +15,7 @@ from allmasked.explaining.maps import Explainer, explainer_for, explainer_named
 from allmasked.explaining.network import Classes, Floats
 from allmasked.images import pixels as px
 from allmasked.predictors.faces import prediction_of
+from allmasked.predictors.views import read_views
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,8 @@ def explain_paths(
     size, fit = predictor.size, predictor.fit
 
     def read(path: str | Path, name: str) -> tuple[str, Size, NDArray[np.uint8]]:
-        array = px.read(path, size, fit, name=name)  # as predict decodes it, so that both answer the same
-        try:
-            return str(path), px.upright_size(Path(path)), array
-        except Exception:  # gone meanwhile, or a header that only the decoder forgave
-            raise PhotoError(name, "its size cannot be read") from None
+        photo, (array,) = read_views([(size, fit)], path, name)  # as predict decodes it, so that both answer the same
+        return str(path), photo, array
 
     for batch in px.decode_batches(photos, read, batch_size=batch_size):
         good = [found for _, found in batch if not isinstance(found, PhotoError)]
@@ -81,7 +79,7 @@ def explain_paths(
 
 
 def _look_into(predictor: Predictor, row: Explainer, pixels: NDArray[np.uint8], indices: Classes) -> Floats:
-    model = getattr(predictor, "model", None)
+    model = predictor.network
     if model is None:
         own = explainer_for(predictor)
         if own == row.name:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allmasked.core.errors import ConfigError, unknown
-from allmasked.core.types import CLASSES, Answers, Predictor
+from allmasked.core.types import Answers, Predictor
 from allmasked.explaining.network import BATCH, Classes, Floats, Network, gradients, network
 from allmasked.images import pixels as px
 from allmasked.images.draw import enlarge
@@ -117,8 +117,8 @@ def cam_of_class(maps: Floats, class_index: Classes) -> Floats:
 class Explainer:
     """One row of :data:`EXPLAINERS`. ``raw`` gives maps (N, h, w) of any range; :meth:`heat` is what to use.
 
-    ``said`` makes the same of the heat in the network's answer (:class:`allmasked.core.types.Answers`, ``channels`` of
-    them) where no more than that is needed. ``absolute`` maps are 0-1 already.
+    ``said`` makes the same of ``maps`` of the network's answer (:class:`allmasked.core.types.Answers`) where no more
+    than that is needed. ``absolute`` maps are 0-1 already.
     """
 
     name: str
@@ -127,17 +127,18 @@ class Explainer:
     linear_only: bool = False
     evidence_only: bool = False
     said: Callable[[Floats, Classes], Floats] | None = None
-    channels: int = 0
+    maps: Callable[[Answers], Floats | None] = lambda answers: None  # noqa: ARG005
     absolute: bool = False
 
     def fits(self, answers: Answers) -> bool:
         """Whether the answer itself says enough."""
-        return self.said is not None and answers.heat is not None and answers.heat.shape[-1] == self.channels
+        return self.said is not None and self.maps(answers) is not None
 
     def heat_said(self, answers: Answers, class_index: Iterable[int]) -> Floats:
         """:meth:`heat` from the answers of a network (see :meth:`fits`), without a further look at it."""
-        assert self.said is not None and answers.heat is not None
-        return self._scaled(self.said(answers.heat, np.asarray(class_index, np.int64)))
+        maps = self.maps(answers)
+        assert self.said is not None and maps is not None
+        return self._scaled(self.said(maps, np.asarray(class_index, np.int64)))
 
     def _scaled(self, maps: Floats) -> Floats:
         heat = np.maximum(np.nan_to_num(maps), 0)
@@ -179,11 +180,11 @@ EXPLAINERS: dict[str, Explainer] = {
         Explainer("score-cam", "channels weighted by what they uncover; slow (Wang 2020)", score_cam),
         Explainer(
             "cam", "closed form, for the head 'softmax' only (Zhou 2016)", cam, linear_only=True,
-            said=cam_of_class, channels=len(CLASSES),
+            said=cam_of_class, maps=lambda answers: answers.cam,
         ),
         Explainer(
             "evidence", "the maps of masked and bare faces, for the head 'evidence' only", evidence, evidence_only=True,
-            said=evidence_of_class, channels=2, absolute=True,
+            said=evidence_of_class, maps=lambda answers: answers.evidence, absolute=True,
         ),
     )
 }  # fmt: skip
@@ -204,7 +205,7 @@ def explainer_for(predictor: Predictor) -> str:
     """The explainer to take where none is named: the network's own maps, its class activation maps, or Grad-CAM."""
     if predictor.finds_faces:
         return "evidence"
-    return "grad-cam" if hasattr(predictor, "model") else "cam"
+    return "cam" if predictor.network is None else "grad-cam"
 
 
 def explainer_named(name: str) -> Explainer:

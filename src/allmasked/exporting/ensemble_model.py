@@ -11,6 +11,7 @@ from keras import ops
 
 from allmasked.core.errors import ConfigError
 from allmasked.core.types import CLASSES
+from allmasked.networks.readout import GivenSomebody
 from allmasked.predictors.ensemble import Ensemble
 from allmasked.stats.metrics import SMALLEST
 from allmasked.stats.votes import SMALLEST as SMALLEST_STACKED
@@ -20,47 +21,59 @@ KNOWN = ("majority", "soft", "weighted", "stacked")
 
 
 class Vote(keras.layers.Layer):
-    """The members' own probabilities, M tensors (N, 3), to the ensemble's (N, 3), see :mod:`allmasked.stats.votes`."""
+    """The members' own answers, M tensors (N, K), to the ensemble's (N, K), see :mod:`allmasked.stats.votes`; K is 4
+    with ``nobody``, else 3."""
 
-    def __init__(self, ensemble: Ensemble, **options: Any) -> None:
+    def __init__(self, ensemble: Ensemble, *, nobody: bool, **options: Any) -> None:
         super().__init__(**options)
         if ensemble.vote not in KNOWN:
             raise ConfigError(f"the vote {ensemble.vote!r} cannot be exported; {', '.join(KNOWN)} can")
-        self.vote = ensemble.vote
+        self.vote, self.nobody = ensemble.vote, nobody
         self.temperatures = tuple(member.temperature for member in ensemble.members)
         self.shares = ensemble.fitted.weights
         self.coefficients = ensemble.fitted.coefficients
 
     def call(self, members: Sequence[Any]) -> Any:
-        each = [
+        parts = [self._parted(member) for member in members]
+        classes = [
             p if t == 1 else ops.softmax(ops.log(ops.maximum(p, SMALLEST)) / t)
-            for p, t in zip(members, self.temperatures)
+            for (p, _), t in zip(parts, self.temperatures)
         ]
         if self.coefficients:
             rows = np.asarray(self.coefficients, np.float32)
-            features = ops.concatenate([ops.log(ops.maximum(p, SMALLEST_STACKED)) for p in each], axis=1)
-            return ops.softmax(ops.matmul(features, rows[:, :-1].T) + rows[:, -1])
+            features = ops.concatenate([ops.log(ops.maximum(p, SMALLEST_STACKED)) for p in classes], axis=1)
+            voted = ops.softmax(ops.matmul(features, rows[:, :-1].T) + rows[:, -1])
+            if not self.nobody:
+                return voted
+            return self._joint(voted, sum(share * away for share, (_, away) in zip(self.shares, parts)))
+        each = [self._joint(p, away) if self.nobody else p for p, (_, away) in zip(classes, parts)]
         if self.vote == "majority":
-            counts = sum(ops.one_hot(ops.argmax(p, axis=1), len(CLASSES), dtype="float32") for p in each)
+            counts = sum(ops.one_hot(ops.argmax(p, axis=1), p.shape[1], dtype="float32") for p in each)
             return (counts + sum(each) / len(each)) / (len(each) + 1)
         return sum(share * p for share, p in zip(self.shares, each))
+
+    def _parted(self, answer: Any) -> tuple[Any, Any]:
+        if not self.nobody:
+            return answer, None
+        there = answer[:, : len(CLASSES)] + 1e-9
+        return there / ops.sum(there, -1, keepdims=True), answer[:, len(CLASSES) :]
+
+    @staticmethod
+    def _joint(classes: Any, away: Any) -> Any:
+        return ops.concatenate([classes * (1 - away), away], axis=1)
 
     def compute_output_shape(self, shapes: Sequence[tuple[int | None, ...]]) -> tuple[int | None, ...]:
         return tuple(shapes[0])
 
 
-class MeanNobody(keras.layers.Layer):
-    """The members' answers, M tensors (N, 4), to the weighted mean (N, 1) of P(nobody)."""
+class Nobody(keras.layers.Layer):
+    """P(nobody) (N, 1) of an answer (N, 4)."""
 
-    def __init__(self, ensemble: Ensemble, **options: Any) -> None:
-        super().__init__(**options)
-        self.shares = ensemble.fitted.weights
+    def call(self, answer: Any) -> Any:
+        return answer[:, len(CLASSES) :]
 
-    def call(self, answers: Sequence[Any]) -> Any:
-        return sum(share * one[:, 3:] for share, one in zip(self.shares, answers))
-
-    def compute_output_shape(self, shapes: Sequence[tuple[int | None, ...]]) -> tuple[int | None, ...]:
-        return (shapes[0][0], 1)
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (shape[0], 1)
 
 
 def one_model(ensemble: Ensemble, members: Sequence[keras.Model]) -> keras.Model:
@@ -82,16 +95,20 @@ def one_model(ensemble: Ensemble, members: Sequence[keras.Model]) -> keras.Model
         keras.Input((height, width, 3), name=f"view_{number}") for number, ((width, height), _) in enumerate(views)
     ]
     with_maps = all(isinstance(model.output, dict) for model in members)
-    found: dict[str, list[Any]] = {"probabilities": [], "answer": [], "maps": []}
+    found: dict[str, list[Any]] = {"answer": [], "maps": []} if with_maps else {"probabilities": []}
     for number, (row, model) in enumerate(zip(ensemble.members, members)):
         outputs = model.output if isinstance(model.output, dict) else {"probabilities": model.output}
-        wanted = list(found) if with_maps else ["probabilities"]
-        inside = keras.Model(model.input, [outputs[name] for name in wanted], name=f"member_{number}")
+        inside = keras.Model(model.input, [outputs[name] for name in found], name=f"member_{number}")
         said = inside(inputs[views.index((row.size, row.fit))])
-        for name, value in zip(wanted, said if isinstance(said, list | tuple) else [said]):
+        for name, value in zip(found, said if isinstance(said, list | tuple) else [said]):
             found[name].append(value)
-    outputs = {"probabilities": Vote(ensemble, name="vote", dtype="float32")(found["probabilities"])}
-    if with_maps:
-        outputs["nobody"] = MeanNobody(ensemble, name="nobody", dtype="float32")(found["answer"])
-        outputs |= {f"maps_{number}": maps for number, maps in enumerate(found["maps"], 1)}
+    vote = Vote(ensemble, nobody=with_maps, name="vote", dtype="float32")
+    if not with_maps:
+        return keras.Model(inputs, {"probabilities": vote(found["probabilities"])}, name="allmasked")
+    voted = vote(found["answer"])
+    outputs = {
+        "probabilities": GivenSomebody(name="probabilities", dtype="float32")(voted),
+        "nobody": Nobody(name="nobody", dtype="float32")(voted),
+    }
+    outputs |= {f"maps_{number}": maps for number, maps in enumerate(found["maps"], 1)}
     return keras.Model(inputs, outputs, name="allmasked")

@@ -107,7 +107,7 @@ def export(
         row.write(source, temporary)
         file = row.open(temporary)
         if source.ensemble is not None:
-            found = compare(expected, file.answer_fitted(views), tolerance, steady)
+            found = compare(expected, file.answer_views(views), tolerance, steady)
         else:
             outputs = file.run(*views)
             answers = file.metadata.answers(outputs)

@@ -386,36 +386,48 @@ def _vote(graph: Graph, layer: Any, inputs: list[str]) -> str:
         lowest = graph.constant(np.float32(smallest), "vote/smallest")
         return graph.add("Log", [graph.add("Max", [value, lowest], "vote/max")], "vote/log")
 
-    calibrated = []
+    def taken(value: str, columns: Sequence[int]) -> str:
+        return graph.add("Gather", [value, graph.constant(np.array(columns), "vote/columns")], "vote/taken", axis=1)
+
+    def joint(classes: str, away: str) -> str:
+        there = graph.add("Sub", [graph.constant(np.float32(1), "vote/one"), away], "vote/there")
+        return graph.add("Concat", [graph.add("Mul", [classes, there], "vote/shared"), away], "vote/joint", axis=1)
+
+    away = [taken(value, [3]) for value in inputs] if layer.nobody else []
+    classes = []
     for value, temperature in zip(inputs, layer.temperatures):
+        if layer.nobody:
+            least = graph.constant(np.float32(1e-9), "vote/least")
+            value = graph.add("Add", [taken(value, [0, 1, 2]), least], "vote/classes")
+            axes = graph.constant(np.array([1]), "vote/axes")
+            total = graph.add("ReduceSum", [value, axes], "vote/total", keepdims=1)
+            value = graph.add("Div", [value, total], "vote/given")
         if temperature != 1:
             divisor = graph.constant(np.float32(temperature), "vote/temperature")
             value = graph.add("Div", [logs(value, metrics.SMALLEST), divisor], "vote/cooled")
             value = graph.add("Softmax", [value], "vote/calibrated", axis=1)
-        calibrated.append(value)
+        classes.append(value)
     if layer.coefficients:
         rows = np.asarray(layer.coefficients, np.float32)
-        features = graph.add("Concat", [logs(value, votes.SMALLEST) for value in calibrated], "vote/logs", axis=1)
+        features = graph.add("Concat", [logs(value, votes.SMALLEST) for value in classes], "vote/logs", axis=1)
         kernel, bias = graph.constant(rows[:, :-1].T, "vote/kernel"), graph.constant(rows[:, -1], "vote/bias")
-        return graph.add("Softmax", [graph.add("Gemm", [features, kernel, bias], "vote/gemm")], "vote/softmax", axis=1)
+        voted = graph.add("Softmax", [graph.add("Gemm", [features, kernel, bias], "vote/gemm")], "vote/softmax", axis=1)
+        return joint(voted, weighed(away, layer.shares)) if layer.nobody else voted
+    each = [joint(*pair) for pair in zip(classes, away)] if layer.nobody else classes
     if layer.vote != "majority":
-        return weighed(calibrated, layer.shares)
-    depth, values = graph.constant(np.array([3]), "vote/depth"), graph.constant(np.array([0.0, 1.0]), "vote/values")
-    chosen = [graph.add("ArgMax", [value], "vote/chosen", axis=1, keepdims=0) for value in calibrated]
+        return weighed(each, layer.shares)
+    depth = graph.constant(np.array([4 if layer.nobody else 3]), "vote/depth")
+    values = graph.constant(np.array([0.0, 1.0], np.float32), "vote/values")
+    chosen = [graph.add("ArgMax", [value], "vote/chosen", axis=1, keepdims=0) for value in each]
     cast = [graph.add("OneHot", [value, depth, values], "vote/cast", axis=1) for value in chosen]
-    count, mean = graph.add("Sum", cast, "vote/count"), graph.add("Mean", calibrated, "vote/mean")
+    count, mean = graph.add("Sum", cast, "vote/count"), graph.add("Mean", each, "vote/mean")
     return weighed([count, mean], [1 / (len(inputs) + 1)] * 2)
 
 
-def _mean_nobody(graph: Graph, layer: Any, inputs: list[str]) -> str:
-    """Of :class:`allmasked.exporting.ensemble_model.MeanNobody`."""
-    column = graph.constant(np.array([3]), "nobody/column")
-    scaled = [
-        graph.add("Mul", [graph.add("Gather", [value, column], "nobody/own", axis=1),
-                          graph.constant(np.float32(share), "nobody/share")], "nobody/weighed")
-        for value, share in zip(inputs, layer.shares)
-    ]  # fmt: skip
-    return graph.add("Sum", scaled, "nobody/sum")
+def _nobody(graph: Graph, layer: Any, inputs: list[str]) -> str:
+    """Of :class:`allmasked.exporting.ensemble_model.Nobody`."""
+    column = graph.constant(np.array([3]), f"{layer.name}/column")
+    return graph.add("Gather", [inputs[0], column], layer.name, axis=1)
 
 
 LAYERS: dict[str, Callable[[Graph, Any, list[str]], str]] = {
@@ -434,8 +446,8 @@ LAYERS: dict[str, Callable[[Graph, Any, list[str]], str]] = {
     "GivenSomebody": onnx_readout.given_somebody,
     "GlobalAveragePooling2D": _global_average,
     "MaxPooling2D": _max_pool,
-    "MeanNobody": _mean_nobody,
     "Multiply": _element_wise("Mul"),
+    "Nobody": _nobody,
     "ReLU": _relu,
     "Rescaling": _rescaling,
     "Reshape": _reshape,

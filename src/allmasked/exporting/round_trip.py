@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from allmasked.core.errors import AllmaskedError, PhotoError
 from allmasked.core.runs import Run
-from allmasked.core.types import Answers, Size
+from allmasked.core.types import Answers, Size, View
 from allmasked.exporting.formats import PRECISIONS
 from allmasked.exporting.source import Pixels, Source, Views
 from allmasked.images import pixels as px
-from allmasked.predictors.ensemble import View, read_views
+from allmasked.predictors.views import read_views
 
 READING = 1e-3
 """How far a file's own answer and faces may be from what its maps say, in any precision: both are float32."""
@@ -127,10 +127,11 @@ def compare(expected: Answers, found: Answers, tolerance: float, steady: NDArray
     clear = ranked[:, -1] - ranked[:, -2] > 2 * min(tolerance, 1e-3)
     same = four.argmax(1) == theirs.argmax(1)
     heat = 0.0
-    if expected.heat is not None and found.heat is not None:
-        heat = float(np.abs(expected.heat - found.heat).max())
+    for maps, others in ((expected.evidence, found.evidence), (expected.cam, found.cam)):
+        if maps is not None and others is not None:
+            heat = float(np.abs(maps - others).max())
     labels = float(same[clear].mean()) if clear.any() else 1.0
-    by_maps = expected.faces is not None and expected.heat is not None
+    by_maps = expected.faces is not None and expected.evidence is not None
     return RoundTrip(len(four), float(difference.max()), float(difference.mean()), labels, heat, by_maps)
 
 

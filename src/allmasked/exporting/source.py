@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from allmasked.core.config import TrainConfig
 from allmasked.core.errors import ConfigError
 from allmasked.core.runs import Run
-from allmasked.core.types import Answers, Size
+from allmasked.core.types import Answers, Size, View
 from allmasked.networks import model as models
 from allmasked.networks.heads import HEADS
 from allmasked.networks.reading import Calibration
-from allmasked.predictors.ensemble import EnsemblePredictor, View, open_ensemble
+from allmasked.predictors.ensemble import EnsemblePredictor, open_ensemble
 from allmasked.predictors.onnx_model import Metadata, input_names
 from allmasked.predictors.predictor import KerasPredictor
+from allmasked.stats.votes import joint, parted
 
 if TYPE_CHECKING:
     import keras
@@ -92,11 +93,17 @@ class Source:
         if self.ensemble is not None:
             rows = self.ensemble.ensemble
             by_view = dict(zip(self.views, views))
-            own = [member.predict(by_view[member.size, member.fit]) for member in self.ensemble.members]
+            said = [member.answer(by_view[member.size, member.fit]) for member in self.ensemble.members]
+            own = [one.probabilities if one.nobody is None else joint(one.probabilities, one.nobody) for one in said]
+            if not self.ensemble.finds_faces:
+                own = [one.probabilities for one in said]
             together, _ = rows.ask(len(steady), lambda k, some: own[k][some], early=False)
-            outputs["probabilities"] = np.asarray(together, np.float32)
+            probabilities, nobody = parted(together)
+            outputs["probabilities"] = np.asarray(probabilities, np.float32)
+            if nobody is not None:
+                outputs["nobody"] = np.asarray(nobody[:, None], np.float32)
             if rows.vote == "majority" and tolerance < 1:
-                ranked = np.sort([rows.calibrated(k, said) for k, said in enumerate(own)])
+                ranked = np.sort([rows.calibrated(k, one) for k, one in enumerate(own)])
                 steady = (ranked[..., -1] - ranked[..., -2]).min(0) > 2 * tolerance
         answers = self.metadata.answers(outputs)
         if "nobody" in outputs:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal, TypeVar
+from typing import IO, TypeVar
 
 import numpy as np
 import pillow_heif
@@ -36,7 +36,7 @@ from PIL import (
 )
 
 from allmasked.core.errors import PhotoError
-from allmasked.core.types import Size
+from allmasked.core.types import Fit, Size
 
 pillow_heif.register_heif_opener()
 
@@ -68,62 +68,81 @@ SUFFIXES = frozenset(
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "HEIF", "AVIF")
 """Pillow's names of the formats that are opened (JPEG includes MPO); anything else is refused."""
 
+GIVE = "a path, bytes, an open binary file, an image of Pillow, or an array (height, width, 3) of uint8"
+"""What errors say that a photo may be."""
+
 MAX_PIXELS = 178_956_970
 """Photos with more pixels than this are refused before decoding (decompression bombs); Pillow's own limit."""
 
 _LARGE_PIXELS = 40_000_000
 _one_large_at_a_time = threading.Lock()  # keeps memory bounded where many threads decode
 
-Fit = Literal["letterbox", "squash"]
+PhotoLike = str | Path | bytes | Image.Image | NDArray[np.uint8]
+"""A photo: its path, its file's bytes, an image of Pillow, or an array (height, width, 3) uint8 RGB 0-255."""
+Given = TypeVar("Given")
 Decoded = TypeVar("Decoded")
 PAD = 127
 """Grey value (0-255) of the letterbox's bars."""
 
 
 def decode(
-    source: str | Path | bytes, *, name: str = "", fit_within: Size | None = None, max_pixels: int = MAX_PIXELS
+    source: PhotoLike, *, name: str = "", fit_within: Size | None = None, max_pixels: int = MAX_PIXELS
 ) -> Image.Image:
+    """:func:`decode_sized` without the size."""
+    return decode_sized(source, name=name, fit_within=fit_within, max_pixels=max_pixels)[0]
+
+
+def decode_sized(
+    source: PhotoLike, *, name: str = "", fit_within: Size | None = None, max_pixels: int = MAX_PIXELS
+) -> tuple[Image.Image, Size]:
     """Decode a photo to an upright 8-bit RGB image.
 
     Args:
-        source: a path, or the file's bytes.
+        source: see :data:`PhotoLike`.
         name: what errors call the photo; the path when empty.
         fit_within: (width, height) px that the caller will shrink to; JPEGs are then decoded at the smallest of
             1/1, 1/2, 1/4, 1/8 scale that is still at least twice that size.
         max_pixels: photos with more are refused before decoding; :data:`MAX_PIXELS` holds, too.
 
+    Returns:
+        The image, and the upright photo's own width and height in px, which are larger where it was shrunk.
+
     Raises:
         PhotoError: missing, empty, truncated, not a photo, or larger than ``max_pixels``.
     """
-    name = name or (str(source) if not isinstance(source, bytes) else "photo")
+    name = name or (str(source) if isinstance(source, str | Path) else "photo")
     try:
+        if isinstance(source, Image.Image | np.ndarray):
+            image = source if isinstance(source, Image.Image) else _from_array(source, name)
+            _check_size(image, name, max_pixels)
+            image = upright_rgb(image)
+            return image, image.size
         if isinstance(source, bytes):
             size_bytes = len(source)
-            stream: io.BytesIO | Path = io.BytesIO(source)
-        else:
+            stream: IO[bytes] | Path = io.BytesIO(source)
+        elif isinstance(source, str | Path):
             stream = Path(source)
             if stream.is_dir():
                 raise PhotoError(name, "is a folder, not a photo")
             size_bytes = stream.stat().st_size
             if size_bytes and not stream.is_file():
                 raise PhotoError(name, "is not a file")
+        else:
+            raise PhotoError(name, f"is no photo but {type(source).__name__}: give {GIVE}")
         if size_bytes == 0:
             raise PhotoError(name, "the file is empty (0 bytes)")
-        with Image.open(stream, formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise PhotoError(name, f"{width} x {height} px is over the limit of {max_pixels:,} pixels")
-            if width * height == 0:
-                raise PhotoError(name, f"has no pixels ({width} x {height})")
-            if image.format in ("JPEG", "MPO") and image.fp and _cut_off(image.fp):
+        with Image.open(stream, formats=FORMATS) as opened:
+            stored = opened.size
+            _check_size(opened, name, max_pixels)
+            if opened.format in ("JPEG", "MPO") and opened.fp and _cut_off(opened.fp):
                 raise PhotoError(name, "is cut off (it has no end marker); copy or save it again")
-            if fit_within is not None and image.format in ("JPEG", "MPO"):
+            if fit_within is not None and opened.format in ("JPEG", "MPO"):
                 longest = max(fit_within)  # orientation may swap the sides
-                image.draft("RGB", (2 * longest, 2 * longest))
-            large = image.width * image.height > _LARGE_PIXELS
+                opened.draft("RGB", (2 * longest, 2 * longest))
+            large = opened.width * opened.height > _LARGE_PIXELS
             with _one_large_at_a_time if large else contextlib.nullcontext():
-                image.load()
-                return upright_rgb(image)
+                opened.load()
+                return upright_rgb(opened), stored[::-1] if _turn(opened) >= 5 else stored
     except PhotoError:
         raise
     except FileNotFoundError:
@@ -141,6 +160,21 @@ def decode(
             raise PhotoError(name, f"cannot be read ({os.strerror(error.errno).lower()})") from None
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PhotoError(name, f"cannot be decoded, is it damaged? ({detail})") from None
+
+
+def _from_array(array: NDArray[np.uint8], name: str) -> Image.Image:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
+        found = f"({', '.join(map(str, array.shape))}) {array.dtype}"
+        raise PhotoError(name, f"an array must be (height, width, 3) uint8 RGB 0-255, not {found}")
+    return Image.fromarray(np.ascontiguousarray(array)) if array.size else Image.new("RGB", array.shape[1::-1])
+
+
+def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise PhotoError(name, f"{width} x {height} px is over the limit of {max_pixels:,} pixels")
+    if width * height == 0:
+        raise PhotoError(name, f"has no pixels ({width} x {height})")
 
 
 def _cut_off(stream: IO[bytes]) -> bool:
@@ -198,10 +232,15 @@ def stored_size(source: str | Path | bytes) -> tuple[Size, int]:
     Raises what Pillow raises. TIFF is turned by its decoder, so its size is upright.
     """
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
-        turn = 1
-        with contextlib.suppress(Exception):  # a damaged EXIF block, as in upright_rgb
-            turn = image.getexif().get(ExifTags.Base.Orientation, 1)
-        return image.size, turn if image.format != "TIFF" and turn in range(2, 9) else 1
+        return image.size, _turn(image)
+
+
+def _turn(image: Image.Image) -> int:
+    """EXIF's orientation of an opened photo (1-8, 1: upright); TIFF is turned by its decoder."""
+    turn = 1
+    with contextlib.suppress(Exception):  # a damaged EXIF block, as in upright_rgb
+        turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return turn if image.format != "TIFF" and turn in range(2, 9) else 1
 
 
 def upright_size(source: str | Path | bytes) -> Size:
@@ -298,15 +337,15 @@ def read_batches(
 
 
 def decode_batches(
-    photos: Iterable[tuple[str, str | Path]],
-    read_one: Callable[[str | Path, str], Decoded],
+    photos: Iterable[tuple[str, Given]],
+    read_one: Callable[[Given, str], Decoded],
     *,
     batch_size: int = 32,
     threads: int | None = None,
 ) -> Iterator[list[tuple[str, Decoded | PhotoError]]]:
     """:func:`read_batches` with whatever ``read_one(path, name)`` makes of a photo; it may raise PhotoError."""
 
-    def attempt(name: str, path: str | Path) -> Decoded | PhotoError:
+    def attempt(name: str, path: Given) -> Decoded | PhotoError:
         try:
             return read_one(path, name)
         except PhotoError as error:

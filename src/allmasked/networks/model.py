@@ -6,21 +6,51 @@ A model has the input ``pixels`` (N, height, width, 3) float32 RGB 0-255 and the
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from allmasked.core.config import TrainConfig
-from allmasked.core.errors import RunError, WeightsError, require, unknown
+from allmasked.core.config import TrainConfig, read_recipe
+from allmasked.core.errors import ConfigError, RunError, WeightsError, require, unknown
 from allmasked.core.runs import Run, replacing
 from allmasked.networks.backbones import BACKBONES, Scaling, build_backbone
-from allmasked.networks.heads import HEADS
+from allmasked.networks.heads import HEADS, head_of_recipe
 from allmasked.networks.pretrained import refuse_large
 from allmasked.networks.reading import Calibration
 
 if TYPE_CHECKING:
     import keras
+
+
+def settings_of(
+    *,
+    backbone: str = "EfficientNetLite0",
+    head: str | None = None,
+    loader: str = "cached",
+    recipe: str = "default",
+    weights: str = "",
+    seed: int = 0,
+    overrides: Mapping[str, Any] | None = None,
+) -> TrainConfig:
+    """The settings of a training from what is given; the head that the recipe is meant for and the backbone's own
+    weights where none are named.
+
+    Args:
+        overrides: fields of the recipe (:class:`allmasked.core.config.Recipe`) that are to differ.
+
+    Raises:
+        ConfigError: unknown backbone, head or recipe, or a wrong field.
+    """
+    if backbone not in BACKBONES:
+        raise unknown("backbone", backbone, BACKBONES)
+    head = head or head_of_recipe(recipe)
+    if head not in HEADS:
+        raise unknown("head", head, HEADS)
+    weights = weights or BACKBONES[backbone].default_weights
+    return TrainConfig(backbone, head, loader, weights, seed, recipe, read_recipe(recipe, overrides))
 
 
 def build(config: TrainConfig, *, any_size: bool = False) -> keras.Model:
@@ -153,6 +183,41 @@ def load(path: str | Path) -> keras.Model:
 def jit_compile() -> bool:
     """Whether Keras should compile with XLA: JAX must, TensorFlow gets ten times slower by it on CPUs."""
     return bool(require("keras", "train").config.backend() == "jax")
+
+
+def device_named(device: str) -> str:
+    """Keras' name of a device, to give :func:`on_device`; empty for ``auto``, what the backend takes by itself.
+
+    Raises:
+        ConfigError: neither ``auto``, ``cpu`` nor ``cuda``, or the backend finds no such card.
+    """
+    if device == "auto":
+        return ""
+    if device == "cpu":
+        return "cpu:0"
+    if device != "cuda":
+        raise ConfigError(f"device {device!r}: a run folder is computed by Keras, on cpu or cuda; export it for others")
+    backend = require("keras", "train").config.backend()
+    if not _cards(backend):
+        raise ConfigError(
+            f"device 'cuda': Keras' backend {backend} finds no NVIDIA card (GPU): pip install 'allmasked[gpu]' brings"
+            " TensorFlow's libraries on Linux, a driver is needed too; or take 'cpu'"
+        )
+    return "gpu:0"
+
+
+def _cards(backend: str) -> int:
+    """How many NVIDIA cards Keras' backend can use."""
+    if backend == "tensorflow":
+        return len(require("tensorflow", "train").config.list_physical_devices("GPU"))
+    if backend == "torch":
+        return int(require("torch", "train").cuda.device_count())
+    return sum(device.platform == "gpu" for device in require("jax", "train").devices())
+
+
+def on_device(name: str) -> contextlib.AbstractContextManager[Any]:
+    """Where Keras computes inside of this context; ``name`` as :func:`device_named` gives it."""
+    return require("keras", "train").device(name) if name else contextlib.nullcontext()
 
 
 def save(model: keras.Model, path: str | Path) -> None:

@@ -83,7 +83,7 @@ def read_maps(maps: NDArray[np.float32], size: Size, calibration: Calibration) -
     found = tuple(candidates(*photo, calibration) for photo in zip(logits, boxes))
     factor = calibration.counting.some_factor
     four = np.array([answer_of(one, factor) for one in found]).reshape(-1, len(LABELS))
-    return Answers(*given_somebody(four), heat.astype(np.float32), found, calibration.counting)
+    return Answers(*given_somebody(four), heat.astype(np.float32), faces=found, counting=calibration.counting)
 
 
 def candidates(logits: Floats, boxes: Floats, calibration: Calibration) -> Candidates:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from allmasked.core.errors import RunError, require
+from allmasked.core.errors import ConfigError, RunError, require
 from allmasked.core.runs import read_json
 from allmasked.predictors.onnx_model import ExportedPredictor, Metadata, input_names, processors
 
@@ -33,15 +33,22 @@ def _photo_by_photo(views: Sequence[NDArray[np.uint8]]) -> Iterator[dict[str, ND
 
 @dataclass
 class OpenvinoPredictor(ExportedPredictor):
-    """OpenVINO's ``.xml`` on the CPU, in float32 unless the file is quantised."""
+    """OpenVINO's ``.xml``, in float32 unless the file is quantised."""
 
     compiled: Any
 
     @classmethod
-    def open(cls, path: str | Path, *, threads: int | None = None, precision: str = "f32") -> OpenvinoPredictor:
-        """Open it; ``precision`` is that of the arithmetic where the file is in float32: ``f32`` or ``bf16``."""
+    def open(
+        cls, path: str | Path, *, threads: int | None = None, precision: str = "f32", device: str = "auto"
+    ) -> OpenvinoPredictor:
+        """Open it; ``precision`` is that of the arithmetic where the file is in float32: ``f32`` or ``bf16``. ``auto``
+        and ``cpu`` take the processors; ``openvino`` leaves the choice to OpenVINO, which may take Intel's card."""
+        if device not in ("auto", "cpu", "openvino"):
+            raise ConfigError(f"{path}: OpenVINO can't use the device {device!r}; take cpu or openvino")
         openvino = require("openvino", "export")
         metadata = _metadata(Path(path), Path(path).with_suffix(".json"))
+        if device == "openvino":
+            return cls(metadata, openvino.Core().compile_model(str(path), "AUTO"))
         settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads or processors()}
         return cls(metadata, openvino.Core().compile_model(str(path), "CPU", settings))
 

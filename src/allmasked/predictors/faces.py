@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
-from allmasked.core.types import LABELS, Answers, Candidates, Counting, FoundFace, Prediction, Size
-from allmasked.images.pixels import Fit, placement
+from allmasked.core.types import LABELS, Answers, Candidates, Counting, Fit, FoundFace, Prediction, Size
 from allmasked.networks import reading
+from allmasked.predictors.views import Rule, counting_on_photo, on_photo, together
 
 
 def prediction_of(
-    name: str, answers: Answers, row: int, photo: Size, size: Size, fit: Fit, counting: Counting | None = None
+    name: str, answers: Answers, row: int, photo: Size, size: Size, fit: Fit, rule: Rule = counting_on_photo
 ) -> Prediction:
     """The answer for one photo of a batch.
 
@@ -21,16 +19,22 @@ def prediction_of(
         row: which photo of it.
         photo: its upright width and height in px.
         size, fit: the network's input.
-        counting: which faces count, in px of the photo; by the model's own rule when None.
+        rule: which faces count, given the model's own rule; that one as it stands by default.
     """
-    nobody = None if answers.nobody is None else float(answers.nobody[row])
     four = four_of(answers, row)
-    if answers.faces is None:
+    if answers.members:
+        found, counting = together(answers.members, row, photo, rule)
+        own = together(answers.members, row, photo)[1]
+    elif answers.faces is not None:
+        found, counting = on_photo(answers.faces[row], photo, size, fit), rule(answers.counting, photo, size, fit)
+        own = counting_on_photo(answers.counting, photo, size, fit)
+    else:
+        nobody = None if answers.nobody is None else float(answers.nobody[row])
         label = LABELS[int(np.argmax(four if nobody is not None else four[:3]))]
         return Prediction(name, label, (four[0], four[1], four[2]), p_nobody=nobody)
-    counting = counting or counting_on_photo(answers.counting, photo, size, fit)
-    voted = four_of(answers, row) if answers.voted else None
-    return prediction_from(name, on_photo(answers.faces[row], photo, size, fit), counting, voted, photo)
+    # the members voted by their own rule; under another the answer is read off their faces
+    voted = four if answers.voted and counting == own else None
+    return prediction_from(name, found, counting, voted, photo)
 
 
 def four_of(answers: Answers, row: int) -> tuple[float, float, float, float]:
@@ -76,18 +80,3 @@ def prediction_from(
             )
         )  # fmt: skip
     return Prediction(name, label, (p_all, p_none, p_some), p_nobody=nobody, faces=tuple(faces))
-
-
-def on_photo(found: Candidates, photo: Size, size: Size, fit: Fit) -> Candidates:
-    """Candidates in px of the input as those in px of the photo; without those that lie wholly beside it."""
-    place = placement(photo, size, fit)
-    offset = np.array([place.left, place.top] * 2)
-    scale = np.array([place.scale_x, place.scale_y] * 2)
-    boxes = (found.boxes - offset) / scale
-    inside = (boxes[:, 2:] > 0).all(1) & (boxes[:, :2] < np.array(photo, float)).all(1)
-    return replace(found, boxes=boxes).take(np.flatnonzero(inside))
-
-
-def counting_on_photo(counting: Counting, photo: Size, size: Size, fit: Fit) -> Counting:
-    """The rule in px of the input as the one in px of the photo."""
-    return replace(counting, min_face_px=counting.min_face_px / placement(photo, size, fit).scale_y)

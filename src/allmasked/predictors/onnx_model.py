@@ -10,15 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from allmasked.core.errors import RunError, require
-from allmasked.core.types import CLASSES, Answers, Size
+from allmasked.core.errors import ConfigError, RunError, require
+from allmasked.core.types import CLASSES, Answers, Fit, MemberFaces, Predictor, Size, View
 from allmasked.networks.reading import Calibration, read_maps
-from allmasked.predictors.ensemble import Together, View, Viewer
+from allmasked.predictors.devices import DEVICES, providers_for
+from allmasked.predictors.views import on_one_view, resized
 
 FORMAT = 2
 DEFAULT = Path(__file__).parents[1] / "models" / "default.onnx"
@@ -47,7 +48,7 @@ class Metadata:
 
     name: str
     size: Size
-    fit: Literal["letterbox", "squash"] = "letterbox"
+    fit: Fit = "letterbox"
     backbone: str = ""
     head: str = ""
     classes: tuple[str, ...] = CLASSES
@@ -102,7 +103,7 @@ class Metadata:
         if self.temperature != 1:
             raised = np.maximum(probabilities, 1e-30) ** (1 / self.temperature)
             probabilities = raised / raised.sum(1, keepdims=True)
-        return Answers(np.asarray(probabilities, np.float32), heat=outputs.get("heat", outputs.get("cam")))
+        return Answers(np.asarray(probabilities, np.float32), evidence=outputs.get("heat"), cam=outputs.get("cam"))
 
 
 def processors() -> int:
@@ -180,13 +181,13 @@ def _whole(content: bytes, at: int) -> tuple[int, int]:
 
 
 @dataclass
-class ExportedPredictor(Viewer):
-    """An exported file that answers (:class:`allmasked.core.types.Predictor`); the engine is in :meth:`run`."""
+class ExportedPredictor(Predictor):
+    """An exported file that answers; the engine is in :meth:`run`."""
 
     metadata: Metadata
     name: str = field(init=False)
     size: Size = field(init=False)
-    fit: Literal["letterbox", "squash"] = field(init=False)
+    fit: Fit = field(init=False)
 
     def __post_init__(self) -> None:
         self.name, self.size, self.fit = self.metadata.name, self.metadata.size, self.metadata.fit
@@ -197,49 +198,40 @@ class ExportedPredictor(Viewer):
 
     @property
     def views(self) -> tuple[View, ...]:
-        """Size and fit of each input."""
         return self.metadata.views or ((self.size, self.fit),)
+
+    @property
+    def looks_closer(self) -> bool:
+        """An ensemble's file doesn't."""
+        return not self.metadata.members
 
     def run(self, *views: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """The network's outputs by name, uncalibrated, for pixels (N, H, W, 3) uint8 RGB, N > 0, for each input."""
         raise NotImplementedError
 
-    def answer_views(self, views: Sequence[NDArray[np.uint8]], *, batch_size: int = 32) -> Together:  # noqa: ARG002
-        """The answers for photos fitted to each of :attr:`views`."""
+    def answer_views(self, views: Sequence[NDArray[np.uint8]]) -> Answers:
+        if not len(views[0]):
+            return Answers(np.zeros((0, len(CLASSES)), np.float32))
         outputs = self.run(*views)
+        if not self.metadata.members:
+            return self.metadata.answers(outputs)
         if "nobody" not in outputs:
-            return Together(self.metadata.answers(outputs).probabilities)
+            return Answers(self.metadata.answers(outputs).probabilities, voted=True)
         members, heats = [], []
         for number, calibration in enumerate(self.metadata.faces):
             view, share = self.metadata.member_views[number], self.metadata.shares[number]
             said = read_maps(outputs[f"maps_{number + 1}"], view[0], calibration)
-            assert said.faces is not None and said.heat is not None
-            members.append((view, share, calibration.counting, said.faces))
-            heats.append(np.float32(share) * said.heat)
+            assert said.faces is not None and said.evidence is not None
+            members.append(MemberFaces(view, share, calibration.counting, said.faces))
+            heats.append(np.float32(share) * said.evidence)
         alike = len(self.views) == 1 and len({one.shape for one in heats}) == 1
-        heat = np.sum(heats, axis=0) if alike else None
-        return Together(outputs["probabilities"], outputs["nobody"][:, 0], tuple(members), heat)
-
-    def answer_fitted(self, views: Sequence[NDArray[np.uint8]]) -> Answers:
-        """All that the model can tell of photos fitted to each of :attr:`views`."""
-        if not len(views[0]):
-            return Answers(np.zeros((0, len(CLASSES)), np.float32))
-        if self.metadata.members:
-            return self.answer_views(views).on_view(len(views[0]), self.size)
-        return self.metadata.answers(self.run(*views))
-
-    @property
-    def apart(self) -> bool:
-        """Whether its photos must come fitted to each view: those of an ensemble."""
-        return bool(self.metadata.members)
+        evidence = np.sum(heats, axis=0) if alike else None
+        probabilities, nobody = outputs["probabilities"], outputs["nobody"][:, 0]
+        return Answers(probabilities, nobody, evidence, voted=True, members=tuple(members))
 
     def answer(self, pixels: NDArray[np.uint8]) -> Answers:
-        """All that the model can tell of pixels (N, H, W, 3) uint8 RGB in :attr:`size` and :attr:`fit`."""
-        return self.answer_fitted(self.resized(pixels) if len(pixels) else [pixels])
-
-    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities (N, 3) float32 for pixels (N, H, W, 3) uint8 RGB."""
-        return self.answer(pixels).probabilities
+        own = (self.size, self.fit)
+        return on_one_view(self.answer_views(resized(pixels, own, self.views)), self.size)
 
 
 @dataclass
@@ -248,22 +240,25 @@ class OnnxPredictor(ExportedPredictor):
 
     Photos run one by one, several at a time: convolutions scale worse over threads than photos do, and memory stays
     small. ``threads`` processors are used in all; fewer photos at a time, with more threads each, where the network's
-    memory would pass :data:`MEMORY_MB`.
+    memory would pass :data:`MEMORY_MB`. On a graphics card (``batches``) a batch runs as a whole.
     """
 
     session: Any
     at_a_time: int = 1
+    batches: bool = False
 
     @classmethod
-    def open(cls, path: str | Path, *, threads: int | None = None) -> OnnxPredictor:
+    def open(cls, path: str | Path, *, threads: int | None = None, device: str = "auto") -> OnnxPredictor:
         """Open an exported file.
 
         Args:
             path: the file.
             threads: processors to use; by default all that this process may run on.
+            device: what computes, one of :data:`allmasked.predictors.devices.DEVICES` or ``auto``.
 
         Raises:
             RunError: no such file, not an ONNX file, or not one of ours.
+            ConfigError: the device is not there.
             MissingExtraError: ONNX Runtime is not installed.
         """
         runtime = require("onnxruntime", "export")
@@ -275,26 +270,32 @@ class OnnxPredictor(ExportedPredictor):
                 f"{path}: is refused: it is broken, or its numbers lie in other files, as 'allmasked export' never does"
             )
         threads = threads or processors()
+        providers = providers_for(device, runtime.get_available_providers())
         try:
-            session = cls._session(runtime, path, 1)
+            session = cls._session(runtime, path, 1, providers)
         except Exception as error:  # ONNX Runtime has an exception class for each of its codes, all of them private
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise RunError(f"{path}: is not a model that ONNX Runtime can open ({reason[:200]})") from None
         metadata = Metadata.parse(session.get_modelmeta().custom_metadata_map, path)
+        used = session.get_providers()[0]
+        if device != "auto" and used != providers[0]:  # ONNX Runtime has it, but the driver or a library is missing
+            raise ConfigError(f"device {device!r}: ONNX Runtime can't use it here (no driver or card?); take 'cpu'")
+        if used != DEVICES["cpu"][0]:
+            return cls(metadata, session, batches=True)
         width, height = metadata.size
         at_a_time = max(1, min(threads, int(MEMORY_MB * 1e6 / (_BYTES_A_PX * width * height))))
         if threads // at_a_time > 1:
-            session = cls._session(runtime, path, threads // at_a_time)
+            session = cls._session(runtime, path, threads // at_a_time, providers)
         return cls(metadata, session, at_a_time)
 
     @staticmethod
-    def _session(runtime: Any, path: Path, threads: int) -> Any:
+    def _session(runtime: Any, path: Path, threads: int, providers: Sequence[str]) -> Any:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # decoding needs the processors too
-        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return runtime.InferenceSession(str(path), options, providers=list(providers))
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -308,6 +309,8 @@ class OnnxPredictor(ExportedPredictor):
     def run(self, *views: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """The network's outputs by name, uncalibrated, for pixels (N, H, W, 3) uint8 RGB, N > 0, for each input."""
         names = input_names(len(views))
+        if self.batches:
+            return dict(zip(self.outputs, self.session.run(self.outputs, dict(zip(names, views)))))
 
         def one(row: int) -> list[NDArray[np.float32]]:
             given = {name: pixels[row : row + 1] for name, pixels in zip(names, views)}

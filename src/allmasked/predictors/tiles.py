@@ -17,7 +17,7 @@ from PIL import Image
 from allmasked.core.types import Candidates, Prediction, Predictor, Size
 from allmasked.images import pixels as px
 from allmasked.networks import reading
-from allmasked.predictors.faces import on_photo
+from allmasked.predictors.views import on_photo
 
 TILES = ("never", "unsure", "always")
 """When to look closer: never, where the answer isn't sure (:data:`allmasked.core.types.SURE_MARGIN`), or always."""

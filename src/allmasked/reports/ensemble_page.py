@@ -36,12 +36,13 @@ def describe(run: Run, part: str, data: Path | None = None, ask: Ask = ask_model
     def accuracy_of(members: list[int]) -> float:
         fitted = ensemble.row.fit(theirs[members], fitting.labels, fitting.groups)
         some = dataclasses.replace(said, nobody=None if said.nobody is None else said.nobody[members])
-        return said.accuracy(some.voted(ensemble.row.combine(ours[members], fitted), fitted.weights))
+        return said.accuracy(some.voted(ensemble.row.combine(ours[members], fitted)))
 
-    answers, asked = ensemble.ask(len(said.labels), lambda member, rows: said.probabilities[member, rows], early=True)
+    own = said.own
+    answers, asked = ensemble.ask(len(said.labels), lambda member, rows: own[member, rows], early=True)
     turns = {member: turn for turn, member in enumerate(ensemble.order, 1)}
     reached = asked >= np.array([[turns[number]] for number in range(len(folders))])
-    predicted, voted = said.predicted, said.voted(answers, ensemble.fitted.weights, reached)
+    predicted, voted = said.predicted, said.voted(answers)
     best = int(np.argmax([member.accuracy for member in ensemble.members]))
     bounded = ensemble.row.settled is not None
     adds = diversity.leave_one_out(len(folders), accuracy_of) if len(folders) > 1 else np.zeros(len(folders))
@@ -70,7 +71,7 @@ def describe(run: Run, part: str, data: Path | None = None, ask: Ask = ask_model
 
 
 def _calibrated(ensemble: Ensemble, said: Said) -> Floats:
-    return np.stack([ensemble.calibrated(number, own) for number, own in enumerate(said.probabilities)])
+    return np.stack([ensemble.calibrated(number, own) for number, own in enumerate(said.own)])
 
 
 def drawn(ensemble: Ensemble, figures: Mapping[str, Any], name: str) -> dict[str, str]:

@@ -26,13 +26,14 @@ from allmasked.core.errors import ConfigError, DataError, RunError
 from allmasked.core.markdown import table
 from allmasked.core.progress import track
 from allmasked.core.runs import Run, read_json, write_json, write_text
-from allmasked.core.types import CLASSES, Part, Photo, Prediction, Size, Split
+from allmasked.core.types import CLASSES, Part, Photo, Prediction, Size, Split, View
 from allmasked.data.dataset import absent, read_split, sha256_of, verify
 from allmasked.data.heldout import foreign_photos, key, trained_on
 from allmasked.images import pixels
 from allmasked.networks import reading
-from allmasked.predictors.ensemble import Ensemble, View
+from allmasked.predictors.ensemble import Ensemble
 from allmasked.stats import metrics
+from allmasked.stats.votes import joint, parted
 
 Ask = Callable[[Path, Sequence[tuple[str, Path]]], Iterable[Prediction]]
 """What infers: (run folder, [(name, path), ...]) -> predictions in the same order."""
@@ -193,18 +194,8 @@ def _ensemble_answers(run: Run, photos: Sequence[Photo], split: Split, name: str
             raise RunError(f"{run.folder}: its member {folder} is gone or was trained anew; make the ensemble again")
     found = [answers(Run(folder), photos, split, name, ask) for folder in folders]
     common, probabilities, nobody, failed = aligned(with_somebody(photos), found)
-    if nobody is None:
-        return Answers(common, ensemble.combine(probabilities), failed)
-    away, shares = np.zeros(len(common)), np.zeros(len(common))
-
-    def ask_one(number: int, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        share = max(ensemble.fitted.weights[number], 1e-9)  # as EnsemblePredictor has it
-        away[rows] += share * nobody[number, rows]
-        shares[rows] += share
-        return probabilities[number, rows]
-
-    combined = ensemble.ask(len(common), ask_one)[0]
-    return Answers(common, combined, failed, away / np.maximum(shares, 1e-9))
+    voted, away = parted(ensemble.combine(probabilities if nobody is None else joint(probabilities, nobody)))
+    return Answers(common, voted, failed, away)
 
 
 def aligned(

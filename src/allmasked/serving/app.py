@@ -217,12 +217,11 @@ class Service:
             return Photo(name=fitted.name, error=fitted.error)
         answers, row = await self.batcher.answer(fitted.pixels)
         size, fit = self.predictor.size, self.predictor.fit
-        counting = self.look.counting(answers.counting, fitted.size, size, fit)
-        prediction = prediction_of(fitted.name, answers, row, fitted.size, size, fit, counting)
+        prediction = prediction_of(fitted.name, answers, row, fitted.size, size, fit, self.look.counting)
         self.metrics.photos.labels(prediction.label).inc()
         photo = described(prediction, fitted.size, boxes=boxes)
-        if heatmap and answers.heat is not None:
-            strength = heat_of(answers, row, prediction)
+        strength = heat_of(answers, row, prediction) if heatmap else None
+        if strength is not None:
             png = await loop.run_in_executor(self._decoders, heat_png, strength, fitted.size, size, fit)
             photo.heatmap = "data:image/png;base64," + base64.b64encode(png).decode()
         return photo
@@ -251,7 +250,7 @@ class Service:
             fit=self.predictor.fit,
             labels=list(CLASSES if self.blank.nobody is None else LABELS),
             finds_faces=self.predictor.finds_faces,
-            heatmaps=self.blank.heat is not None,
+            heatmaps=self.blank.evidence is not None or self.blank.cam is not None,
             sure_margin=SURE_MARGIN,
             min_face_px=self.blank.counting.min_face_px,
             min_face_px_of_photo=self.look.min_face_px,
@@ -308,12 +307,13 @@ def described(prediction: Prediction, size: Size, *, boxes: bool) -> Photo:
     return photo
 
 
-def heat_of(answers: Answers, row: int, prediction: Prediction) -> NDArray[np.float32]:
-    """What speaks for what: (h, w, 2) 0-1, masked and bare; or (h, w, 1), what speaks for the label."""
-    assert answers.heat is not None
-    if answers.nobody is not None:
-        return answers.heat[row]
-    cam = np.maximum(answers.heat[row][..., CLASSES.index(prediction.label)], 0)
+def heat_of(answers: Answers, row: int, prediction: Prediction) -> NDArray[np.float32] | None:
+    """What speaks for what: (h, w, 2) 0-1, masked and bare; or (h, w, 1), for the label alone; None if unknown."""
+    if answers.evidence is not None:
+        return answers.evidence[row]
+    if answers.cam is None:
+        return None
+    cam = np.maximum(answers.cam[row][..., CLASSES.index(prediction.label)], 0)
     return np.asarray(cam / max(float(cam.max()), 1e-6), np.float32)[..., None]
 
 

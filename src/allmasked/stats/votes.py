@@ -1,8 +1,9 @@
 """Votes: the members' probabilities in, one answer out; and when the rest of the members need not be asked.
 
-A vote is a row of :data:`VOTES`. Throughout, ``probabilities`` is a float array (M, N, 3): member, photo, class in the
-order of :data:`allmasked.core.types.CLASSES`, rows summing to 1. Pure NumPy, but for fitting the stacker
-(scikit-learn).
+A vote is a row of :data:`VOTES`. Throughout, ``probabilities`` is a float array (M, N, K): member, photo, label, rows
+summing to 1. K is 3, in the order of :data:`allmasked.core.types.CLASSES`; or 4 where the members can tell whether
+anybody is there (:func:`joint`), with P(nobody) last, so that a member that finds nobody votes for that and for no
+class. Pure NumPy, but for fitting the stacker (scikit-learn).
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from allmasked.core.errors import require
 from allmasked.core.types import CLASSES
+from allmasked.stats import metrics
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -52,11 +54,32 @@ def equal(count: int) -> Fitted:
     return Fitted((1 / count,) * count)
 
 
+def joint(probabilities: ArrayLike, nobody: ArrayLike) -> Floats:
+    """P(all), P(none), P(some), P(nobody) (..., 4) from the first three if somebody is there (..., 3) and the last."""
+    away = np.asarray(nobody, np.float64)[..., None]
+    return np.concatenate([np.asarray(probabilities, np.float64) * (1 - away), away], -1)
+
+
+def parted(answers: Floats) -> tuple[Floats, Floats | None]:
+    """The other way round: (N, 3) if somebody is there, and P(nobody) (N,); None where the answers (N, 3) don't say."""
+    if answers.shape[-1] == K:
+        return answers, None
+    there = answers[:, :K] + 1e-9
+    return there / there.sum(1, keepdims=True), answers[:, K]
+
+
+def scaled(probabilities: ArrayLike, temperature: float) -> Floats:
+    """A member's probabilities (N, K) with those of the classes scaled by its temperature; P(nobody) stays."""
+    classes, nobody = parted(np.asarray(probabilities, np.float64))
+    classes = metrics.apply_temperature(classes, temperature)
+    return classes if nobody is None else joint(classes, nobody)
+
+
 # --- the full votes --------------------------------------------------------------------------------------------------
 
 
 def majority(probabilities: Floats, fitted: Fitted) -> Floats:  # noqa: ARG001
-    """Each member's most probable class is one vote; ties go to the larger summed probability: (N, 3).
+    """Each member's most probable label is one vote; ties go to the larger summed probability: (N, K).
 
     The result is (votes + mean probability) / (members + 1). The mean can't overturn a whole vote, since
     whoever voted for the leader gave it the larger probability; so the order is that of the votes, ties broken.
@@ -66,25 +89,34 @@ def majority(probabilities: Floats, fitted: Fitted) -> Floats:  # noqa: ARG001
 
 
 def soft(probabilities: Floats, fitted: Fitted) -> Floats:
-    """The weighted mean of the probabilities (linear opinion pool, Stone 1961): (N, 3)."""
+    """The weighted mean of the probabilities (linear opinion pool, Stone 1961): (N, K)."""
     weights = np.asarray(fitted.weights, np.float64)
     return np.tensordot(weights, probabilities, 1) / weights.sum()
 
 
 def stacked(probabilities: Floats, fitted: Fitted) -> Floats:
-    """Multinomial logistic regression on the members' log-probabilities (stacking, Wolpert 1992): (N, 3)."""
+    """Multinomial logistic regression on the members' log-probabilities (stacking, Wolpert 1992): (N, K).
+
+    It is about the classes, which it was fitted on; P(nobody) is the members' weighted mean.
+    """
     rows = np.asarray(fitted.coefficients, np.float64)
     logits = _features(probabilities) @ rows[:, :-1].T + rows[:, -1]
     powers = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray(powers / powers.sum(1, keepdims=True))
+    classes = np.asarray(powers / powers.sum(1, keepdims=True))
+    return classes if probabilities.shape[-1] == K else joint(classes, soft(probabilities[..., K:], fitted)[:, 0])
 
 
 def _counts(probabilities: Floats) -> Floats:
-    return np.eye(K)[np.asarray(probabilities).argmax(2)].sum(0)
+    return np.eye(probabilities.shape[-1])[np.asarray(probabilities).argmax(2)].sum(0)
+
+
+def _classes(probabilities: Floats) -> Floats:
+    """Those of the classes, if somebody is there: (M, N, 3)."""
+    return np.stack([parted(member)[0] for member in probabilities])
 
 
 def _features(probabilities: Floats) -> Floats:
-    logs = np.log(np.clip(probabilities, SMALLEST, None))
+    logs = np.log(np.clip(_classes(probabilities), SMALLEST, None))
     return np.moveaxis(logs, 0, 1).reshape(probabilities.shape[1], -1)
 
 
@@ -108,6 +140,7 @@ def fit_weights(probabilities: Floats, labels: Ints, groups: Ints, steps: int = 
 def fit_stacker(probabilities: Floats, labels: Ints, groups: Ints) -> Fitted:
     """The stacker; its penalty is chosen by cross-validation over groups of near-duplicates (least log loss)."""
     linear = require("sklearn.linear_model", "train")
+    probabilities = _classes(probabilities)
     features = _features(probabilities)
 
     def regression(rows: Ints, penalty: float) -> Floats:
@@ -191,10 +224,10 @@ class Vote:
     """One row.
 
     Attributes:
-        combine: (probabilities (M, N, 3), fitted) -> (N, 3), rows summing to 1.
-        fit: (probabilities (M, N, 3), labels (N,), groups (N,)) -> what it needs, from validation.
+        combine: (probabilities (M, N, K), fitted) -> (N, K), rows summing to 1.
+        fit: (probabilities (M, N, K), labels (N,), groups (N,)) -> what it needs, from validation.
         fits: whether ``fit`` learns anything (then validation figures must be cross-fitted).
-        settled: (probabilities of those asked (m, N, 3), their weights (m,), the others' weights) -> (N,) bool; None
+        settled: (probabilities of those asked (m, N, K), their weights (m,), the others' weights) -> (N,) bool; None
             where no bound is known.
     """
 
@@ -221,10 +254,10 @@ VOTES: dict[str, Vote] = {
 
 
 def cross_fitted(vote: Vote, probabilities: Floats, labels: Ints, groups: Ints) -> Floats:
-    """The vote's answers (N, 3) for photos that it was not fitted on: fitted on the other folds' groups each time."""
+    """The vote's answers (N, K) for photos that it was not fitted on: fitted on the other folds' groups each time."""
     if not vote.fits:
         return vote.combine(probabilities, vote.fit(probabilities, labels, groups))
-    found = np.zeros((len(labels), K))
+    found = np.zeros((len(labels), probabilities.shape[-1]))
     for inside, outside in folds(labels, groups):
         fitted = vote.fit(probabilities[:, inside], labels[inside], groups[inside])
         found[outside] = vote.combine(probabilities[:, outside], fitted)
@@ -234,7 +267,7 @@ def cross_fitted(vote: Vote, probabilities: Floats, labels: Ints, groups: Ints) 
 # --- asking one member after another ---------------------------------------------------------------------------------
 
 AskMember = Callable[[int, Ints], Floats]
-"""(member, rows of photos) -> that member's probabilities (rows, 3)."""
+"""(member, rows of photos) -> that member's probabilities (rows, K)."""
 
 
 def in_turn(
@@ -243,23 +276,26 @@ def in_turn(
     """Ask the members in ``order``, each only about the photos that are not settled yet.
 
     Returns:
-        The answers (photos, 3), whose most probable class is the full vote's for every photo (the probabilities are
+        The answers (photos, K), whose most probable label is the full vote's for every photo (the probabilities are
         those of the members that were asked), and how many members were asked about each photo (photos,).
     """
     members, weights = len(order), np.asarray(fitted.weights, np.float64)
-    given = np.zeros((members, photos, K))
+    given = np.zeros((members, photos, 0))
     asked = np.zeros(photos, np.int64)
     open_rows = np.arange(photos)
     for turn, member in enumerate(order, 1):
         if not len(open_rows):
             break
-        given[member, open_rows] = ask(member, open_rows)
+        found = ask(member, open_rows)
+        if not given.shape[-1]:
+            given = np.zeros((members, photos, found.shape[-1]))
+        given[member, open_rows] = found
         asked[open_rows] = turn
         if early and vote.settled is not None and turn < members:
             so_far, rest = list(order[:turn]), list(order[turn:])
             done = vote.settled(given[so_far][:, open_rows], weights[so_far], weights[rest])
             open_rows = open_rows[~done]
-    answers = np.zeros((photos, K))
+    answers = np.zeros((photos, given.shape[-1] or K))
     for turn in np.unique(asked):
         rows, so_far = np.flatnonzero(asked == turn), sorted(order[:turn])
         if turn == members:

@@ -29,10 +29,9 @@ from PIL import Image
 from allmasked.annotate import annotate
 from allmasked.core.errors import ConfigError
 from allmasked.core.runs import replacing
-from allmasked.core.types import LABELS, Answer, Prediction, Predictor
+from allmasked.core.types import LABELS, Answer, Prediction
 from allmasked.images import pixels as px
-from allmasked.predictors.faces import prediction_of
-from allmasked.predictors.predictor import Look as Closeness
+from allmasked.model import Model
 from allmasked.watching.sources import Look, Source, looks, without_passwords
 
 SIGNATURE = "X-Allmasked-Signature"
@@ -103,7 +102,7 @@ class Watch:
     min_face_share: float | None = None
 
 
-def watch(predictor: Predictor, plan: Watch, emit: Emit, stop: threading.Event) -> Counter[str]:
+def watch(model: Model, plan: Watch, emit: Emit, stop: threading.Event) -> Counter[str]:
     """Watch until the source ends or ``stop`` is set; every event goes to ``emit``.
 
     Events have ``event`` (start, answer, change, lost, back, unreadable, end), ``time`` (UTC), ``source``, and as far
@@ -115,7 +114,6 @@ def watch(predictor: Predictor, plan: Watch, emit: Emit, stop: threading.Event) 
     smoother = Smoother(plan.smooth_seconds, plan.margin)
     tally: Counter[str] = Counter()
     name = plan.source.name
-    closeness = Closeness(plan.min_face_px, plan.min_face_share)
 
     def tell(event: str, **values: Any) -> None:
         emit({"event": event, "time": _now(), "source": name, **values})
@@ -133,9 +131,9 @@ def watch(predictor: Predictor, plan: Watch, emit: Emit, stop: threading.Event) 
         try:
             for look in found:
                 if first:
-                    tell("start", model=predictor.name)
+                    tell("start", model=model.name)
                     first = False
-                prediction = predict(predictor, look, closeness)
+                prediction = model(look.picture, min_face=plan.min_face_px, min_face_share=plan.min_face_share)
                 previous = smoother.label
                 changed = smoother.update(look.seconds, np.array(prediction.four))
                 assert smoother.label is not None
@@ -151,14 +149,6 @@ def watch(predictor: Predictor, plan: Watch, emit: Emit, stop: threading.Event) 
             timer.cancel()
     tell("end", looks=tally.total(), answers=dict(tally))
     return tally
-
-
-def predict(predictor: Predictor, look: Look, closeness: Closeness) -> Prediction:
-    """The answer for one picture."""
-    size, fit, whole = predictor.size, predictor.fit, look.picture.size
-    answers = predictor.answer(px.fit_to(look.picture, size, fit)[None])
-    counting = closeness.counting(answers.counting, whole, size, fit)
-    return prediction_of(look.path, answers, 0, whole, size, fit, counting)
 
 
 def _values(look: Look, prediction: Prediction, smoother: Smoother) -> Event:

@@ -1,0 +1,423 @@
+"""The command line's jobs as functions: paths in, objects and paths out, the same defaults and errors.
+
+A run, an ensemble and a split may be given as the object that a job returned or as its path. What is heavy is imported
+inside of each function, so that ``import allmasked`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from allmasked.core.errors import ConfigError, RunError
+from allmasked.core.runs import Run
+from allmasked.core.types import Label, Prediction, Split
+
+if TYPE_CHECKING:
+    from allmasked.data.readers import Options
+    from allmasked.exporting.export import Report
+    from allmasked.inspection.inspect import Inspection
+
+Where = str | os.PathLike[str]
+"""A path, or a run."""
+
+
+def inspect(
+    data: Where,
+    *,
+    layout: str | None = None,
+    classes: Mapping[str, str] | None = None,
+    wear: Mapping[str, str] | None = None,
+    incorrect_is: Literal["masked", "unmasked"] = "unmasked",
+) -> Inspection:
+    """What is in a data set and what is wrong with it.
+
+    Args:
+        data: a data set in any layout of ``docs/layouts.md``, or a ``split.json``.
+        layout: its layout; seen when None.
+        classes: what class folders or labels mean: ``all``, ``none``, ``some``, ``nobody``, or ``ignore``.
+        wear: what a detection set's classes mean: ``masked``, ``unmasked``, ``incorrect``, ``unknown``, or ``ignore``.
+        incorrect_is: what a mask worn incorrectly counts as in labels.
+
+    Returns:
+        ``classes``, ``findings`` (what to look at, worst first), ``broken`` and more; ``to_json()`` gives plain values.
+
+    Raises:
+        DataError: no data set, or without a labelled photo.
+        ConfigError: an option is wrong.
+
+    Example:
+        >>> found = allmasked.inspect("data")
+        >>> [(row.label, row.photos) for row in found.classes][:3]
+        [('all', 8), ('none', 8), ('some', 8)]
+    """
+    from allmasked.inspection.inspect import inspect as inspect_data
+
+    return inspect_data(Path(data), options=_options(layout, classes, wear, incorrect_is))
+
+
+def split(
+    data: Where,
+    out: Where | None = None,
+    *,
+    seed: int = 0,
+    validation: float = 0.15,
+    test: float = 0.2,
+    test_source: str = "",
+    keep_parts: bool = False,
+    layout: str | None = None,
+    classes: Mapping[str, str] | None = None,
+    wear: Mapping[str, str] | None = None,
+    incorrect_is: Literal["masked", "unmasked"] = "unmasked",
+) -> Split:
+    """Divide a data set into train, validation and test without leaks: near-duplicates stay in one part.
+
+    Args:
+        data: a data set in any layout of ``docs/layouts.md``; of a ``split.json`` the split that it holds.
+        out: the ``split.json`` to write, too.
+        seed: of the draw.
+        validation, test: shares of the photos, 0-1.
+        test_source: a pattern of names (``fmd_*``): those photos, and only they, are the test part.
+        keep_parts: keep the parts (train, valid, test) that the data set brings.
+        layout, classes, wear, incorrect_is: as for :func:`inspect`.
+
+    Returns:
+        ``part("train")`` and so on give its photos; what was left out has the part ``left_out`` and a reason.
+
+    Raises:
+        DataError: no data set, or too few photos.
+        ConfigError: an option is wrong.
+
+    Example:
+        >>> split = allmasked.split("data", seed=0)
+        >>> len(split.part("train")) > len(split.part("test")) > 0
+        True
+    """
+    from allmasked.data.dataset import load_split, write_split
+
+    found = load_split(
+        Path(data), seed=seed, options=_options(layout, classes, wear, incorrect_is), test_source=test_source,
+        keep_parts=keep_parts, validation=validation, test=test,
+    )  # fmt: skip
+    if out is not None:
+        write_split(found, Path(out))
+    return found
+
+
+def train(
+    data: Split | Where,
+    out: Where,
+    *,
+    backbone: str = "EfficientNetLite0",
+    head: str | None = None,
+    recipe: str = "default",
+    weights: str = "",
+    seed: int = 0,
+    resume: bool = False,
+    cache: Where | None = None,
+    **settings: Any,
+) -> Run:
+    """Train a model and leave it in a run folder.
+
+    Args:
+        data: a split, a ``split.json``, or a data set, which is then split with the same seed.
+        out: the run folder to make, or, with ``resume``, one whose training was stopped.
+        backbone, head: see ``docs/commands.md``; the head that the recipe is meant for when None.
+        recipe: its name, or a TOML file.
+        weights: ``imagenet``, ``random``, ``package``, a file or a run to begin with; the backbone's own when empty.
+        seed: of everything random.
+        resume: go on after the last finished epoch.
+        cache: folder for decoded photos; the user's cache folder when None.
+        settings: fields of the recipe that are to differ, such as ``epochs=5`` or ``size="256x192"``.
+
+    Returns:
+        The run, to give to any other job and to :func:`allmasked.load`.
+
+    Raises:
+        ConfigError: an unknown backbone, head, recipe or field, or a wrong value.
+        RunError: ``out`` is in use, or can't be resumed with these settings.
+        DataError: photos are missing, or changed since they were split.
+        MissingExtraError: Keras is not installed (extra ``train``, or ``gpu`` for an NVIDIA card).
+
+    Example:
+        >>> run = allmasked.train("split.json", "runs/first", recipe="demo", epochs=1, size="64x64")
+        >>> run.model.is_file()
+        True
+    """
+    from allmasked.networks.model import settings_of
+    from allmasked.training.train import train as train_run
+
+    config = settings_of(
+        backbone=backbone, head=head, recipe=recipe, weights=str(weights), seed=seed, overrides=settings
+    )
+    found = data if isinstance(data, Split) else split(data, seed=seed)
+    return train_run(found, config, Path(out), resume=resume, cache=_path(cache))
+
+
+@dataclass(frozen=True)
+class PartScores:
+    """The figures of one part of a split.
+
+    Attributes:
+        photos: how many were scored.
+        accuracy: 0-1, with its 95 % interval (None where there are too few photos).
+        macro_f1: 0-1, the mean over the classes.
+        figures: all that ``scores.json`` holds of this part.
+    """
+
+    photos: int
+    accuracy: float
+    accuracy_interval: tuple[float, float] | None
+    macro_f1: float
+    figures: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What :func:`evaluate` found.
+
+    Attributes:
+        parts: by name: ``train``, ``validation``, ``test``, or ``photos-NAME``.
+        notes: what to know about the figures.
+        failed: photos without an answer, each with its error.
+    """
+
+    parts: Mapping[str, PartScores]
+    notes: tuple[str, ...] = ()
+    failed: tuple[Prediction, ...] = ()
+    _markdown: str = field(default="", repr=False, compare=False)
+
+    def __getitem__(self, part: str) -> PartScores:
+        if part not in self.parts:
+            raise RunError(f"the part {part!r} was not scored, only {', '.join(self.parts)}; name it in 'on'")
+        return self.parts[part]
+
+    @property
+    def test(self) -> PartScores:
+        """Those of the test part."""
+        return self["test"]
+
+    @property
+    def validation(self) -> PartScores:
+        """Those of validation, which chose the best epoch and so are optimistic."""
+        return self["validation"]
+
+    def __str__(self) -> str:
+        return self._markdown
+
+
+def evaluate(
+    run: Where,
+    on: str | Sequence[str] = (),
+    *,
+    photos: Where | None = None,
+    data: Where | None = None,
+    bootstrap: int = 2000,
+    seed: int = 0,
+    plots: bool = True,
+) -> Scores:
+    """Score a run or an ensemble on held-out photos, with 95 % intervals; its folder gets scores.json and plots.
+
+    The test part is scored once: asked again, the stored figures are the answer.
+
+    Args:
+        run: its folder.
+        on: parts of its split; validation and test when empty.
+        photos: a labelled data set or ``split.json`` to score instead.
+        data: where the run's photos lie now, if they have moved.
+        bootstrap: resamples for the intervals.
+        seed: of the resamples.
+        plots: draw them.
+
+    Returns:
+        ``scores.test.accuracy`` and so on; printed, the tables in Markdown.
+
+    Raises:
+        RunError: no finished run, photos that were trained on, or none could be answered.
+        ConfigError: a part that doesn't exist.
+        DataError: no photos.
+
+    Example:
+        >>> scores = allmasked.evaluate("runs/first", bootstrap=100)
+        >>> 0 <= scores.test.accuracy <= 1
+        True
+    """
+    from allmasked.scoring.evaluate import evaluate as evaluate_run
+    from allmasked.scoring.evaluate import markdown
+
+    found = evaluate_run(
+        Path(run), [on] if isinstance(on, str) else on, photos=_path(photos), data=_path(data),
+        bootstrap=bootstrap, seed=seed, plots=plots,
+    )  # fmt: skip
+    parts = {name: _part_scores(found.scores["parts"][name]) for name in found.names}
+    return Scores(parts, tuple(found.notes), tuple(found.failed), markdown(found.scores, found.names))
+
+
+def _part_scores(figures: Mapping[str, Any]) -> PartScores:
+    interval = figures["intervals"]["accuracy"]
+    return PartScores(
+        figures["photos"], figures["accuracy"], None if interval is None else (interval[0], interval[1]),
+        figures["averages"]["macro"]["f1"], figures,
+    )  # fmt: skip
+
+
+def compare(
+    runs: Sequence[Where], on: str = "test", *, data: Where | None = None, bootstrap: int = 2000, seed: int = 0
+) -> dict[str, Any]:
+    """Compare runs on the same photos: is one really better? Paired tests, intervals of the differences.
+
+    Args:
+        runs: two or more runs or ensembles with the same split.
+        on: the part: ``train``, ``validation`` or ``test``.
+        data: where their photos lie now, if they have moved.
+        bootstrap: resamples for the intervals.
+        seed: of the resamples.
+
+    Returns:
+        ``runs``, a row of figures each, and ``pairs``, the better run first; ``sentence`` says what was shown.
+
+    Raises:
+        ConfigError: fewer than two runs, or one twice.
+        RunError: an unfinished run, or runs scored on different photos.
+
+    Example:
+        >>> found = allmasked.compare(["runs/first", "runs/second"], bootstrap=100)
+        >>> found["pairs"][0]["sentence"]
+        'first and second: no difference shown ...'
+    """
+    from allmasked.scoring.compare import compare as compare_runs
+
+    return compare_runs([Path(run) for run in runs], on, data=_path(data), bootstrap=bootstrap, seed=seed)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One photo's answer, the class whose heat map was drawn, and the picture; None where the photo can't be read."""
+
+    prediction: Prediction
+    explained: Label | None
+    picture: Path | None
+
+
+def explain(
+    model: Where | None, photos: str | Path | Sequence[str | Path], out: Where, *, explainer: str = "",
+    label: Label | None = None,
+) -> list[Explained]:  # fmt: skip
+    """Draw where in each photo the answer comes from: a heat map over each, and all on one page, ``grid.png``.
+
+    Args:
+        model: a run, an ensemble's folder or an exported file; the model that ships when None.
+        photos: a pattern, a folder, a path, or several of these.
+        out: the folder for the pictures.
+        explainer: a row of :data:`allmasked.explaining.explain.EXPLAINERS`; what the model can do best when empty.
+        label: the class to explain (``all``, ``none`` or ``some``); the one that is answered when None.
+
+    Raises:
+        ConfigError: an unknown explainer, or one that does not fit the model; no photo is found.
+        RunError: no such model, or an explainer that looks into a network, for an exported file.
+
+    Example:
+        >>> [found.picture.name for found in allmasked.explain(None, "street.jpg", "heat")]
+        ['street.evidence.jpg']
+    """
+    from allmasked.explaining.ensemble_heat import write_heat
+    from allmasked.predictors.photo_files import find_photos
+    from allmasked.predictors.predictor import open_predictor
+
+    paths = [str(path) for path in ([photos] if isinstance(photos, str | Path) else photos)]
+    found = list(find_photos(paths))
+    if not found:
+        raise ConfigError(f"no photo found in {', '.join(paths[:3])}")
+    predictor = open_predictor(_path(model))
+    written: Iterator[Any] = write_heat(predictor, found, Path(out), explainer=explainer, wanted=label)
+    return [Explained(one.prediction, one.explained, picture) for one, picture in written]
+
+
+def export(
+    run: Where, out: Where, *, format: str | None = None, precision: str = "float32", size: str | None = None,
+    validate: Where | None = None, seed: int = 0, **settings: Any,
+) -> Report:  # fmt: skip
+    """Write a run's or an ensemble's model as one file for other engines, checked before it is left behind.
+
+    Args:
+        run: its folder.
+        out: the file, or the folder of a SavedModel.
+        format: ``onnx``, ``openvino``, ``litert`` or ``savedmodel``; by the file's ending when None.
+        precision: ``float32``, ``float16`` or ``int8``.
+        size: of the input, such as ``416x320``; the run's own when None.
+        validate: photos for the check; the run's own when None.
+        seed: of the photos' choice.
+        settings: ``name`` and ``temperature`` of the file.
+
+    Returns:
+        ``path``, ``size_bytes``, and ``round_trip``: how far its answers differ from those of Keras.
+
+    Raises:
+        ConfigError: an unknown format or precision, or a size that the head can't take.
+        RunError: no finished run.
+        ExportError: the file would answer otherwise than Keras.
+        MissingExtraError: what the format needs is not installed (extra ``export``).
+
+    Example:
+        >>> report = allmasked.export("runs/first", "first.onnx")
+        >>> allmasked.load(report.path)("street.jpg").label in ("all", "none", "some", "nobody")
+        True
+    """
+    from allmasked.core.config import parse_size
+    from allmasked.exporting.export import EXPORTS
+    from allmasked.exporting.export import export as export_run
+
+    suffix = Path(out).suffix
+    kind = format or next((name for name, row in EXPORTS.items() if row.suffix == suffix), "onnx")
+    return export_run(
+        Path(run), Path(out), format=kind, precision=precision, size=parse_size(size) if size else None,
+        validate=_path(validate), settings=settings, seed=seed,
+    )  # fmt: skip
+
+
+def ensemble(
+    runs: Sequence[Where], out: Where, vote: str = "soft", *, early_stop: bool = False, data: Where | None = None
+) -> Run:
+    """Let runs that were trained on the same split answer together.
+
+    Args:
+        runs: two or more.
+        out: the ensemble's folder to make.
+        vote: ``majority``, ``soft``, ``weighted`` or ``stacked``, see ``docs/ensembles.md``.
+        early_stop: ask no further member about a photo whose answer can't change any more.
+        data: where the photos lie now, if they have moved.
+
+    Returns:
+        The ensemble's folder, to give to any other job and to :func:`allmasked.load`.
+
+    Raises:
+        ConfigError: an unknown vote, fewer than two runs, or one twice.
+        RunError: ``out`` is in use, a run is unfinished, or was trained on another split.
+
+    Example:
+        >>> both = allmasked.ensemble(["runs/first", "runs/second"], "both", vote="soft")
+        >>> allmasked.load(both).name
+        'both'
+    """
+    from allmasked.ensembles.assemble import assemble
+
+    assemble([Path(run) for run in runs], Path(out), vote, early_stop=early_stop, data=_path(data))
+    return Run(Path(out))
+
+
+def _path(where: Where | None) -> Path | None:
+    return None if where is None else Path(where)
+
+
+def _options(
+    layout: str | None,
+    classes: Mapping[str, str] | None,
+    wear: Mapping[str, str] | None,
+    incorrect_is: Literal["masked", "unmasked"],
+) -> Options:
+    from allmasked.data.readers import Options
+
+    return Options(layout, classes, wear, incorrect_is)

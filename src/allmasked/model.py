@@ -1,0 +1,311 @@
+"""The door for Python users: :func:`load` opens a :class:`Model`; called with a photo, it gives an :class:`Answer`.
+
+An answer holds what the command line, the page and the API tell, and can draw itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import io
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from allmasked.core.errors import ConfigError, PhotoError, RunError
+from allmasked.core.types import Fit, Prediction, Predictor, Size
+from allmasked.images import pixels as px
+from allmasked.predictors.photo_files import find_photos
+from allmasked.predictors.predictor import Answered, Look, answer_paths, open_predictor
+
+PhotoInput = px.PhotoLike | IO[bytes]
+"""A photo: its path, its file's bytes, an open binary file, an image of Pillow, or an array (height, width, 3) of
+uint8 RGB 0-255."""
+
+
+@dataclass(frozen=True)
+class Answer(Prediction):
+    """The answer for one photo.
+
+    Attributes:
+        path: the photo's path as given; what stands for it where it has none, such as ``photo 3``.
+        label: ``all``, ``none``, ``some`` or ``nobody``; None where there is an error.
+        probabilities: of all, none and some, 0-1; with ``p_nobody`` they sum to 1. None where there is an error.
+        p_nobody: 0-1; None where there is an error, or the model can't tell whether anybody is there.
+        faces: those found (:class:`allmasked.FoundFace`), edges in px of the upright photo, right and bottom exclusive;
+            None where the model finds no faces, and then so are ``masked`` and ``bare``.
+        error: one line; empty where all went well.
+        width, height: px of the upright photo; 0 where there is an error.
+
+    Example:
+        >>> answer = allmasked.load()("street.jpg")
+        >>> answer.label, answer.sure, answer.masked, answer.bare
+        ('all', True, 2, 0)
+        >>> print(answer)
+        street.jpg: all, 1.00 sure, 2 masked, 0 bare
+    """
+
+    width: int = 0
+    height: int = 0
+    _answered: Answered | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The photo's file name, without its folder."""
+        return Path(self.path).name
+
+    @property
+    def p_all(self) -> float | None:
+        """Probability that everyone wears a mask, 0-1."""
+        return self.probabilities and self.probabilities[0]
+
+    @property
+    def p_none(self) -> float | None:
+        """Probability that no one wears a mask, 0-1."""
+        return self.probabilities and self.probabilities[1]
+
+    @property
+    def p_some(self) -> float | None:
+        """Probability that some wear a mask and some don't, 0-1."""
+        return self.probabilities and self.probabilities[2]
+
+    @property
+    def evidence(self) -> NDArray[np.float32] | None:
+        """(h, w, 2) float32 0-1 over the network's input: what says "masked here" and "bare here"; None if unknown."""
+        return None if self._answered is None else self._answered.evidence
+
+    def plot(self, *, heat: bool = False) -> Image.Image:
+        """The photo with faces and verdict drawn on: RGB, at most 1280 px long, and a strip with the verdict below.
+
+        Args:
+            heat: lay over it where the answer comes from: masked in green, bare in orange.
+
+        Raises:
+            PhotoError: there is no answer to draw, or the photo's file is gone.
+            RunError: ``heat`` of a model that doesn't say where its answer comes from.
+
+        Example:
+            >>> picture = allmasked.load()("street.jpg").plot(heat=True)
+            >>> picture.mode, picture.width
+            ('RGB', 800)
+            >>> picture.save("out.jpg")
+        """
+        from allmasked.annotate import drawn
+
+        if self._answered is None or self.label is None:
+            raise PhotoError(self.path, self.error or "there is no photo to draw")
+        if heat and self.evidence is None:
+            raise RunError(f"{self.path}: this model does not say where its answer comes from; leave out heat")
+        return drawn(self._answered, heat=heat)
+
+    def __str__(self) -> str:
+        if self.label is None:
+            return f"{self.path}: {self.error}"
+        parts = [f"{self.label}, {self.confidence:.2f} {'sure' if self.sure else 'unsure'}"]
+        if self.faces is not None:
+            parts.append(f"{self.masked} masked, {self.bare} bare")
+        return f"{self.path}: {', '.join(parts)}"
+
+    def _repr_png_(self) -> bytes | None:
+        """What a notebook shows; nothing where the photo can't be drawn."""
+        try:
+            picture = self.plot()
+        except PhotoError:
+            return None
+        stream = io.BytesIO()
+        px.thumbnail(picture, (800, 800)).save(stream, "PNG")
+        return stream.getvalue()
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows where there is no picture; None where there is one."""
+        return f"<code>{html.escape(str(self))}</code>" if self.label is None else None
+
+
+class Model:
+    """What answers for photos; :func:`load` makes one.
+
+    Attributes:
+        predictor: what it is made of (:class:`allmasked.core.types.Predictor`), for arrays that are fitted already.
+        threads: that decode photos; one a processor when None.
+
+    Example:
+        >>> model = allmasked.load()
+        >>> model.size, model.finds_faces
+        ((512, 384), True)
+        >>> model("street.jpg").label
+        'all'
+    """
+
+    def __init__(self, predictor: Predictor, *, threads: int | None = None) -> None:
+        self.predictor, self.threads = predictor, threads
+
+    def __repr__(self) -> str:
+        return f"<allmasked.Model {self.name!r}, {self.size[0]} x {self.size[1]} px>"
+
+    @property
+    def name(self) -> str:
+        """What the run, the ensemble or the file is called."""
+        return self.predictor.name
+
+    @property
+    def size(self) -> Size:
+        """Width and height of its input in px; of the largest one of an ensemble."""
+        return self.predictor.size
+
+    @property
+    def fit(self) -> Fit:
+        """How photos are resized to that: ``letterbox`` or ``squash``."""
+        return self.predictor.fit
+
+    @property
+    def finds_faces(self) -> bool:
+        """Whether its answers are read off faces, which it tells."""
+        return self.predictor.finds_faces
+
+    def __call__(
+        self,
+        photo: PhotoInput,
+        *,
+        min_face: float | None = None,
+        min_face_share: float | None = None,
+        tiles: str = "never",
+    ) -> Answer:
+        """The answer for one photo.
+
+        Args:
+            photo: its path, its file's bytes, an open binary file, an image of Pillow, or an array (height, width, 3)
+                of uint8 RGB 0-255. EXIF's orientation is followed where there is one.
+            min_face: a face lower than this, in px of the photo, is too small to judge: shown, not counted. By the
+                model's own rule when None.
+            min_face_share: a face lower than this share (0-1) of the highest face is far behind: shown, not counted.
+            tiles: look again, closer, at five overlapping parts of the photo: ``never``, where ``unsure``, ``always``.
+
+        Raises:
+            PhotoError: the photo can't be read.
+            ConfigError: an option is wrong, or not for this model.
+
+        Example:
+            >>> import numpy as np
+            >>> model = allmasked.load()
+            >>> model(np.zeros((480, 640, 3), np.uint8)).label
+            'nobody'
+        """
+        if not _is_photo(photo):
+            kind = type(photo).__name__
+            raise ConfigError(f"a model is called with one photo ({px.GIVE}), not {kind}; predict takes many")
+        name, given = _named(photo, 1)
+        look = Look(min_face, min_face_share, tiles)
+        (answer,) = map(_answer_of, answer_paths(self.predictor, [(name, given)], threads=1, look=look))
+        if answer.error:
+            raise PhotoError(answer.path, answer.error)
+        return answer
+
+    def predict(
+        self,
+        source: PhotoInput | Iterable[PhotoInput],
+        *,
+        batch_size: int = 32,
+        min_face: float | None = None,
+        min_face_share: float | None = None,
+        tiles: str = "never",
+    ) -> Iterator[Answer]:
+        """The answers for any number of photos, in their order, as a stream in constant memory.
+
+        A photo that can't be read gets an answer with its ``error``, and the rest goes on.
+
+        Args:
+            source: a pattern (``photos/**/*.jpg``), a folder (with those below), one photo, or anything that gives
+                such one after the other; a generator is asked for about two batches ahead.
+            batch_size: photos a step of the network; the answers don't depend on it.
+            min_face, min_face_share, tiles: as for one photo.
+
+        Raises:
+            ConfigError: an option is wrong, or not for this model; at once, before the first photo.
+
+        Example:
+            >>> for answer in allmasked.load().predict(["street.jpg", "gone.jpg"]):
+            ...     print(answer)
+            street.jpg: all, 1.00 sure, 2 masked, 0 bare
+            gone.jpg: no such file
+        """
+        if not _is_photo(source) and not isinstance(source, Iterable):
+            raise ConfigError(f"photos are {px.GIVE}, or many of these, not {type(source).__name__}")
+        if batch_size < 1:
+            raise ConfigError(f"batch_size = {batch_size}: must be at least 1")
+        return map(_answer_of, self.answered(_photos(source), batch_size, Look(min_face, min_face_share, tiles)))
+
+    def answered(
+        self, photos: Iterable[tuple[str, px.PhotoLike]], batch_size: int = 32, look: Look | None = None
+    ) -> Iterator[Answered]:
+        """The same for (name, photo) pairs, which are taken as they are: nothing is looked for."""
+        return answer_paths(self.predictor, photos, batch_size=batch_size, threads=self.threads, look=look or Look())
+
+
+def load(source: str | os.PathLike[str] | None = None, *, threads: int | None = None, device: str = "auto") -> Model:
+    """Open what answers.
+
+    Args:
+        source: a file of ``allmasked export``, a run folder of ``allmasked train``, or an ensemble's folder; the model
+            that ships when None.
+        threads: processors to use, for decoding too; all when None. Keras, which a run folder needs, takes its own.
+        device: what computes: ``auto`` (an NVIDIA card, the GPU, where it can be used, else the processors), ``cpu``,
+            ``cuda``, or another of :data:`allmasked.predictors.devices.DEVICES`.
+
+    Raises:
+        RunError: no such file or folder, not one of ours, or its training is not finished.
+        ConfigError: the device is not there; the line says which are, and how to get it.
+        MissingExtraError: what opens it is not installed (Keras for a run folder).
+
+    Example:
+        >>> allmasked.load()
+        <allmasked.Model 'allmasked-2', 512 x 384 px>
+        >>> allmasked.load(device="cpu", threads=1)("street.jpg").label
+        'all'
+    """
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads = {threads}: must be at least 1, or None for all processors")
+    return Model(
+        open_predictor(None if source is None else Path(source), threads=threads, device=device), threads=threads
+    )
+
+
+def _is_photo(source: object) -> bool:
+    if isinstance(source, np.ndarray):
+        return source.ndim != 4  # an array of several photos is none
+    return isinstance(source, str | Path | bytes | Image.Image) or hasattr(source, "read")
+
+
+def _photos(source: Any) -> Iterator[tuple[str, px.PhotoLike]]:
+    """(name, photo) of all that a source stands for."""
+    for number, photo in enumerate([source] if _is_photo(source) else source, 1):
+        if isinstance(photo, str | Path):
+            yield from find_photos([str(photo)])
+        else:
+            yield _named(photo, number)
+
+
+def _named(photo: Any, number: int) -> tuple[str, px.PhotoLike]:
+    """What a photo is called, and the photo as something that can be read more than once."""
+    if isinstance(photo, str | Path):
+        return str(photo), photo
+    name = getattr(photo, "filename", "") or getattr(photo, "name", "")
+    name = name if isinstance(name, str) and name else f"photo {number}"
+    if hasattr(photo, "read"):
+        with contextlib.suppress(OSError, ValueError):  # closed, say: then it is refused as no photo
+            content = photo.read()
+            photo = content if isinstance(content, bytes) else photo
+    return name, photo
+
+
+def _answer_of(answered: Answered) -> Answer:
+    said = answered.prediction
+    kept = None if said.error else answered
+    return Answer(
+        said.path, said.label, said.probabilities, said.error, said.p_nobody, said.faces, *answered.photo_px, kept
+    )
