@@ -399,6 +399,44 @@ def test_broken_onnx_with_the_word_is_refused_in_one_line(tmp_path: Path) -> Non
         told(error, path)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"size": [0, 0]},
+        {"size": [10**9, 10**9]},
+        {"size": ["a", "b"]},
+        {"size": [1, 2, 3]},
+        {"size": [True, True]},
+        {"fit": "stretch"},
+        {"fit": []},
+        {"temperature": {}},
+        {"calibration": [{}]},
+        {"views": [[[0, 0], "squash"]]},
+        {"views": [1]},
+        {"member_views": [[[64, 64], "away"]]},
+        {"members": [[]]},
+        {"name": {"a": 1}},
+        {"format": "x"},
+        {"classes": {"a": 1}},
+    ],
+    ids=str,
+)
+def test_what_a_model_says_of_itself_is_checked(changed: dict[str, Any]) -> None:
+    said = onnx_model.Metadata(name="x", size=(32, 32)).strings()
+    said |= {name: json.dumps(value) for name, value in changed.items()}
+    with pytest.raises(RunError) as error:
+        onnx_model.Metadata.parse(said, "x.onnx")
+    told(error, Path("x.onnx"))
+
+
+@pytest.mark.parametrize("name", ["size", "calibration", "views", "shares"])
+def test_what_a_model_says_of_itself_is_not_too_deep(name: str) -> None:
+    said = onnx_model.Metadata(name="x", size=(32, 32)).strings() | {name: "[" * DEEP + "]" * DEEP}
+    with pytest.raises(RunError) as error:
+        onnx_model.Metadata.parse(said, "x.onnx")
+    told(error, Path("x.onnx"))
+
+
 def test_a_saved_model_is_opened_on_trust_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tensorflow = pytest.importorskip("tensorflow")
     mark = tmp_path / "ran"
