@@ -51,39 +51,43 @@ LAUGHS = '<!DOCTYPE x [<!ENTITY a "ha">' + "".join(
 OUTSIDE = '<!DOCTYPE x [<!ENTITY j SYSTEM "file:///etc/passwd">'
 
 
+def problems(folder: Path) -> list[str]:
+    """What reading a folder as Pascal VOC says of its XML file."""
+    notes = Notes()
+    began = time.monotonic()
+    detection.read_voc(folder, Options(), notes)
+    assert time.monotonic() - began < 5
+    return [problem.reason for problem in notes.problems if problem.path.startswith("a.xml")]
+
+
 @pytest.mark.parametrize("declared", ["UTF-8", "utf-16", "utf-7", "cp037"])
 @pytest.mark.parametrize(("declaration", "used"), [(LAUGHS, "&j;"), (OUTSIDE, "&j;"), ("<!DOCTYPE x [", "")])
 def test_xml_declares_nothing_in_any_encoding(tmp_path: Path, declared: str, declaration: str, used: str) -> None:
     text = f"{declaration}]><annotation><filename>{used}</filename></annotation>"
     head = f'<?xml version="1.0" encoding="{declared}"?>'
     photo(tmp_path / "a.png")
-    file = tmp_path / "a.xml"
     contents = [(head + text).encode(declared)]
     if declared in ("utf-7", "cp037"):  # the declaration must be legible before the encoding is known
         contents = [head.encode() + text.encode(declared)]
     if declared == "utf-16":
         contents += [(head + text).encode("utf-16-le"), (head + text).encode("utf-16-be"), text.encode("utf-16")]
     for content in contents:
-        file.write_bytes(content)
-        began = time.monotonic()
-        with pytest.raises((ValueError, SyntaxError)):  # a ParseError is a SyntaxError
-            detection._xml(file)
-        assert time.monotonic() - began < 5
-        notes = Notes()
-        detection.read_voc(tmp_path, Options(), notes)
-        assert [problem.path.split(":")[0] for problem in notes.problems][:1] == ["a.xml"]
+        (tmp_path / "a.xml").write_bytes(content)
+        assert not detection.detect_voc(tmp_path, Options())
+        assert len(problems(tmp_path)) == 1
 
 
-def test_xml_as_deep_as_the_sea_is_read_or_refused(tmp_path: Path) -> None:
+def test_xml_as_deep_as_the_sea(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png")
     (tmp_path / "a.xml").write_text("<annotation>" * DEEP + "</annotation>" * DEEP)
-    assert not list(detection._xml(tmp_path / "a.xml").iter("object"))
+    assert detection.detect_voc(tmp_path, Options()) and problems(tmp_path) == []
 
 
 @pytest.mark.parametrize("encoding", ["idna", "punycode", "rot13", "zlib", "no-such"])
 def test_xml_names_no_encoding_that_is_none(tmp_path: Path, encoding: str) -> None:
+    photo(tmp_path / "a.png")
     (tmp_path / "a.xml").write_text(f'<?xml version="1.0" encoding="{encoding}"?><annotation/>')
-    with pytest.raises((ValueError, LookupError)):
-        detection._xml(tmp_path / "a.xml")
+    assert len(problems(tmp_path)) == 1
 
 
 # --- JSON, YAML, text -------------------------------------------------------------------------------------------------
@@ -393,6 +397,44 @@ def test_broken_onnx_with_the_word_is_refused_in_one_line(tmp_path: Path) -> Non
         with pytest.raises(RunError) as error:
             open_predictor(path)
         told(error, path)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"size": [0, 0]},
+        {"size": [10**9, 10**9]},
+        {"size": ["a", "b"]},
+        {"size": [1, 2, 3]},
+        {"size": [True, True]},
+        {"fit": "stretch"},
+        {"fit": []},
+        {"temperature": {}},
+        {"calibration": [{}]},
+        {"views": [[[0, 0], "squash"]]},
+        {"views": [1]},
+        {"member_views": [[[64, 64], "away"]]},
+        {"members": [[]]},
+        {"name": {"a": 1}},
+        {"format": "x"},
+        {"classes": {"a": 1}},
+    ],
+    ids=str,
+)
+def test_what_a_model_says_of_itself_is_checked(changed: dict[str, Any]) -> None:
+    said = onnx_model.Metadata(name="x", size=(32, 32)).strings()
+    said |= {name: json.dumps(value) for name, value in changed.items()}
+    with pytest.raises(RunError) as error:
+        onnx_model.Metadata.parse(said, "x.onnx")
+    told(error, Path("x.onnx"))
+
+
+@pytest.mark.parametrize("name", ["size", "calibration", "views", "shares"])
+def test_what_a_model_says_of_itself_is_not_too_deep(name: str) -> None:
+    said = onnx_model.Metadata(name="x", size=(32, 32)).strings() | {name: "[" * DEEP + "]" * DEEP}
+    with pytest.raises(RunError) as error:
+        onnx_model.Metadata.parse(said, "x.onnx")
+    told(error, Path("x.onnx"))
 
 
 def test_a_saved_model_is_opened_on_trust_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

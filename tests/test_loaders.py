@@ -7,6 +7,7 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -153,6 +154,9 @@ def test_ahead_can_be_left_early() -> None:
         finally:
             closed.append(True)
 
-    batches = ahead(endless())
+    source = endless()
+    batches = ahead(source)
     next(batches)
     batches.close()
+    assert closed == [True], "what it was reading from is closed at once, not when it is forgotten"
+    assert "loader" not in {thread.name for thread in threading.enumerate()}

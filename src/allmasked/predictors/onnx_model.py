@@ -25,6 +25,8 @@ FORMAT = 2
 DEFAULT = Path(__file__).parents[1] / "models" / "default.onnx"
 """The model that ships."""
 
+MAX_SIDE = 16_384
+"""Of a network's input in px, by what a file says: photos are made as large."""
 MEMORY_MB = 160
 _BYTES_A_PX = 200
 """Of the network at work, for each px of its input (EfficientNetLite0 in float32)."""
@@ -78,6 +80,14 @@ class Metadata:
             for name in ("views", "member_views"):
                 values[name] = tuple((tuple(size), fit) for size, fit in values.get(name, ()))
             metadata = cls(**values)
+            for size, fit in ((metadata.size, metadata.fit), *metadata.views, *metadata.member_views):
+                _width, _height = size
+                if fit not in ("letterbox", "squash") or not all(type(s) is int and 0 < s <= MAX_SIDE for s in size):
+                    raise ValueError
+            if not all(isinstance(text, str) for text in (metadata.name, *metadata.members)):
+                raise ValueError
+            if type(metadata.format) is not int or not 0 < metadata.temperature < float("inf"):
+                raise ValueError
             for row in metadata.calibration:
                 Calibration.parse(row)
         except (TypeError, ValueError, KeyError, AttributeError, RecursionError):

@@ -228,3 +228,5 @@ def ahead(batches: Iterator[Any], depth: int = 2) -> Generator[Any, None, None]:
     finally:
         stop.set()
         thread.join()
+        if isinstance(batches, Generator):
+            batches.close()
