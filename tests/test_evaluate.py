@@ -18,10 +18,11 @@ from allmasked.core.errors import ConfigError, DataError, RunError
 from allmasked.core.runs import Run, read_json
 from allmasked.core.types import Face, Photo, Prediction, Split
 from allmasked.data.dataset import write_split
-from allmasked.data.heldout import key, trained_on
+from allmasked.data.heldout import trained_on
 from allmasked.ensembles.assemble import assemble
 from allmasked.networks import reading
-from allmasked.scoring.evaluate import evaluate, given_somebody, part_answers, smallest_face_px
+from allmasked.networks.reading import given_somebody
+from allmasked.scoring.evaluate import evaluate, part_answers, smallest_face_px
 from fake_runs import FakeModel, fake_run, paint_nobody, paint_photos
 
 
@@ -217,7 +218,7 @@ def test_unfinished_run_and_unknown_or_empty_part(run: Run, root: Path, tmp_path
 
 def test_a_photo_that_somebody_is_in_is_all_none_or_some() -> None:
     for three, nobody in (((0.2, 0.1, 0.3), 0.4), ((0.0, 0.0, 0.0), 1.0), ((0.5, 0.3, 0.2), None)):
-        found = given_somebody(Prediction("x", "nobody", three, p_nobody=nobody))
+        found = given_somebody(np.array(Prediction("x", "nobody", three, p_nobody=nobody).four))
         assert sum(found) == pytest.approx(1)
         expected = np.array(three) / sum(three) if sum(three) else [1 / 3] * 3
         assert found == pytest.approx(expected, abs=1e-6)
@@ -325,7 +326,7 @@ def test_smallest_face_in_px_of_the_input() -> None:
 def test_trained_on_ignores_unknown_groups() -> None:
     split = Split(Path(), (Photo("a", "all", part="train"), Photo("b", "all", part="test")), 0)
     assert trained_on(split, split.photos) == [split.photos[0]]
-    assert key(split.photos[0]) == "a"
+    assert split.photos[0].key == "a"
 
 
 def test_command_prints_markdown_and_one_line_errors(

@@ -33,7 +33,7 @@ from allmasked.networks.heads import HEADS
 from allmasked.networks.reading import Calibration, answer_of, read_maps
 from allmasked.predictors.calibrating import write_calibration
 from allmasked.predictors.onnx_model import Metadata, OnnxPredictor
-from allmasked.predictors.predictor import KerasPredictor, Look, open_predictor, predict_paths
+from allmasked.predictors.predictor import TRUST, KerasPredictor, Look, open_predictor, predict_paths
 from allmasked.predictors.views import read_views
 from conftest import make_split
 
@@ -131,8 +131,8 @@ def pictures(count: int = 5) -> np.ndarray:
 
 @pytest.mark.parametrize("name", EXPORTS)
 def test_every_format_answers_as_keras(name: str, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TRUST, "1")  # a SavedModel is a program
     pytest.importorskip(NEEDS[name], reason=f"{name} needs {NEEDS[name]}")
-    monkeypatch.setenv("ALLMASKED_TRUST", "1")  # a SavedModel is a program
     out = tmp_path / f"model{EXPORTS[name].suffix}"
     report = export(runs / "evidence", out, format=name)
     assert report.round_trip.largest < 1e-4
@@ -611,7 +611,8 @@ def test_an_ensemble_is_one_file(vote: str, members: Any, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", [name for name in EXPORTS if name != "onnx"])
-def test_an_ensemble_in_every_format(name: str, tmp_path: Path) -> None:
+def test_an_ensemble_in_every_format(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TRUST, "1")
     pytest.importorskip(NEEDS[name], reason=f"{name} needs {NEEDS[name]}")
     folder = make_ensemble(tmp_path / "many", "majority" if name == "openvino" else "stacked", MIXED)
     out = tmp_path / f"model{EXPORTS[name].suffix}"

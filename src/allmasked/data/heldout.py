@@ -13,10 +13,6 @@ from allmasked.data.dataset import load_photos
 from allmasked.data.duplicates import Descriptor, describe, groups, near_duplicates
 
 
-def key(photo: Photo) -> str:
-    return photo.key
-
-
 def trained_on(run_split: Split, photos: Iterable[Photo], others: Split | None = None) -> list[Photo]:
     """Those of ``photos`` that the run trained on: the same bytes, or a near-duplicate by either split's groups."""
     seen = {photo.key for photo in run_split.part("train")}

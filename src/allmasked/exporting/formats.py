@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from allmasked.core.errors import ConfigError, require
 from allmasked.core.runs import write_text
 from allmasked.exporting.source import Pixels, Source
+from allmasked.predictors.engines import LitertPredictor, OpenvinoPredictor, SavedModelPredictor
 from allmasked.predictors.onnx_model import ExportedPredictor, OnnxPredictor
 
 if TYPE_CHECKING:
@@ -154,24 +155,6 @@ def write_litert(source: Source, target: Path) -> None:
     write_text(target.with_suffix(".json"), json.dumps(source.metadata.strings(), indent=1) + "\n")
 
 
-def _open_openvino(path: Path) -> ExportedPredictor:
-    from allmasked.predictors.engines import OpenvinoPredictor
-
-    return OpenvinoPredictor.open(path)
-
-
-def _open_litert(path: Path) -> ExportedPredictor:
-    from allmasked.predictors.engines import LitertPredictor
-
-    return LitertPredictor.open(path)
-
-
-def _open_savedmodel(path: Path) -> ExportedPredictor:
-    from allmasked.predictors.engines import SavedModelPredictor
-
-    return SavedModelPredictor.open(path)
-
-
 @dataclass(frozen=True)
 class Export:
     """One format. ``write(source, path)`` writes it, ``open(path)`` gives a predictor of it; ``beside`` are the
@@ -197,15 +180,15 @@ EXPORTS: dict[str, Export] = {
         ),
         Export(
             "openvino", ".xml", "OpenVINO, .xml with .bin and .json beside it",
-            write_openvino, _open_openvino, ("float32", "float16", "int8"), (".bin", ".json"),
+            write_openvino, OpenvinoPredictor.open, ("float32", "float16", "int8"), (".bin", ".json"),
         ),
         Export(
             "litert", ".tflite", "LiteRT (TensorFlow Lite), with .json beside it",
-            write_litert, _open_litert, ("float32", "float16"), (".json",),
+            write_litert, LitertPredictor.open, ("float32", "float16"), (".json",),
         ),
         Export(
             "savedmodel", "", "TensorFlow's SavedModel, a folder",
-            write_savedmodel, _open_savedmodel, needs=(("keras", "train"),),
+            write_savedmodel, SavedModelPredictor.open, needs=(("keras", "train"),),
         ),
     )
 }  # fmt: skip

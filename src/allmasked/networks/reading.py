@@ -83,7 +83,8 @@ def read_maps(maps: NDArray[np.float32], size: Size, calibration: Calibration) -
     found = tuple(candidates(*photo, calibration) for photo in zip(logits, boxes))
     factor = calibration.counting.some_factor
     four = np.array([answer_of(one, factor) for one in found]).reshape(-1, len(LABELS))
-    return Answers(*given_somebody(four), heat.astype(np.float32), faces=found, counting=calibration.counting)
+    three, nobody = given_somebody(four).astype(np.float32), four[:, 3].astype(np.float32)
+    return Answers(three, nobody, heat.astype(np.float32), faces=found, counting=calibration.counting)
 
 
 def candidates(logits: Floats, boxes: Floats, calibration: Calibration) -> Candidates:
@@ -166,10 +167,10 @@ def answer_of(found: Candidates, some_factor: float = 1.0) -> NDArray[np.float64
     return np.asarray(four / four.sum())
 
 
-def given_somebody(four: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """P(all), P(none), P(some) if somebody is there (N, 3), and P(nobody) (N,), from the four (N, 4)."""
-    there = four[:, :3] + 1e-9
-    return (there / there.sum(1, keepdims=True)).astype(np.float32), four[:, 3].astype(np.float32)
+def given_somebody(four: NDArray[np.float64]) -> NDArray[np.float64]:
+    """P(all), P(none), P(some) if somebody is there (..., 3), from the four probabilities (..., 4)."""
+    there = four[..., :3] + 1e-9
+    return np.asarray(there / there.sum(-1, keepdims=True))
 
 
 def label_of(four: Sequence[float] | NDArray[Any], faces: int | None = None) -> Answer:

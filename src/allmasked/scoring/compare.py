@@ -12,7 +12,6 @@ from allmasked.core.markdown import table
 from allmasked.core.runs import Run, read_json
 from allmasked.core.types import Photo
 from allmasked.data.dataset import absent, read_split
-from allmasked.data.heldout import key
 from allmasked.scoring.evaluate import Answers, Ask, ask_model, evaluate, part_answers, with_somebody
 from allmasked.stats import metrics
 
@@ -63,7 +62,7 @@ def compare(
     for run in runs:
         evaluate(run.folder, [on], data=data, bootstrap=bootstrap, seed=seed, plots=False, ask=ask)
         found.append(part_answers(run, on, where, ask))
-    rows_of = [{key(photo): row for row, photo in enumerate(one.photos)} for one in found]
+    rows_of = [{photo.key: row for row, photo in enumerate(one.photos)} for one in found]
     common = [name for name in rows_of[0] if all(name in index for index in rows_of)]
     if not common:
         raise RunError("there is no photo that all of these runs could answer")
@@ -122,7 +121,7 @@ def compare(
 
 def _chosen(run: Run, on: str, data: Path | None) -> dict[str, Photo]:
     photos = with_somebody(read_split(run.split, data).photos)
-    return {key(photo): photo for photo in photos if photo.part == on}
+    return {photo.key: photo for photo in photos if photo.part == on}
 
 
 def _refuse_different(first: Run, photos: dict[str, Photo], second: Run, others: dict[str, Photo], on: str) -> None:

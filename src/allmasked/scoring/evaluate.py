@@ -28,7 +28,7 @@ from allmasked.core.progress import track
 from allmasked.core.runs import Run, read_json, write_json, write_text
 from allmasked.core.types import CLASSES, Part, Photo, Prediction, Size, Split, View
 from allmasked.data.dataset import absent, read_split, sha256_of, verify
-from allmasked.data.heldout import foreign_photos, key, trained_on
+from allmasked.data.heldout import foreign_photos, trained_on
 from allmasked.images import pixels
 from allmasked.networks import reading
 from allmasked.predictors.ensemble import Ensemble
@@ -124,7 +124,7 @@ def answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask
                 nobody = {row["key"]: row.get("p_nobody") for row in values["photos"]}
         except (RunError, KeyError, TypeError, AttributeError):
             rows = {}  # a broken file is inferred anew
-    missing = [photo for photo in photos if key(photo) not in rows]
+    missing = [photo for photo in photos if photo.key not in rows]
     problems = verify(split, track(missing, f"checking {name}", len(missing)))
     failed = {problem.path: Prediction(problem.path, None, None, problem.reason) for problem in problems}
     wanted = [photo for photo in missing if photo.path not in failed]
@@ -134,24 +134,25 @@ def answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask
             if prediction.label is None:
                 failed[photo.path] = prediction
             else:
-                rows[key(photo)], nobody[key(photo)] = given_somebody(prediction), prediction.p_nobody
-        order = [photo for photo in photos if key(photo) in rows]
+                rows[photo.key] = reading.given_somebody(np.array(prediction.four)).tolist()
+                nobody[photo.key] = prediction.p_nobody
+        order = [photo for photo in photos if photo.key in rows]
         write_json(
             stored,
             model
             | {
                 "photos": [
-                    {"key": key(photo), "path": photo.path, "label": photo.label, "p_nobody": nobody[key(photo)]}
-                    | {f"p_{label}": p for label, p in zip(CLASSES, rows[key(photo)])}
+                    {"key": photo.key, "path": photo.path, "label": photo.label, "p_nobody": nobody[photo.key]}
+                    | {f"p_{label}": p for label, p in zip(CLASSES, rows[photo.key])}
                     for photo in order
                 ]
             },
         )
-    answered = tuple(photo for photo in photos if key(photo) in rows)
-    away = [nobody[key(photo)] for photo in answered]
+    answered = tuple(photo for photo in photos if photo.key in rows)
+    away = [nobody[photo.key] for photo in answered]
     return Answers(
         answered,
-        np.array([rows[key(photo)] for photo in answered], dtype=np.float64).reshape(-1, len(CLASSES)),
+        np.array([rows[photo.key] for photo in answered], dtype=np.float64).reshape(-1, len(CLASSES)),
         tuple(failed[photo.path] for photo in photos if photo.path in failed),
         None if all(p is None for p in away) else np.array([p or 0.0 for p in away], dtype=np.float64),
     )
@@ -179,12 +180,6 @@ def reading_of(run: Run) -> dict[str, float] | None:
     }
 
 
-def given_somebody(prediction: Prediction) -> list[float]:
-    """P(all), P(none), P(some) of a photo that somebody is in: they sum to 1."""
-    there = np.array(prediction.four[:3]) + 1e-9
-    return [float(p) for p in there / there.sum()]
-
-
 def _ensemble_answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask) -> Answers:
     """An ensemble's answers from those of its members, each kept in its own folder, so that none is asked twice."""
     ensemble = Ensemble.read(run)
@@ -207,9 +202,9 @@ def aligned(
         The photos that all could answer, the probabilities (M, N, 3), P(nobody) (M, N) where all can tell or else None,
         and the failures of the other photos.
     """
-    rows = [{key(photo): row for row, photo in enumerate(one.photos)} for one in found]
-    common = tuple(photo for photo in photos if all(key(photo) in row for row in rows))
-    order = [[row[key(photo)] for photo in common] for row in rows]
+    rows = [{photo.key: row for row, photo in enumerate(one.photos)} for one in found]
+    common = tuple(photo for photo in photos if all(photo.key in row for row in rows))
+    order = [[row[photo.key] for photo in common] for row in rows]
     failed = {prediction.path: prediction for one in found for prediction in one.failed}
     probabilities = np.stack([one.probabilities[index] for one, index in zip(found, order)])
     away = [one.nobody[index] for one, index in zip(found, order) if one.nobody is not None]
@@ -308,7 +303,7 @@ def evaluate(
     for name, chosen, origin in todo:
         before = result.scores["parts"].get(name)
         result.names.append(name)
-        keys = hashlib.sha256("\n".join(sorted(key(photo) + photo.label for photo in chosen)).encode()).hexdigest()
+        keys = hashlib.sha256("\n".join(sorted(photo.key + photo.label for photo in chosen)).encode()).hexdigest()
         temperature = result.scores["temperature"]["value"] if result.scores["temperature"] else None
         asked = {"bootstrap": bootstrap, "seed": seed, "temperature": temperature, "photos_sha256": keys}
         if before and not before["failed"] and all(before[setting] == asked[setting] for setting in asked):
