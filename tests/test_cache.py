@@ -17,7 +17,7 @@ from allmasked.cli import cli
 from allmasked.core.errors import ConfigError
 from allmasked.core.types import Size, Split
 from allmasked.data import cache
-from allmasked.data.loaders import Source
+from allmasked.training.loaders import Source
 from conftest import make_split
 
 SIZES: list[Size] = [(64, 48), (80, 60), (96, 72)]
