@@ -138,6 +138,20 @@ def test_a_weak_label_teaches_at_the_peaks(label: str) -> None:
             assert (masked < 0 < bare) if label == "all" else (bare < 0 < masked)
 
 
+def test_some_is_learnt_from_a_photo_of_which_one_peak_counts() -> None:
+    """The second highest peak, faint as it is, is asked to become a face of the other kind."""
+    weak = with_answer(map_targets(None, SIZE, GRID), ONE_HOT["some"], 1.0)[None]
+    maps = np.full((1, 24, 32, 6), -7, np.float32)
+    maps[0, 5, 5, :2], maps[0, 15, 20, :2] = (3, -3), (-5, -4.5)
+    slope = gradient_of(weak, maps)[0]
+    assert set(zip(*np.nonzero(np.abs(slope).max(-1) > 1e-3))) == {(5, 5), (15, 20)}
+    assert slope[15, 20, 1] < -0.1, "a bare face beside the masked one"
+    asked = weak.copy()
+    asked[0, ..., 7] = 1
+    asked[0, 12:, :, 7] = 0  # unknown there: it is not asked
+    assert np.abs(gradient_of(asked, maps)[0, 15, 20]).max() < 1e-6
+
+
 @pytest.mark.parametrize("label", LABELS)
 def test_gradients_are_finite_and_a_photo_without_a_peak_has_one(label: str) -> None:
     rng = np.random.default_rng(0)

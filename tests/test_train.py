@@ -209,6 +209,7 @@ def test_a_class_without_photos_is_told(
     recipe = dataclasses.replace(TINY, epochs=0)
     train(two, dataclasses.replace(CONFIG, recipe=recipe), tmp_path / "run")
     said = capsys.readouterr().err
+    assert "decoded photos: 0.0 GB in " in said and "(limit 20 GB); 'allmasked cache' shows" in said
     assert "warning: no photo of 'some' in train, validation, test: a classifier can't learn it" in said
     assert "over 'all' and 'none' only" in " ".join(said.split())
 

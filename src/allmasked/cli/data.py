@@ -1,4 +1,4 @@
-"""``allmasked split``: a data set looked at and divided."""
+"""``allmasked inspect``, ``split`` and ``extend``: data sets looked at and divided; ``cache``: their decoded photos."""
 
 from __future__ import annotations
 
@@ -274,3 +274,37 @@ def inspect_command(
     if html:
         make_page(found, html)
     return 1 if found.broken else 0
+
+
+@click.command("cache")
+@click.argument("what", type=click.Choice(["show", "clear"]), default="show")
+@click.option(
+    "--cache", "folder", type=click.Path(path_type=Path), help="The folder, where train was given one with --cache."
+)
+def cache_command(what: str, folder: Path | None) -> None:
+    """Show where decoded photos lie and how much they take, or clear them.
+
+    'train' decodes each photo once and keeps it for the next training. All sets together stay below 20 GB, or as many
+    as the environment variable ALLMASKED_CACHE_GB says: before a new one is made, those not used for longest go. A set
+    that a running training uses stays, whatever the limit, and so it does here. ALLMASKED_CACHE names another folder.
+    """
+    import time
+
+    from allmasked.data import cache
+
+    folder = folder or cache.default_folder()
+    limit, found = cache.limit_bytes() / cache.GB, cache.entries(folder)
+    if what == "clear":
+        gone = [entry for entry in found if cache.remove(folder, entry)]
+        size = sum(entry.size_bytes for entry in gone) / cache.GB
+        kept = len(found) - len(gone)
+        click.echo(f"{folder}: {len(gone):,} of {len(found):,} sets of decoded photos removed, {size:.1f} GB")
+        if kept:
+            click.echo(f"{kept:,} in use by a running training stayed")
+        return
+    size = sum(entry.size_bytes for entry in found) / cache.GB
+    click.echo(f"{folder}: {len(found):,} sets of decoded photos, {size:.1f} GB of at most {limit:g} GB")
+    for entry in reversed(found):
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
+        using = "  in use" if cache.in_use(folder, entry.key) else ""
+        click.echo(f"{entry.size_bytes / cache.GB:9.2f} GB  last used {when}  {entry.key}{using}")

@@ -38,7 +38,7 @@ class Recipe:
         "backbone", "Input scaling: the backbone's own, or none (raw 0-255, as in the notebooks).", "backbone", "none"
     )
     precision: str = _setting("float32", "Arithmetic of the layers.", "float32", "mixed_bfloat16", "mixed_float16")
-    batch_size: int = _setting(16, "Photos a step.")
+    batch_size: int = _setting(16, "Photos in one training step.")
     head_epochs: int = _setting(1, "Epochs in which only the head learns, first of all.")
     head_learning_rate: float = _setting(2e-3, "Learning rate of those epochs.")
     epochs: int = _setting(12, "Epochs in which the backbone learns too; both 0 with a run's weights: only calibrate.")

@@ -1,8 +1,8 @@
-"""Every error that allmasked raises on purpose; each message is one line: what, why, and the way out.
+"""Every error that allmasked raises on purpose. Its message is one line: what, why, and the way out.
 
-AllmaskedError              exit code 2 on the command line: wrong use, nothing was done
-├── DataError               the data set as a whole cannot be used
-├── PhotoError              one photo cannot be used; the rest of the batch goes on (exit code 1)
+AllmaskedError              the command ends with exit code 2
+├── DataError               the data set as a whole cannot be used; photos to blame follow, a line each
+├── PhotoError              one photo cannot be used: as a rule the others are answered, and the exit code is 1
 ├── ConfigError             a setting, recipe or option is wrong
 ├── RunError                a run folder is missing, unfinished, broken or does not fit
 ├── WeightsError            pretrained weights cannot be had or do not fit

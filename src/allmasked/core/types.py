@@ -26,7 +26,7 @@ CLASSES: tuple[Label, ...] = ("all", "none", "some")
 """The class order of every probability array: column 0 is P(all), 1 is P(none), 2 is P(some)."""
 
 NOBODY: Answer = "nobody"
-"""The fourth label: no face is there. Only photos for training may carry it, see ``--extra`` of ``allmasked train``."""
+"""The fourth label: no face is there. Only photos for training may carry it, see ``allmasked extend``."""
 
 LABELS: tuple[Answer, ...] = (*CLASSES, NOBODY)
 """All labels a photo may have; training labels are indices into it."""

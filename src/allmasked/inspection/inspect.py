@@ -2,7 +2,7 @@
 
 :func:`inspect` measures every photo once (:mod:`allmasked.inspection.measures`), searches duplicates
 (:mod:`allmasked.data.duplicates`) and gives an :class:`Inspection`: a tree of plain values with ``to_json()``, in which
-``findings`` says in words what to know before training. :mod:`allmasked.reports.pages` shows it.
+``findings`` says in words what to know before training. :mod:`allmasked.reports.inspection_page` shows it.
 """
 
 from __future__ import annotations
@@ -125,7 +125,10 @@ class Contradiction:
 
 @dataclass(frozen=True)
 class People:
-    """What the boxes say: marked faces in ``photos`` photos; heights in px as stored; per class where a mapping."""
+    """What the boxes say: ``faces`` marked faces in ``photos`` photos; heights in px of the upright photo.
+
+    ``wear`` counts the faces by what they wear; ``per_photo`` and ``face_height_px`` are by class.
+    """
 
     photos: int
     faces: int

@@ -67,8 +67,9 @@ def _asked(targets: Any) -> Any:
 def log_answer(logits: Any, asked: Any) -> Any:
     """Log of P(all), P(none), P(some), P(nobody) (N, 4) that the peaks of maps (N, h, w, 2) give, see the reading.
 
-    Peaks below :data:`allmasked.networks.reading.FLOOR` don't count, but for the highest. ``asked`` (N, h, w) is 1
-    where peaks count at all.
+    Peaks below :data:`allmasked.networks.reading.FLOOR` don't count, but for the highest; and in P(some), which takes
+    two faces, the second highest, too: a photo of which only one peak counts could not learn that label otherwise.
+    ``asked`` (N, h, w) is 1 where peaks count at all.
     """
     from keras import ops
 
@@ -78,18 +79,25 @@ def log_answer(logits: Any, asked: Any) -> Any:
     around = ops.max_pool(somebody[..., None], 3, 1, "same")[..., 0]
     masked_out = somebody - 1e4 * (1 - asked)
     highest = ops.max(masked_out, axis=(1, 2), keepdims=True)
-    peak = ops.logical_and(somebody >= around, somebody > float(np.log(FLOOR / (1 - FLOOR))))
+    summit = somebody >= around
+    peak = ops.logical_and(summit, somebody > float(np.log(FLOOR / (1 - FLOOR))))
     peak = ops.cast(ops.logical_or(peak, masked_out >= highest), "float32") * asked
     peak = ops.stop_gradient(peak)
     each = ops.softplus(somebody)
-    nobody = -ops.sum(peak * each, axis=(1, 2))
-    nobody_bare = ops.sum(peak * (ops.softplus(logits[..., 0]) - each), axis=(1, 2))
-    nobody_masked = ops.sum(peak * (ops.softplus(logits[..., 1]) - each), axis=(1, 2))
+    of_each = ops.stack([-each, ops.softplus(logits[..., 0]) - each, ops.softplus(logits[..., 1]) - each], axis=-1)
+    nobody, nobody_bare, nobody_masked = ops.unstack(ops.sum(peak[..., None] * of_each, axis=(1, 2)), 3, axis=-1)
 
     def less_nobody(log: Any) -> Any:
         return log + ops.log(-ops.expm1(ops.minimum(nobody - log, -1e-5)))
 
-    some = 1 - ops.exp(nobody_bare) - ops.exp(nobody_masked) + ops.exp(nobody)
+    photos = ops.shape(logits)[0]
+    heights, cells = ops.top_k(ops.reshape(ops.where(summit, masked_out, -1e4), (photos, -1)), 2)
+    counted = ops.take_along_axis(ops.reshape(peak, (photos, -1)), cells, axis=1)
+    missing = ops.stop_gradient(ops.where(heights > -1e3, 1 - counted, 0))[..., None]
+    two = ops.sum(
+        missing * ops.take_along_axis(ops.reshape(of_each, (photos, -1, 3)), cells[..., None], axis=1), axis=1
+    )
+    some = 1 - ops.exp(nobody_bare + two[:, 1]) - ops.exp(nobody_masked + two[:, 2]) + ops.exp(nobody + two[:, 0])
     found = [less_nobody(nobody_bare), less_nobody(nobody_masked), ops.log(ops.relu(some) + 1e-4), nobody]
     return ops.maximum(ops.stack(found, axis=-1), -25.0)
 

@@ -27,6 +27,7 @@ from allmasked.core.errors import AllmaskedError, ConfigError, DataError, RunErr
 from allmasked.core.progress import bar, stderr
 from allmasked.core.runs import Run, replacing, write_text
 from allmasked.core.types import NOBODY, Size, Split
+from allmasked.data.cache import told
 from allmasked.data.dataset import absent, only_over, told_of_absent, write_split
 from allmasked.images import pixels as px
 from allmasked.networks import model as models
@@ -84,6 +85,7 @@ def train(
             run.config.unlink(missing_ok=True)
             run.split.unlink(missing_ok=True)
         raise
+    stderr.print(told(training.source.folder), soft_wrap=True, markup=False)
     training.go()
     return run
 
