@@ -71,6 +71,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "HEIF", "AVIF")
 MAX_PIXELS = 178_956_970
 """Photos with more pixels than this are refused before decoding (decompression bombs); Pillow's own limit."""
 
+_EMPTY_PICTURES = 10
+"""At so many of an animation's first pictures one looks for one that isn't empty."""
 _LARGE_PIXELS = 40_000_000
 _one_large_at_a_time = threading.Lock()  # keeps memory bounded where many threads decode
 
@@ -122,6 +124,7 @@ def decode(
                 image.draft("RGB", (2 * longest, 2 * longest))
             large = image.width * image.height > _LARGE_PIXELS
             with _one_large_at_a_time if large else contextlib.nullcontext():
+                _to_first_picture(image)
                 image.load()
                 return upright_rgb(image)
     except PhotoError:
@@ -141,6 +144,20 @@ def decode(
             raise PhotoError(name, f"cannot be read ({os.strerror(error.errno).lower()})") from None
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PhotoError(name, f"cannot be decoded, is it damaged? ({detail})") from None
+
+
+def _to_first_picture(image: Image.Image) -> None:
+    """Of an animation the first picture that is not of one colour: many begin with an empty one."""
+    if image.format not in ("GIF", "WEBP", "PNG", "AVIF") or not getattr(image, "is_animated", False):
+        return
+    for number in range(_EMPTY_PICTURES):
+        try:
+            image.seek(number)
+        except EOFError:
+            break
+        if len(image.convert("RGB").getcolors(2) or (0, 0)) > 1:
+            return
+    image.seek(0)
 
 
 def _cut_off(stream: IO[bytes]) -> bool:
