@@ -122,7 +122,7 @@ def _check_numbers(file: Path, names: dict[str, Any], annotations: list[Any]) ->
         if {str(int(key) + step) for key in used} <= set(names):
             raise DataError(
                 f"{file}: its annotations have the category_ids {_some(used)}, its categories the ids "
-                f"{_some(set(names))}: one of them seems to be numbered from 0, the other from 1; mend the categories' ids"
+                f"{_some(set(names))}: one of them seems to be numbered from 0, the other from 1; mend one"
             )
 
 
