@@ -26,7 +26,7 @@ from allmasked.data.albums import (
 )
 from allmasked.data.annotations import WEARS, Notes, Options, face_of
 from allmasked.data.detection import detect_cvat, detect_voc, detect_yolo, read_cvat, read_voc, read_yolo
-from allmasked.images.pixels import SUFFIXES
+from allmasked.images.pixels import OTHER_SUFFIXES, SUFFIXES
 
 __all__ = ["READERS", "Notes", "Options", "Problem", "Reader", "Reading", "read", "read_dataset", "root_of"]
 
@@ -195,16 +195,11 @@ def _check(options: Options) -> None:
 
 
 _ANNOTATIONS = (".csv", ".json", ".xml", ".mat", ".tfrecord", ".record", ".parquet", ".txt")
-_OTHER_PHOTOS = (
-    ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".psd", ".tga", ".ppm", ".heics",
-    ".jpg_large", ".jpg_orig", ".jpg!d",
-)  # fmt: skip
-"""Endings (lower case) of photos that aren't read."""
 
 
 def _tell_other_photos(root: Path, notes: Notes) -> None:
     found: dict[str, list[Path]] = defaultdict(list)
-    for file in files_in(root, _OTHER_PHOTOS):
+    for file in files_in(root, OTHER_SUFFIXES):
         found[file.suffix.lower()].append(file)
     for suffix, files in found.items():
         many = f"and {len(files) - 1:,} more are" if len(files) > 1 else "is"

@@ -65,6 +65,12 @@ SUFFIXES = frozenset(
 )
 """File name endings (lower case) taken for photos when a folder is searched."""
 
+OTHER_SUFFIXES = frozenset(
+    {".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".psd", ".tga", ".ppm", ".heics"}
+    | {".jpg_large", ".jpg_orig", ".jpg!d"}
+)
+"""Endings of photos that are not read: where a folder is searched, they are told."""
+
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "HEIF", "AVIF")
 """Pillow's names of the formats that are opened (JPEG includes MPO); anything else is refused."""
 
