@@ -58,6 +58,18 @@ def test_names_that_are_no_utf8(kind: str, locale: str, photos: Path) -> None:
     assert len(told) == 3 and "2 failed" in told[2]
 
 
+def test_photos_of_other_kinds_in_a_folder_are_told(tmp_path: Path) -> None:
+    (tmp_path / "in/deeper").mkdir(parents=True)
+    (tmp_path / "in/a.png").write_bytes(encoded("all"))
+    for name in ("in/b.DNG", "in/deeper/c.jpg_large"):
+        (tmp_path / name).write_bytes(b"x")
+    done = main("predict", "in", cwd=tmp_path)
+    assert done.returncode == 0 and len(done.stdout.decode().splitlines()) == 2
+    last = done.stderr.decode().splitlines()[-1]
+    assert last == ("not read: 2 photos of other kinds (.dng, .jpg_large), such as in/b.DNG: save them as JPEG or PNG")
+    assert b"not read" not in main("predict", "in/a.png", cwd=tmp_path).stderr
+
+
 def test_libtiff_does_not_write_without_the_photos_name(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     image = Image.fromarray(random.integers(0, 255, (200, 300, 3), np.uint8))

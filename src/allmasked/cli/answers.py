@@ -158,6 +158,7 @@ def predict_command(
     with _output(out) as stream:
         _write(_with_bar(rows(), "predict", paths, kind, out), kind, stream, columns)
     _summary(tally, time.perf_counter() - started, doubtful[True])
+    _tell_other_photos(paths)
     ctx.exit(1 if tally["failed"] or any(tally[label] for label in fail_on) else 0)
 
 
@@ -483,6 +484,21 @@ def _summary(tally: Counter[str], seconds: float, unsure: int = 0) -> None:
     rate = f"{total / seconds:.1f} photos/s" if seconds > 0 else ""
     doubt = f"; {unsure} of them unsure" if unsure else ""
     progress.stderr.print(f"{total} photos in {seconds:.1f} s ({rate}): {counts}{doubt}", markup=False, soft_wrap=True)
+
+
+def _tell_other_photos(paths: tuple[str, ...]) -> None:
+    """A line for the photos in the folders given whose ending is not read."""
+    from allmasked.data.albums import files_in
+    from allmasked.images.pixels import OTHER_SUFFIXES
+
+    found = [file for path in paths if Path(path).is_dir() for file in files_in(Path(path), OTHER_SUFFIXES)]
+    if found:
+        kinds = ", ".join(sorted({file.suffix.lower() for file in found}))
+        first = _plain(str(found[0]))
+        progress.stderr.print(
+            f"not read: {len(found):,} photos of other kinds ({kinds}), such as {first}: save them as JPEG or PNG",
+            markup=False,
+        )
 
 
 def _plain(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,7 @@ def read_coco(path: Path, options: Options, notes: Notes) -> list[Photo]:
             notes.problem(name, "holds no annotations, so it says nothing of its photos")
             continue
         names = {str(row.get("id")): row.get("name") for row in content["categories"] if isinstance(row, dict)}
+        _check_numbers(file, names, content["annotations"])
         photos: dict[str, str] = {}
         for number, row in enumerate(content["images"], start=1):
             if not isinstance(row, dict):
@@ -108,6 +110,24 @@ def read_coco(path: Path, options: Options, notes: Notes) -> list[Photo]:
             elif photo:
                 marks.add(name, where, photo, names[str(row["category_id"])], _sized(row.get("bbox")))
     return marks.photos(album, "no COCO file names it")
+
+
+def _check_numbers(file: Path, names: dict[str, Any], annotations: list[Any]) -> None:
+    """Refuse a file whose annotations number the categories from 0 and whose list does from 1, or the other way round:
+    every mark would be taken for its neighbour."""
+    used = {str(row.get("category_id")) for row in annotations if isinstance(row, dict)}
+    if used <= set(names) or not all(re.fullmatch(r"-?\d+", key) for key in (*used, *names)):
+        return
+    for step in (1, -1):
+        if {str(int(key) + step) for key in used} <= set(names):
+            raise DataError(
+                f"{file}: its annotations have the category_ids {_some(used)}, its categories the ids "
+                f"{_some(set(names))}: one of them seems to be numbered from 0, the other from 1; mend one"
+            )
+
+
+def _some(numbers: set[str]) -> str:
+    return ", ".join(sorted(numbers, key=int)[:5]) + (", ..." if len(numbers) > 5 else "")
 
 
 def _sized(box: Any) -> list[Any]:

@@ -26,7 +26,7 @@ from allmasked.data.albums import (
 )
 from allmasked.data.annotations import WEARS, Notes, Options, face_of
 from allmasked.data.detection import detect_cvat, detect_voc, detect_yolo, read_cvat, read_voc, read_yolo
-from allmasked.images.pixels import SUFFIXES
+from allmasked.images.pixels import OTHER_SUFFIXES, SUFFIXES
 
 __all__ = ["READERS", "Notes", "Options", "Problem", "Reader", "Reading", "read", "read_dataset", "root_of"]
 
@@ -87,6 +87,7 @@ def read(path: str | Path, *, options: Options | None = None) -> Reading:
         why = f" ({shown(notes.problems[0].path)}: {notes.problems[0].reason})" if notes.problems else ""
         raise DataError(f"{given}: holds no photo with a label, read as {reader.name}{why}")
     root = root_of(path)
+    _tell_other_photos(root, notes)
     parts = _given_parts(root, photos, notes)
     problems = tuple(Problem(shown(problem.path), shown(problem.reason)) for problem in notes.problems)
     others = [other.name for other in fitting if other is not reader]
@@ -193,12 +194,31 @@ def _check(options: Options) -> None:
                 raise unknown(kind, str(value), known)
 
 
+_ANNOTATIONS = (".csv", ".json", ".xml", ".mat", ".tfrecord", ".record", ".parquet", ".txt")
+
+
+def _tell_other_photos(root: Path, notes: Notes) -> None:
+    found: dict[str, list[Path]] = defaultdict(list)
+    for file in files_in(root, OTHER_SUFFIXES):
+        found[file.suffix.lower()].append(file)
+    for suffix, files in found.items():
+        many = f"and {len(files) - 1:,} more are" if len(files) > 1 else "is"
+        notes.problem(relative(files[0], root), f"{many} not read, being {suffix}: save as JPEG or PNG")
+
+
 def _refuse(path: Path) -> Reader:
     folders = [shown(folder.name) for folder in folders_in(path)]
     seen = f"; its folders are {', '.join(folders[:6])}{', ...' if len(folders) > 6 else ''}" if folders else ""
+    marks = next(iter(files_in(path, _ANNOTATIONS)), None) if path.is_dir() else None
+    other = ""
+    if marks:
+        other = (
+            f". {shown(relative(marks, path))} is of none of these layouts: export it as COCO, Pascal VOC or YOLO, or "
+            "as a CSV whose first line names its columns (photo,label)"
+        )
     raise DataError(
-        f"{path}: is no data set in a known layout ({', '.join(READERS)}){seen}. Say what class folders mean with "
-        "--classes NAME=all,NAME=none,NAME=some (or ignore), or name the layout with --layout"
+        f"{path}: is no data set in a known layout ({', '.join(READERS)}){seen}{other}. Say what class folders mean "
+        "with --classes NAME=all,NAME=none,NAME=some (or ignore), or name the layout with --layout"
     )
 
 

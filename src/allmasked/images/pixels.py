@@ -65,6 +65,12 @@ SUFFIXES = frozenset(
 )
 """File name endings (lower case) taken for photos when a folder is searched."""
 
+OTHER_SUFFIXES = frozenset(
+    {".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".psd", ".tga", ".ppm", ".heics"}
+    | {".jpg_large", ".jpg_orig", ".jpg!d"}
+)
+"""Endings of photos that are not read: where a folder is searched, they are told."""
+
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "HEIF", "AVIF")
 """Pillow's names of the formats that are opened (JPEG includes MPO); anything else is refused."""
 
@@ -74,6 +80,8 @@ GIVE = "a path, bytes, an open binary file, an image of Pillow, or an array (hei
 MAX_PIXELS = 178_956_970
 """Photos with more pixels than this are refused before decoding (decompression bombs); Pillow's own limit."""
 
+_EMPTY_PICTURES = 10
+"""At so many of an animation's first pictures one looks for one that isn't empty."""
 _LARGE_PIXELS = 40_000_000
 _one_large_at_a_time = threading.Lock()  # keeps memory bounded where many threads decode
 
@@ -141,6 +149,7 @@ def decode_sized(
                 opened.draft("RGB", (2 * longest, 2 * longest))
             large = opened.width * opened.height > _LARGE_PIXELS
             with _one_large_at_a_time if large else contextlib.nullcontext():
+                _to_first_picture(opened)
                 opened.load()
                 return upright_rgb(opened), stored[::-1] if _turn(opened) >= 5 else stored
     except PhotoError:
@@ -175,6 +184,20 @@ def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
         raise PhotoError(name, f"{width} x {height} px is over the limit of {max_pixels:,} pixels")
     if width * height == 0:
         raise PhotoError(name, f"has no pixels ({width} x {height})")
+
+
+def _to_first_picture(image: Image.Image) -> None:
+    """Of an animation the first picture that is not of one colour: many begin with an empty one."""
+    if image.format not in ("GIF", "WEBP", "PNG", "AVIF") or not getattr(image, "is_animated", False):
+        return
+    for number in range(_EMPTY_PICTURES):
+        try:
+            image.seek(number)
+        except EOFError:
+            break
+        if len(image.convert("RGB").getcolors(2) or (0, 0)) > 1:
+            return
+    image.seek(0)
 
 
 def _cut_off(stream: IO[bytes]) -> bool:

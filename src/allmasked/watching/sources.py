@@ -157,11 +157,7 @@ def opened(source: Source) -> Any:
 def video_looks(
     source: Source, container: Any, every_seconds: float, *, note: Note, stop: threading.Event
 ) -> Iterator[Look]:
-    """Frames of a video file, as fast as they can be had; what of it can't be decoded is told at its end.
-
-    Raises:
-        SourceError: nothing of it can be decoded.
-    """
+    """Frames of a video file, as fast as they can be had; what of it can't be decoded is told at its end."""
     damage: list[str] = []
     with container:
         due, clock = float("-inf"), _Clock()
@@ -176,8 +172,8 @@ def video_looks(
             yield Look(_picture(frame), seconds, number)
     if number < 0:
         why = f" ({damage[0]})" if damage else ""
-        raise SourceError(f"{source.name}: no picture of it can be decoded{why}; is it damaged, or no video?")
-    if damage:
+        note("unreadable", f"{source.name}: no picture of it can be decoded{why}; is it damaged, or no video?")
+    elif damage:
         note("unreadable", f"{source.name}: damaged in {len(damage):,} places, the first time: {damage[0]}")
 
 
