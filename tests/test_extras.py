@@ -34,6 +34,7 @@ CASES: dict[str, str] = {
     "predict photo.png": "",
     "explain photo.png --out heat": "",
     "recipes": "",
+    "doctor": "",
     "inspect data": "train",
     "split data --out s.json": "train",
     "extend split.json data --out more.json": "train",
