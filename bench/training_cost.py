@@ -22,7 +22,8 @@ SIDE, BATCH, STEPS = 128, 16, 3
 def main(names: list[str]) -> None:
     from allmasked.networks.backbones import BACKBONES
 
-    print("| backbone | training | answering | MB before | MB after | bytes a px |\n| --- | ---: | ---: | ---: | ---: | ---: |")
+    print("| backbone | training | answering | MB before | MB after | bytes a px |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
     for name in names or list(BACKBONES):
         told = subprocess.run([sys.executable, __file__, "--one", name], capture_output=True, text=True)
         if told.returncode:

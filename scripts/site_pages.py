@@ -95,12 +95,12 @@ def _cell(value: Any) -> str:
 def tables_page() -> str:
     """The text of reference/tables.md."""
     from allmasked.cli import COMMANDS
-    from allmasked.data.loaders import LOADERS
     from allmasked.data.readers import READERS
     from allmasked.explaining.explain import EXPLAINERS
     from allmasked.exporting.export import EXPORTS
     from allmasked.networks.heads import HEADS
     from allmasked.stats.votes import VOTES
+    from allmasked.training.loaders import LOADERS
 
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     brought = [

