@@ -41,11 +41,12 @@ def code(text: object) -> str:
 
 def recipes() -> str:
     """Every field of a recipe, and its value in each recipe that ships."""
-    from allmasked.core.config import Recipe, default_head, read_recipe, recipe_names
+    from allmasked.core.config import Recipe, read_recipe, recipe_names
+    from allmasked.networks.heads import head_of_recipe
 
     names = recipe_names()
     settings = {name: read_recipe(name) for name in names}
-    rows = [["head", *(code(default_head(name)) for name in names), "Head that the recipe is meant for."]]
+    rows = [["head", *(code(head_of_recipe(name)) for name in names), "Head that the recipe is meant for."]]
     for field in dataclasses.fields(Recipe):
         values = [code(_value(getattr(settings[name], field.name))) for name in names]
         choices = ", ".join(f"`{choice}`" for choice in field.metadata["choices"])
@@ -96,8 +97,8 @@ def tables_page() -> str:
     """The text of reference/tables.md."""
     from allmasked.cli import COMMANDS
     from allmasked.data.readers import READERS
-    from allmasked.explaining.explain import EXPLAINERS
-    from allmasked.exporting.export import EXPORTS
+    from allmasked.explaining.maps import EXPLAINERS
+    from allmasked.exporting.formats import EXPORTS
     from allmasked.networks.heads import HEADS
     from allmasked.stats.votes import VOTES
     from allmasked.training.loaders import LOADERS

@@ -64,7 +64,7 @@ def test_the_site_is_built_and_loads_nothing_from_the_net(tmp_path: Path) -> Non
 def test_the_tables_page_has_every_row_of_the_tables() -> None:
     from allmasked.core.config import Recipe, recipe_names
     from allmasked.data.readers import READERS
-    from allmasked.exporting.export import EXPORTS
+    from allmasked.exporting.formats import EXPORTS
     from allmasked.networks.backbones import BACKBONES
 
     text = pages_py["tables_page"]()
