@@ -213,3 +213,15 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str: 
     if page.file.generated_by:
         return markdown
     return with_links(markdown, f"docs/{place}", place, {file.src_uri for file in files})
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:  # noqa: ARG001
+    """MkDocs: a page as HTML, where roles of docstrings (:func:`allmasked.x.y`) become links where there is a page."""
+
+    def link(found: re.Match[str]) -> str:
+        name = found[1].removeprefix("~")
+        if not name.startswith("allmasked."):
+            return f"<code>{name}</code>"
+        return f'<autoref optional identifier="{name}"><code>{name.removeprefix("allmasked.")}</code></autoref>'
+
+    return re.sub(r":(?:mod|func|meth|class|data|attr|exc):<code>([^<]*)</code>", link, html)
