@@ -2,18 +2,19 @@
 #   make demo    set up, then the whole job on painted photos, from inspect to report
 #   make seven   set up, then the notebooks' seven backbones on painted photos, down to the ensemble's report
 #   make test    set up, then lint, types, import contracts and tests
+#   make docs    set up, then the documentation as a site, below site/: open site/index.html
 #   make format  put the code in order
 #   make cover   set up, then the tests once more, with how much of the code they reach
 #   make audit   set up, then look every package of constraints.txt up among known vulnerabilities (needs the network)
 #   make lock    pin what pyproject.toml asks for in constraints.txt, keeping the pins that still fit;
 #                make lock UPGRADE=--upgrade takes the newest of everything
-#   make clean   remove the environment and what the demo made
+#   make clean   remove the environment and what the others made
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo seven test format cover audit lock clean
+.PHONY: demo seven test docs format cover audit lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/allmasked demo --out demo
@@ -38,6 +39,9 @@ lock: $(VENV)/.dev
 	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --annotation-style line --quiet $(UPGRADE) \
 	    --custom-compile-command "make lock" --output-file constraints.txt pyproject.toml
 
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -51,4 +55,4 @@ $(VENV)/.dev: pyproject.toml constraints.txt scripts/environment
 	touch $@ $(VENV)/.demo
 
 clean:
-	rm -rf "$(VENV)" demo seven
+	rm -rf "$(VENV)" demo seven site

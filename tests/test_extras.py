@@ -35,6 +35,7 @@ CASES: dict[str, str] = {
     "explain photo.png --out heat": "",
     "recipes": "",
     "cache": "",
+    "doctor": "",
     "inspect data": "train",
     "split data --out s.json": "train",
     "extend split.json data --out more.json": "train",

@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "watch": ("serving", "Answer for a camera, a video, a stream, or a folder that fills up."),
     "report": ("reporting", "Make one HTML page of a run."),
     "synth": ("painting", "Paint artificial data sets."),
+    "doctor": ("doctor", "What is installed, which command lacks what, and whether it answers."),
     "demo": ("touring", "The whole job on painted photos, from inspect to report."),
 }
 

@@ -106,6 +106,7 @@ def split_command(
     Copies of one photo, augmented ones too, and pictures of one scene stay in one part; of exact duplicates one is
     kept; copies whose labels disagree are left out. Everything else takes the split.json in place of DATA.
     """
+    from allmasked.cli.estimates import tell_splitting
     from allmasked.data.dataset import is_split, load_split, write_split
 
     if is_split(data):
@@ -113,6 +114,7 @@ def split_command(
     options = read_options(layout, classes, wear, incorrect_is)
     if test_source and parts == "given":
         raise ConfigError("--test-source makes a test part and --parts given keeps one; give one of them")
+    tell_splitting(data)
     split = load_split(
         data, seed=seed, options=options, validation=validation, test=test, test_source=test_source,
         keep_parts=parts == "given",

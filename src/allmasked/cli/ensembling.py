@@ -75,9 +75,13 @@ def distil_command(
     The student is an ordinary run folder. If it is stopped, `allmasked train --resume --out RUN` goes on. Ends with
     student and teacher side by side: accuracy, ms a photo, MB.
     """
+    from allmasked.cli.estimates import tell_training
+    from allmasked.data.dataset import read_split
     from allmasked.ensembles.distil import beside, distil, markdown
 
     config = train_config(loader="cached", **settings)
+    if (teacher / "split.json").is_file():
+        tell_training(read_split(teacher / "split.json", data), config)
     distil(teacher, config, out, alpha=alpha, temperature=temperature, data=data, cache=cache)
     show(markdown(beside(teacher, out, on, data=data), on))
     click.echo(f"next: allmasked compare {teacher} {out}", err=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from allmasked.cli import estimates
 from allmasked.core.config import (
     Recipe,
     TrainConfig,
@@ -135,7 +136,7 @@ def train_command(
     The backend is Keras': set KERAS_BACKEND=jax or torch for another.
     """
     from allmasked.core.runs import Run
-    from allmasked.data.dataset import absent, load_split, only_over, read_split
+    from allmasked.data.dataset import absent, is_split, load_split, only_over, read_split
     from allmasked.training.train import train
 
     if backbones is not None:
@@ -164,7 +165,10 @@ def train_command(
         config = train_config(
             backbone=backbone, head=head, loader=loader, recipe=recipe, weights=weights, seed=seed, **fields
         )
+        if not is_split(data):
+            estimates.tell_splitting(data)
         split = load_split(data, seed=seed, data=data_folder)
+    estimates.tell_training(split, config, done=len(run.history()))
     run = train(split, config, out, resume=resume, cache=cache)
     history = run.history()
     kept = history[-1] if config.recipe.keep == "last" else min(history, key=lambda line: line["val_loss"])
@@ -185,12 +189,15 @@ def _train_members(
     test: bool,
 ) -> None:
     from allmasked.cli.scoring import show
+    from allmasked.core.runs import Run
     from allmasked.ensembles import zoo
 
     members = zoo.members_from(backbones, base, overrides)
     if data is None and not (out / "split.json").is_file():
         raise click.UsageError("DATA is missing: a data set, or a split.json")
-    runs = zoo.train_members(zoo.split_for(data, out, base.seed, data_folder), members, out, cache=cache)
+    split = zoo.split_for(data, out, base.seed, data_folder)
+    estimates.tell_trainings(split, [config for name, config in members.items() if not Run(out / name).finished])
+    runs = zoo.train_members(split, members, out, cache=cache)
     rows = zoo.results(runs, test=test, data=data_folder)
     zoo.write_results(rows, out)
     show(zoo.markdown(rows))
