@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Label = Literal["all", "none", "some"]
-Answer = Literal["all", "none", "some", "nobody"]
+AnyLabel = Literal["all", "none", "some", "nobody"]
+"""What an answer may be; a photo of a data set has a :data:`Label`, or "nobody" where it is for training only."""
 Part = Literal["train", "validation", "test", "left_out"]
 Wear = Literal["masked", "unmasked", "incorrect", "unknown"]
 """``unknown``: somebody may be there; nothing is asked about the place, and it never decides a label."""
@@ -25,10 +26,10 @@ View = tuple[Size, Fit]
 CLASSES: tuple[Label, ...] = ("all", "none", "some")
 """The class order of every probability array: column 0 is P(all), 1 is P(none), 2 is P(some)."""
 
-NOBODY: Answer = "nobody"
+NOBODY: AnyLabel = "nobody"
 """The fourth label: no face is there. Only photos for training may carry it, see ``allmasked extend``."""
 
-LABELS: tuple[Answer, ...] = (*CLASSES, NOBODY)
+LABELS: tuple[AnyLabel, ...] = (*CLASSES, NOBODY)
 """All labels a photo may have; training labels are indices into it."""
 
 PARTS: tuple[Part, ...] = ("train", "validation", "test", "left_out")
@@ -144,7 +145,7 @@ class Prediction:
     """
 
     path: str
-    label: Answer | None
+    label: AnyLabel | None
     probabilities: tuple[float, float, float] | None
     error: str = ""
     p_nobody: float | None = None
