@@ -336,7 +336,7 @@ def test_photos_are_decoded_as_for_predict(tmp_path: Path, model: Any, monkeypat
     wanted = px.read(path, SIZE, "letterbox")
     assert (wanted != px.fit_to(px.decode(path), SIZE, "letterbox")).any(), "or the test means nothing"
     seen: list[np.ndarray] = []
-    predictor, cut = predictor_of(model), explain.network(model)
+    predictor, cut = predictor_of(model), network.network(model)
     own, probabilities = predictor.answer, cut.probabilities
     predictor.answer = lambda pixels: seen.append(pixels[0]) or own(pixels)
     (found,) = explain.explain_paths(predictor, [("large", path)])
