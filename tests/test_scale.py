@@ -398,7 +398,8 @@ def test_ray_gives_the_rows_of_local_though_worker_and_driver_are_killed(tmp_pat
     assert "122 " not in said.split("photos answered")[0], "what was committed was done again"
     import psutil
 
-    assert not [pid for pid in ours if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+    _, alive = psutil.wait_procs([psutil.Process(pid) for pid in ours if psutil.pid_exists(pid)], timeout=10)
+    assert not alive
 
 
 # --- S3 ---------------------------------------------------------------------------------------------------------------

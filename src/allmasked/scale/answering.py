@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -51,11 +52,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Committed:
-    """A shard that is there: its name, how many rows of each answer, the first errors, and this worker's memory."""
+    """A shard that is there: its name, how many rows of each answer, the first errors; seconds that it took, and what
+    the worker's process holds then."""
 
     name: str
     labels: Counter[str]
     failures: tuple[tuple[str, str], ...]
+    seconds: float
     memory_mb: float
 
 
@@ -122,14 +125,16 @@ class Answerer:
 
     def answer(self, part: list[Item]) -> Committed:
         """Answer for the photos of a part and commit their shard."""
-        job = self.job
+        job, began = self.job, time.perf_counter()
         found = answered(self.model, part, batch_size=job.batch_size, look=job.look)
         rows = [shards.row_of(item, one.prediction, self.said) for item, one in found]
         name = results.shard_name(job.run, part, job.kind)
         self.folder.write(name, shards.packed(rows, job.kind))
         failures = [(row["path"], row["error"]) for row in rows if row["error"]]
         labels = Counter(row["label"] or "failed" for row in rows)
-        return Committed(name, labels, tuple(failures[: results.MAX_FAILURES]), memory_mb())
+        return Committed(
+            name, labels, tuple(failures[: results.MAX_FAILURES]), time.perf_counter() - began, memory_mb()
+        )
 
 
 def memory_mb() -> float:

@@ -17,6 +17,12 @@ from allmasked.scale.answering import Answerer, Committed, Job
 ENGINES = ("local", "ray")
 RETRIES = 5
 """How often a part is begun again on another worker before the run stops."""
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # 15 would leave the workers next to nothing where other programs are busy
+    "RAY_enable_pipe_based_agent_to_parent_health_check": "0",  # by pipe, its agents outlive a driver that is killed
+}
+"""Of a Ray that is started here, where the environment says nothing else."""
 OBJECT_STORE_MB = 100
 """Of a Ray that is started here; parts and what comes back are small."""
 
@@ -41,7 +47,8 @@ def run_ray(
         address: of a Ray cluster; one is started on this machine for this run when None.
     """
     expect("ray", "scale")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
     ray: Any = require("ray", "scale")
     from ray.util import ActorPool
 
