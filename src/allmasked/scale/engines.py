@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable
 from dataclasses import replace
 from typing import Any
 
-from allmasked.core.errors import AllmaskedError, ConfigError, RunError, expect, require
+from allmasked.core.errors import AllmaskedError, ConfigError, RunError, require
 from allmasked.predictors.onnx_model import processors
 from allmasked.scale.addresses import Item, reason
 from allmasked.scale.answering import Answerer, Committed, Job
@@ -46,7 +46,6 @@ def run_ray(
         workers: one for each four processors when None.
         address: of a Ray cluster; one is started on this machine for this run when None.
     """
-    expect("ray", "scale")
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     ray: Any = require("ray", "scale")

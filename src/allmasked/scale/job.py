@@ -11,7 +11,7 @@ from pathlib import Path
 
 import allmasked
 from allmasked.core import progress
-from allmasked.core.errors import ConfigError, DataError
+from allmasked.core.errors import ConfigError, DataError, expect
 from allmasked.core.types import LABELS
 from allmasked.model import load
 from allmasked.scale import results
@@ -75,6 +75,10 @@ def answer(
     """
     if engine not in ENGINES:
         raise ConfigError(f"engine {engine!r}: must be one of {', '.join(ENGINES)}")
+    if job.kind == "parquet":
+        expect("pyarrow", "scale")
+    if engine == "ray":
+        expect("ray", "scale")
     began = time.perf_counter()
     sha256, content = identity(job.model)
     if job.model and not Path(job.model).exists():
