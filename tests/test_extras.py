@@ -57,6 +57,9 @@ CASES: dict[str, str] = {
     "synth drawn painted": "synth",
     "synth pasted data painted": "synth",
     "demo": "train,synth",
+    "predict data --engine local --out d": "scale",
+    "predict data --engine ray --format csv --out d": "scale",
+    "predict s3://bucket/photos": "scale",
 }
 
 RUN = """

@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from allmasked.cli.numbers import FiniteRange
+from allmasked.cli.scaling import engine_options, is_far, photos_far, predict_at_scale
 from allmasked.core import progress
 from allmasked.core.errors import RunError
 from allmasked.core.types import CLASSES, LABELS, Label
@@ -66,10 +67,11 @@ def _labels(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(FORMATS),
-    help="Default: --out's suffix, else table on a terminal, csv otherwise.",
+    type=click.Choice([*FORMATS, "parquet"]),
+    help="Default: --out's suffix, else table on a terminal, csv otherwise; with --engine parquet (or csv).",
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write here instead of to stdout.")
+@click.option("--out", metavar="FILE|DEST", help="Write here instead of to stdout; with --engine a folder or address.")
+@engine_options
 @click.option("--boxes", is_flag=True, help="Add the column faces: what each wears, score, edges in px (JSON in csv).")
 @click.option("--annotated", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
               help="Write each photo with its faces and the verdict here.")  # fmt: skip
@@ -98,7 +100,7 @@ def predict_command(
     paths: tuple[str, ...],
     model: Path | None,
     kind: str | None,
-    out: Path | None,
+    out: str | None,
     boxes: bool,
     annotated: Path | None,
     heat: bool,
@@ -112,11 +114,16 @@ def predict_command(
     threads: int | None,
     device: str,
     null: bool,
+    **_scale: Any,
 ) -> None:
     """Answer for photos: does everyone (all), no one (none), or only some wear a mask? Or is nobody there?
 
     PATH is a photo, a folder (searched with all folders below), a pattern in quotes such as 'photos/**/*.jpg', or -
     for a list on stdin, one path a line. A photo that can't be read gets its line with the error; the rest goes on.
+    It may also be an address (s3://, gs://, az://, https://, file://) or a list file (.txt, a path or address a line).
+
+    With --engine, rows go to DEST as shards with faces, etag and error, beside manifest.json. The same command again
+    goes on where it was stopped or killed, and answers for what is new or has changed.
 
     p_all, p_none, p_some and p_nobody sum to 1. They are read off the faces found, of which masked and bare count those
     that are neither too small to judge nor far behind the others; so label and counts never contradict each other. sure
@@ -127,14 +134,25 @@ def predict_command(
 
     if heat and annotated is None:
         raise click.UsageError("--heat goes with --annotated DIR")
-    kind = kind or _format_for(out)
-    photos = _outside(_photos(paths, null), [folder for folder in (annotated, sort_to) if folder is not None])
+    look = Look(min_face_px, min_face_share, tiles)
+    if (code := predict_at_scale(ctx, lambda: _stdin_lines(null), look)) is not None:
+        ctx.exit(code)
+    target = _file(out)
+    kind = kind or _format_for(target)
+    folders = [folder for folder in (annotated, sort_to) if folder is not None]
+    far = photos_far(paths, lambda: _stdin_lines(null), bool(folders))
+    photos = _outside(_photos(paths, null), folders) if far is None else iter(())
     opened = load(model, threads=threads, device=device)
     tally: Counter[str] = Counter()
     doubtful: Counter[bool] = Counter()
     started = time.perf_counter()
 
-    found = opened.answered(photos, batch_size, Look(min_face_px, min_face_share, tiles))
+    if far is None:
+        found = opened.answered(photos, batch_size, look)
+    else:
+        from allmasked.scale.answering import answered as answer_items
+
+        found = (one for _, one in answer_items(opened, far, batch_size=batch_size, look=look))
 
     def rows() -> Iterator[Row]:
         for answered in found:
@@ -155,8 +173,8 @@ def predict_command(
                 yield prediction.to_dict(boxes=boxes)
 
     columns = (*COLUMNS[:-1], "faces", "error") if boxes else COLUMNS
-    with _output(out) as stream:
-        _write(_with_bar(rows(), "predict", paths, kind, out), kind, stream, columns)
+    with _output(target) as stream:
+        _write(_with_bar(rows(), "predict", paths, kind, target), kind, stream, columns)
     _summary(tally, time.perf_counter() - started, doubtful[True])
     _tell_other_photos(paths)
     ctx.exit(1 if tally["failed"] or any(tally[label] for label in fail_on) else 0)
@@ -375,6 +393,13 @@ def _stdin_lines(null: bool) -> Iterator[str]:
             yield os.fsdecode(name)
 
 
+def _file(out: str | None) -> Path | None:
+    """``--out`` as a file."""
+    if out is not None and Path(out).is_dir():
+        raise click.BadParameter(f"File {out!r} is a directory.", param_hint="'--out'")
+    return None if out is None else Path(out)
+
+
 def _format_for(out: Path | None) -> str:
     if out is not None:
         suffix = out.suffix.lower().lstrip(".")
@@ -406,7 +431,7 @@ def _with_bar(rows: Iterator[Row], title: str, paths: tuple[str, ...], kind: str
         return rows
     from allmasked.predictors.photo_files import find_photos
 
-    total = None if "-" in paths else sum(1 for _ in find_photos(paths))
+    total = None if "-" in paths or any(map(is_far, paths)) else sum(1 for _ in find_photos(paths))
     return progress.track(rows, title, total)
 
 

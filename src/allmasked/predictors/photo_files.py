@@ -41,18 +41,18 @@ def _photos_matching(pattern: str) -> Iterator[tuple[str, str]]:
     base = "/".join(parts[:fixed]) or ("/" if fixed else "")
     for _, path in _photos_below(base or ".", set()):
         below = path[len(base or ".") :].lstrip("/")
-        if _matches(below.split("/"), parts[fixed:]):
+        if matches(below.split("/"), parts[fixed:]):
             path = path if base else below
             yield path, path
 
 
-def _matches(names: list[str], parts: list[str]) -> bool:
+def matches(names: list[str], parts: list[str]) -> bool:
     """Whether the parts of a path match those of a pattern, ``**`` standing for any number of them."""
     if not parts or not names:
         return not names and all(part == "**" for part in parts)
     if parts[0] == "**":
-        return _matches(names, parts[1:]) or _matches(names[1:], parts)
-    return fnmatch.fnmatchcase(names[0], parts[0]) and _matches(names[1:], parts[1:])
+        return matches(names, parts[1:]) or matches(names[1:], parts)
+    return fnmatch.fnmatchcase(names[0], parts[0]) and matches(names[1:], parts[1:])
 
 
 def _photos_below(folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, str]]:

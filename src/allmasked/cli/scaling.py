@@ -1,0 +1,103 @@
+"""What ``allmasked predict`` does past one machine: addresses, engines, shards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from allmasked.core import progress
+
+if TYPE_CHECKING:
+    from allmasked.predictors.predictor import Look
+    from allmasked.scale.addresses import Item
+
+Lines = Callable[[], Iterator[str]]
+ENGINES = ("local", "ray")
+
+_OPTIONS = (
+    click.option("--engine", type=click.Choice(ENGINES),
+                 help="Write rows to DEST as shards, by this process (local) or workers of Ray; go on where an earlier"
+                 " run was stopped."),
+    click.option("--workers", type=click.IntRange(1), help="With ray: workers.  [default: one for four processors]"),
+    click.option("--address", metavar="HOST:PORT|auto",
+                 help="With ray: a cluster that runs.  [default: RAY_ADDRESS, else one started here for this run]"),
+    click.option("--shard", "shard_photos", default=2000, show_default=True, type=click.IntRange(1, 1_000_000),
+                 help="With --engine: photos a shard; what a worker that is killed has to do again."),
+    click.option("--limit-errors", metavar="N", type=click.IntRange(0),
+                 help="With --engine: stop when more photos than this have failed in this run."),
+    click.option("--retry-failed", is_flag=True, help="With --engine: answer again for photos whose row has an error."),
+)  # fmt: skip
+
+
+def engine_options(command: Any) -> Any:
+    """The options of an engine."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def is_far(path: str) -> bool:
+    """Whether photos come from an address, or from a list file that may name some."""
+    return "://" in path or (path.lower().endswith(".txt") and Path(path).is_file())
+
+
+def photos_far(paths: Iterable[str], lines: Lines, pictures: bool) -> Iterator[Item] | None:
+    """The photos of a command line that names an address or a list file; None where it names neither."""
+    paths = list(paths)
+    if not any(map(is_far, paths)):
+        return None
+    if pictures:
+        raise click.UsageError("--annotated and --sort take photos of this machine, not addresses and list files")
+    from itertools import chain
+
+    from allmasked.scale.addresses import clean, listing
+
+    items = listing(paths, lines)
+    first = next(items, None)
+    if first is None:
+        raise click.UsageError(f"no photo found in {', '.join(map(clean, paths[:3]))}")
+    return chain([first], items)
+
+
+def predict_at_scale(ctx: click.Context, lines: Lines, look: Look) -> int | None:
+    """Run with an engine if one is asked for: the exit code. None where none is."""
+    given = ctx.params
+    engine, out = given["engine"], given["out"]
+    if engine is None and "://" not in (out or ""):
+        for option in ("workers", "address", "limit_errors", "retry_failed"):
+            if given[option] not in (None, False):
+                raise click.UsageError(f"--{option.replace('_', '-')} goes with --engine")
+        if given["kind"] == "parquet":
+            raise click.UsageError("--format parquet goes with --engine")
+        return None
+    if out is None:
+        raise click.UsageError("--engine needs --out DEST: a folder or an address for the shards")
+    names = {"annotated": "--annotated", "heat": "--heat", "sort_to": "--sort", "unsure": "--unsure"}
+    for name, option in names.items():
+        if given[name]:
+            raise click.UsageError(f"{option} doesn't go with --engine; the rows have it all")
+    if engine in (None, "local") and (given["workers"] or given["address"]):
+        raise click.UsageError("--workers and --address go with --engine ray")
+    if given["kind"] not in (None, "parquet", "csv"):
+        raise click.UsageError("--engine writes --format parquet or csv")
+    from allmasked.scale.answering import Job
+    from allmasked.scale.job import answer
+
+    model = given["model"]
+    job = Job(
+        out, given["kind"] or "parquet", None if model is None else os.fspath(model), look=look,
+        batch_size=given["batch_size"], threads=given["threads"], device=given["device"],
+    )  # fmt: skip
+    done = answer(
+        given["paths"], job, engine=engine or "local", workers=given["workers"], address=given["address"],
+        shard_photos=given["shard_photos"], limit_errors=given["limit_errors"], retry_failed=given["retry_failed"],
+        lines=lines,
+    )  # fmt: skip
+    progress.stderr.print(done.summary(), markup=False)
+    if done.stopped:
+        progress.stderr.print(f"error: {done.stopped}; start it again with more to go on", markup=False)
+    return 1 if done.stopped or any(done.labels.get(label) for label in ("failed", *given["fail_on"])) else 0

@@ -1,0 +1,442 @@
+"""Where photos lie and answers go: folders of this machine, and addresses such as ``s3://bucket/photos``.
+
+Stores are reached through fsspec, credentials as its libraries take them (environment, profiles, roles). An address may
+carry a secret itself (``https://user:password@host/a.jpg?token=...``): what is shown or written of it is :func:`clean`,
+and what others say about it goes through :func:`scrub`.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import random
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+
+from allmasked.core.errors import AllmaskedError, ConfigError, DataError, PhotoError, require
+from allmasked.images.pixels import SUFFIXES
+from allmasked.predictors.photo_files import find_photos, matches
+
+STORES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "https": "aiohttp", "http": "aiohttp", "file": ""}
+"""Schemes of addresses, and the module that brings each."""
+
+MAX_BYTES = 256_000_000
+"""A larger object is not fetched: it is no photo."""
+TRIES = 4
+"""How often an object is asked for before its row says that it can't be had."""
+THREADS = 16
+"""That wait for the store at a time, each for one object."""
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+_SIGNING = re.compile(
+    r"x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid|expires|policy|s[eiprtv]|sig|sdd|spr|sip|ss|srt"
+    r"|sk(oid|tid|t|e|s|v)|.*(token|secret|passw|signature|credential|auth|key).*",
+    re.IGNORECASE,
+)
+"""Query fields that open a door rather than name a photo; ``sv``, ``se`` and the like are those of Azure."""
+_OPEN = frozenset(["id", "v", "version", "versionid", "name", "file", "page", "w", "h", "width", "height", "format"])
+_KEYS_ARE_WHOLE = frozenset({"s3", "gs", "az", "file"})
+"""Schemes without a query: ``?`` and ``#`` belong to an object's name."""
+Given = TypeVar("Given")
+Got = TypeVar("Got")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One photo of a listing.
+
+    Attributes:
+        name: what rows and messages call it; holds no secret.
+        place: where it is read: a path of this machine, or an address.
+        etag: what tells one version of it from another: the store's etag, or the time that a file was written.
+        size: bytes; -1 where unknown.
+    """
+
+    name: str
+    place: str
+    etag: str = ""
+    size: int = -1
+
+    @property
+    def here(self) -> bool:
+        """Whether it is a file of this machine."""
+        return not is_address(self.place)
+
+
+def is_address(text: str) -> bool:
+    """Whether this is an address rather than a path."""
+    return _ADDRESS.match(text) is not None
+
+
+def is_list(text: str) -> bool:
+    """Whether this names a list of photos (``.txt``, one path or address a line)."""
+    return Path(urlsplit(text).path if is_address(text) else text).suffix.lower() == ".txt"
+
+
+def clean(text: str) -> str:
+    """An address without user, password, signature or token; anything else with only broken Unicode escaped.
+
+    Query fields that are not known to be harmless are replaced by a digest, so that two photos stay two.
+    """
+    if is_address(text):
+        try:
+            scheme, rest = text.split("://", 1)
+            host, slash, path = rest.partition("/")
+            text = f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+            if scheme.lower() not in _KEYS_ARE_WHOLE:
+                parts = urlsplit(text)
+                text = urlunsplit((parts.scheme, parts.netloc, parts.path, _harmless(parts.query), ""))
+        except ValueError:
+            text = f"{text.split('://')[0]}://..."
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _harmless(query: str) -> str:
+    kept = []
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name.lower() in _OPEN:
+            kept.append(f"{name}={value}")
+        elif not _SIGNING.fullmatch(name):
+            kept.append(f"{name}=~{hashlib.sha256(value.encode()).hexdigest()[:8]}")
+    return "&".join(kept)
+
+
+def scrub(text: str) -> str:
+    """A message without secrets: addresses in it are cleaned, values of secret environment variables left out."""
+    text = _IN_TEXT.sub(lambda found: clean(found[0]), text)
+    for name, value in os.environ.items():
+        if len(value) >= 8 and re.search("SECRET|TOKEN|PASSW|CREDENTIAL|KEY", name) and not os.path.exists(value):  # noqa: PTH110
+            text = text.replace(value, "***")
+    return text
+
+
+def reason(error: BaseException) -> str:
+    """What a store's library says, as one short line without secrets."""
+    lines = [line for line in scrub(str(error)).splitlines() if line.strip()]
+    return (lines[0].strip() if lines else type(error).__name__)[:200]
+
+
+def filesystem(address: str) -> tuple[Any, str]:
+    """The fsspec filesystem that holds an address, and the path in it.
+
+    Raises:
+        ConfigError: a scheme that isn't known, or the library refuses the address.
+        MissingExtraError: what reaches it is not installed.
+    """
+    scheme = address.split("://")[0].lower()
+    if scheme not in STORES:
+        known = ", ".join(f"{name}://" for name in STORES)
+        raise ConfigError(f"{clean(address)}: addresses of {scheme}:// are not known; known: {known}")
+    fsspec = require("fsspec", "scale")
+    if STORES[scheme]:
+        require(STORES[scheme], "scale")
+    options = {} if scheme in ("file", "http", "https") else {"use_listings_cache": False}
+    try:
+        filesystem, path = fsspec.core.url_to_fs(address, **options)
+    except Exception as error:
+        raise ConfigError(
+            f"{clean(address)}: cannot be reached ({reason(error)}); check address and credentials"
+        ) from None
+    return filesystem, path
+
+
+def local_path(address: str) -> str:
+    """The path of a ``file://`` address; anything else as it is."""
+    if not address.lower().startswith("file://"):
+        return address
+    return unquote(address[len("file://") :].removeprefix("localhost"))
+
+
+# --- listing ----------------------------------------------------------------------------------------------------------
+
+
+def listing(sources: Iterable[str], lines: Callable[[], Iterator[str]] | None = None) -> Iterator[Item]:
+    """Every photo that ``sources`` stand for, as a stream: memory does not grow with their number.
+
+    A source is a photo, folder or pattern, of this machine or at an address; a list of these (``.txt``, one a line,
+    patterns taken as they are); or ``-`` for ``lines``. A name ending in ``/``, or in none of
+    :data:`allmasked.images.pixels.SUFFIXES`, is a folder where it is an address. Photos at ``https://`` are named
+    one by one. What isn't there stands for itself: reading it gives the error.
+
+    Raises:
+        DataError: a folder or list can't be read.
+        ConfigError, MissingExtraError: see :func:`filesystem`.
+    """
+    for given in sources:
+        source = local_path(given)
+        if source == "-" and lines is not None:
+            yield from _listed(lines())
+        elif is_list(source):
+            yield from _listed(_lines_of(source))
+        elif is_address(source):
+            yield from _at(source)
+        else:
+            yield from _here(source)
+
+
+def _here(path: str, *, patterns: bool = True) -> Iterator[Item]:
+    for name, found in find_photos([path], patterns=patterns):
+        yield _file(name, found)
+
+
+def _file(name: str, path: str) -> Item:
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return Item(clean(name), path)
+    return Item(clean(name), path, f"mtime-{status.st_mtime_ns}", status.st_size)
+
+
+def _lines_of(source: str) -> Iterator[str]:
+    try:
+        if is_address(source):
+            store, path = filesystem(source)
+            with store.open(path, "rb") as stream:
+                yield from _named_in(stream)
+        else:
+            with Path(source).open("rb") as stream:
+                yield from _named_in(stream)
+    except AllmaskedError:
+        raise
+    except Exception as error:
+        why = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else reason(error)
+        raise DataError(
+            f"{clean(source)}: the list cannot be read ({why}); give a text file, one photo a line"
+        ) from None
+
+
+def _named_in(stream: Iterable[bytes]) -> Iterator[str]:
+    for line in stream:
+        if name := line.strip(b"\r\n").removeprefix(b"\xef\xbb\xbf"):
+            yield os.fsdecode(name)
+
+
+def _listed(lines: Iterable[str]) -> Iterator[Item]:
+    """The photos of a list in its order; what the store knows of each is asked for by several threads ahead."""
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="listing") as pool:
+        waiting: deque[Future[Item]] = deque()
+        try:
+            for given in lines:
+                line = local_path(given)
+                if is_address(line) and not _is_folder(line):
+                    waiting.append(pool.submit(_single, line))
+                    if len(waiting) >= 8 * THREADS:
+                        yield waiting.popleft().result()
+                    continue
+                while waiting:
+                    yield waiting.popleft().result()
+                yield from _at(line) if is_address(line) else _here(line, patterns=False)
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _is_folder(address: str) -> bool:
+    path = urlsplit(address).path
+    if address.lower().startswith("http"):
+        return False
+    return path.endswith("/") or Path(path).suffix.lower() not in SUFFIXES
+
+
+def _single(address: str) -> Item:
+    store, path = filesystem(address)
+    try:
+        known = _retried(lambda: store.info(path))
+    except Exception:  # reading it gives the error
+        return Item(clean(address), address)
+    etag = next((known[name] for name in ("ETag", "etag", "Content-MD5", "Last-Modified") if known.get(name)), "")
+    size = known.get("size")
+    return Item(clean(address), address, str(etag).strip('"'), -1 if size is None else int(size))
+
+
+def _at(source: str) -> Iterator[Item]:
+    pattern = "" if source.lower().startswith("http") or not glob.has_magic(source) else source
+    if not pattern and not _is_folder(source):
+        yield _single(source)
+        return
+    scheme, _, below = source.partition("://")
+    parts = below.split("/")
+    fixed = next((number for number, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    base = "/".join(parts[:fixed]).rstrip("/")
+    store, base = filesystem(f"{scheme}://{base}")
+    try:
+        for path, etag, size in _objects(store, scheme, base):
+            names = path[len(base) :].strip("/").split("/")
+            if any(name.startswith(".") for name in names) or Path(names[-1]).suffix.lower() not in SUFFIXES:
+                continue
+            if not pattern or matches(names, parts[fixed:]):
+                yield Item(clean(f"{scheme}://{path}"), f"{scheme}://{path}", etag, size)
+    except AllmaskedError:
+        raise
+    except Exception as error:
+        raise DataError(f"{clean(source)}: cannot be listed ({reason(error)}); check address and credentials") from None
+
+
+def _objects(store: Any, scheme: str, base: str) -> Iterator[tuple[str, str, int]]:
+    """(path, etag, size) of every object below, page by page where the store's library would gather them all."""
+    bucket, _, key = base.partition("/")
+    prefix = f"{key}/" if key else ""
+    if scheme == "s3":
+        more: dict[str, str] = {}
+        while True:
+            page = store.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
+            for found in page.get("Contents", ()):
+                yield f"{bucket}/{found['Key']}", found["ETag"].strip('"'), found["Size"]
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+    if scheme == "gs":
+        more = {}
+        while True:
+            page = store.call("GET", "b/{}/o", bucket, prefix=prefix, maxResults=1000, json_out=True, **more)
+            for found in page.get("items", ()):
+                yield f"{bucket}/{found['name']}", found.get("etag", ""), int(found.get("size", -1))
+            if not page.get("nextPageToken"):
+                return
+            more = {"pageToken": page["nextPageToken"]}
+    for folder, _, files in store.walk(base, detail=True):  # one folder in memory at a time
+        for name, known in sorted(files.items()):
+            etag = known.get("etag") or known.get("ETag") or known.get("last_modified") or ""
+            yield f"{folder}/{name}", str(etag).strip('"'), int(known.get("size") or 0)
+
+
+# --- fetching ---------------------------------------------------------------------------------------------------------
+
+
+def fetch(item: Item) -> str | bytes:
+    """What the decoder reads: the path of a file of this machine, the bytes of any other photo.
+
+    Raises:
+        PhotoError: it can't be had.
+    """
+    if item.here:
+        return item.place
+    if item.size > MAX_BYTES:
+        raise PhotoError(
+            item.name, f"has {item.size / 1e6:.0f} MB, which is no photo (the limit is {MAX_BYTES / 1e6:.0f})"
+        )
+    store, path = filesystem(item.place)
+    try:
+        found: bytes = _retried(lambda: store.cat_file(path))
+        return found
+    except FileNotFoundError:
+        raise PhotoError(item.name, "no such object") from None
+    except PermissionError:
+        raise PhotoError(item.name, "may not be read (permission denied)") from None
+    except Exception as error:
+        raise PhotoError(item.name, f"cannot be fetched ({reason(error)})") from None
+
+
+def _retried(call: Callable[[], Got]) -> Got:
+    for left in reversed(range(TRIES)):
+        try:
+            return call()
+        except (FileNotFoundError, PermissionError, NotImplementedError):
+            raise
+        except Exception as error:
+            status = getattr(error, "status", None) or 500
+            if not left or (400 <= status < 500 and status not in (408, 429)):
+                raise
+            time.sleep(0.2 * 2 ** (TRIES - left) * random.uniform(0.5, 1))
+    raise AssertionError
+
+
+def ahead(
+    items: Iterable[Given], do: Callable[[Given], Got], *, threads: int = THREADS
+) -> Iterator[tuple[Given, Got | PhotoError]]:
+    """``do`` of each item in threads, in order and some ahead; an item that can't be had comes with its error."""
+
+    def attempt(item: Given) -> Got | PhotoError:
+        try:
+            return do(item)
+        except PhotoError as error:
+            return error
+
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
+    try:
+        waiting: deque[tuple[Given, Future[Got | PhotoError]]] = deque()
+        for item in items:
+            waiting.append((item, pool.submit(attempt, item)))
+            if len(waiting) >= 2 * threads:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+# --- a folder that results go to --------------------------------------------------------------------------------------
+
+
+class Folder:
+    """A folder of results, of this machine or at an address. A file in it is there in whole or not at all."""
+
+    def __init__(self, place: str) -> None:
+        self.place = local_path(place)
+        self.name = clean(self.place)
+        if is_address(self.place):
+            if self.place.lower().startswith("http"):
+                raise ConfigError(f"{self.name}: nothing can be written to http; give a folder, s3://, gs:// or az://")
+            self._store, path = filesystem(self.place.rstrip("/"))
+            self._path = path.rstrip("/")
+        else:
+            self._store, self._path = None, self.place
+            if Path(self.place).exists() and not Path(self.place).is_dir():
+                raise ConfigError(f"{self.name}: is a file; give a folder for the shards (--out)")
+
+    def names(self) -> list[str]:
+        """The files in it, sorted; none where there is no such folder."""
+        if self._store is None:
+            folder = Path(self._path)
+            return sorted(entry.name for entry in folder.iterdir() if entry.is_file()) if folder.is_dir() else []
+        try:
+            found = self._told(lambda: self._store.ls(self._path, detail=False))
+        except FileNotFoundError:
+            return []
+        return sorted(path.rpartition("/")[2] for path in found)
+
+    def read(self, name: str) -> bytes:
+        """The whole file."""
+        if self._store is None:
+            return (Path(self._path) / name).read_bytes()
+        found: bytes = self._told(lambda: self._store.cat_file(f"{self._path}/{name}"))
+        return found
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file: by a temporary name here, as one object in a store, where a put is whole or nothing."""
+        if self._store is None:
+            from allmasked.core.runs import replacing
+
+            with replacing(Path(self._path) / name) as temporary:
+                temporary.write_bytes(content)
+        else:
+            self._told(lambda: self._store.pipe_file(f"{self._path}/{name}", content))
+
+    def delete(self, name: str) -> None:
+        """Remove a file that may be gone already."""
+        if self._store is None:
+            (Path(self._path) / name).unlink(missing_ok=True)
+        elif name in self.names():
+            self._told(lambda: self._store.rm_file(f"{self._path}/{name}"))
+
+    def _told(self, call: Callable[[], Got]) -> Got:
+        try:
+            return _retried(call)
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"{self.name}: cannot be read or written ({reason(error)}); check address and credentials"
+            ) from None

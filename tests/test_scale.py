@@ -1,0 +1,493 @@
+"""Past one machine: addresses without secrets, shards that resume, the same rows by Ray, photos out of an S3 store.
+
+Ray and the S3 server (moto) are started and stopped here; what needs one that is not installed is skipped.
+"""
+
+from __future__ import annotations
+
+import csv
+import http.server
+import importlib.util
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import allmasked
+from allmasked.cli import cli
+from allmasked.core.errors import ConfigError, DataError
+from allmasked.scale import addresses, results
+from allmasked.scale import rows as shards
+from allmasked.scale.addresses import Folder, Item, clean, listing, scrub
+from colour_model import encoded
+
+SECRET = "hunter2hunter2"
+
+
+def needs(*modules: str) -> pytest.MarkDecorator:
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}: pip install '.[scale]' (tests: dev)")
+
+
+parquet = needs("pyarrow")
+
+
+def invoke(*arguments: str, **options: Any) -> Result:
+    return CliRunner().invoke(cli, ["predict", *arguments], **options)
+
+
+def paint(folder: Path, count: int, broken: int = 0) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        label = ("all", "none", "some", "nobody")[number % 4]
+        (folder / f"{number:04d}.png").write_bytes(encoded(label, (64 + number % 7, 48)))
+    for number in range(broken):
+        (folder / f"x{number}.jpg").write_bytes(b"no photo")
+    return folder
+
+
+def rows(dest: Path, kind: shards.Kind = "parquet") -> list[dict[str, Any]]:
+    folder = Folder(str(dest))
+    return sorted(shards.read_rows(folder.read, results.shard_names(folder), kind), key=lambda row: row["path"])
+
+
+def manifest(dest: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((dest / "manifest.json").read_text())
+    return found
+
+
+def contents(dest: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in dest.iterdir() if path.name != "manifest.json"}
+
+
+# --- addresses and secrets --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("photos/a b.jpg", "photos/a b.jpg"),
+        ("s3://bucket/a?b#c.jpg", "s3://bucket/a?b#c.jpg"),
+        (f"s3://key:{SECRET}@bucket/a.jpg", "s3://bucket/a.jpg"),
+        (f"https://me:{SECRET}@host:8080/a.jpg", "https://host:8080/a.jpg"),
+        (f"https://{SECRET}@host/a.jpg", "https://host/a.jpg"),
+        (f"https://host/a.jpg?X-Amz-Signature={SECRET}&X-Amz-Date=1&id=7", "https://host/a.jpg?id=7"),
+        (f"https://host/a.jpg?sv=2024&sig={SECRET}&se=2026&sp=r", "https://host/a.jpg"),
+        (f"https://host/a.jpg?access_token={SECRET}#{SECRET}", "https://host/a.jpg"),
+    ],
+)
+def test_an_address_is_shown_without_its_secrets(given: str, shown: str) -> None:
+    assert clean(given) == shown
+    assert SECRET not in scrub(f"Cannot connect to <{given}> ('{given}'), url={given}, see log")
+
+
+def test_an_unknown_query_keeps_photos_apart_without_being_shown() -> None:
+    one, other = (clean(f"https://host/photo?member={SECRET}{n}") for n in (1, 2))
+    assert one != other and SECRET not in one
+
+
+def test_values_of_secret_variables_are_left_out_of_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    assert scrub(f"bad key {SECRET}!") == "bad key ***!"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ftp://host/photos", "--engine", "local", "--out", "d"], "addresses of ftp:// are not known; known: s3://"),
+        (["nowhere", "--engine", "local"], "--engine needs --out DEST"),
+        (["nowhere", "--workers", "2"], "--workers goes with --engine"),
+        (["nowhere", "--engine", "local", "--out", "d", "--workers", "2"], "go with --engine ray"),
+        (["nowhere", "--engine", "local", "--out", "d", "--sort", "s"], "--sort doesn't go with --engine"),
+        (["nowhere", "--engine", "local", "--out", "d", "--format", "json"], "parquet or csv"),
+        (["nowhere", "--format", "parquet"], "goes with --engine"),
+        (["nowhere", "--engine", "local", "--out", "file"], "is a file; give a folder"),
+        (["nowhere", "--engine", "local", "--out", "https://host/d"], "nothing can be written to http"),
+        (["nowhere", "--engine", "local", "--out", "d", "--model", "gone"], "gone: no such run folder"),
+        (["empty", "--engine", "local", "--out", "d"], "no photo found in empty"),
+        (["gone.txt/../file.txt", "--engine", "local", "--out", "d"], "the list cannot be read"),
+        (["s3://a/b.jpg", "--sort", "s"], "take photos of this machine"),
+    ],
+)
+def test_wrong_use_gets_one_line(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    if any("://" in argument for argument in arguments):
+        pytest.importorskip("fsspec")
+    result = invoke(*arguments)
+    said = result.output if result.exception is None or isinstance(result.exception, SystemExit) else ""
+    assert result.exit_code in (1, 2) and message in said + str(result.exception)
+    assert not (tmp_path / "d").exists()
+
+
+def test_predict_without_an_engine_imports_nothing_of_it(tmp_path: Path) -> None:
+    paint(tmp_path, 1)
+    code = (
+        "import sys\nfrom allmasked.cli import cli\n"
+        "cli.main(['predict', '0000.png', '--out', 'o.csv'], standalone_mode=False)\n"
+        "print([m for m in sys.modules if m.split('.')[0] in ('ray', 'pyarrow', 'fsspec', 'aiohttp') or '.scale' in m])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(allmasked.__file__).parents[1])}
+    found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert found.stdout.splitlines()[-1] == "[]", found.stderr
+
+
+class Store(http.server.BaseHTTPRequestHandler):
+    """Photos over HTTP for those who know the token."""
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        known = f"token={SECRET}" in self.path
+        body = encoded("all") if known and "gone" not in self.path else b""
+        self.send_response(200 if body else 404 if known else 403)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", '"one"')
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Store)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://me:{SECRET}@127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@needs("aiohttp", "fsspec")
+def test_plain_predict_takes_addresses_and_lists_of_them_and_prints_no_secret(web: str, tmp_path: Path) -> None:
+    paint(tmp_path / "here", 2)
+    lines = [f"{web}/{name}.jpg?token={SECRET}&id=1" for name in ("a", "gone")]
+    (tmp_path / "list.txt").write_text("\n".join([*lines, f"{web}/b.jpg", str(tmp_path / "here/0000.png")]) + "\n")
+    result = invoke(str(tmp_path / "list.txt"), f"{web}/c.jpg?token={SECRET}", str(tmp_path / "here"))
+    assert result.exit_code == 1, result.output
+    found = list(csv.DictReader(result.stdout.splitlines()))
+    bare = web.replace(f"me:{SECRET}@", "")
+    assert [row["path"] for row in found] == [
+        f"{bare}/a.jpg?id=1", f"{bare}/gone.jpg?id=1", f"{bare}/b.jpg", str(tmp_path / "here/0000.png"),
+        f"{bare}/c.jpg", *(str(tmp_path / f"here/000{n}.png") for n in range(2)),
+    ]  # fmt: skip
+    assert found[1]["error"] == "no such object" and "403" in found[2]["error"]
+    assert found[0]["label"] == found[4]["label"] != "" and not found[0]["error"]
+    assert SECRET not in result.output
+
+
+# --- shards, resume, the manifest -------------------------------------------------------------------------------------
+
+
+def test_digests_are_a_set() -> None:
+    digests, known = results.Digests(), set()
+    for seed in range(40):
+        some = [random.Random(seed * 7919 + n).randbytes(15) + b"\0" * (n % 3 == 0) for n in range(3000)]
+        some += some[:10]
+        expected = []
+        for one in some:
+            expected.append(one.rstrip(b"\0") not in known)
+            known.add(one.rstrip(b"\0"))
+        assert digests.new(some) == expected
+        assert not any(digests.new(some[::-1]))
+    assert len(digests) == len(known)
+
+
+@parquet
+def test_rows_say_it_all_and_are_those_of_plain_predict(tmp_path: Path) -> None:
+    photos = paint(tmp_path / "photos", 9, broken=1)
+    dest = tmp_path / "dest"
+    result = invoke(str(photos), "--engine", "local", "--out", str(dest), "--shard", "4")
+    assert result.exit_code == 1 and "10 photos answered" in result.output, result.output
+    found = rows(dest)
+    plain = invoke(str(photos), "--boxes", "--format", "jsonl")
+    for row, expected in zip(found, map(json.loads, plain.stdout.splitlines()), strict=True):
+        assert {name: row[name] for name in expected} == expected
+        assert row["size"] == Path(row["path"]).stat().st_size and row["etag"].startswith("mtime-")
+        assert row["version"] == allmasked.__version__ and row["model"] and len(row["model_sha256"]) == 12
+    told = manifest(dest)
+    assert told["state"] == "finished" and told["listed"] == 10
+    assert told["done"]["photos"] == 10 and told["done"]["shards"] == 3
+    assert told["failed"]["first"] == [{"path": f"{photos}/x0.jpg", "error": "is not a photo in a known format"}]
+
+
+@pytest.mark.parametrize("kind", ["csv", pytest.param("parquet", marks=parquet)])
+def test_what_is_done_stays_done_and_what_has_changed_is_done_again(tmp_path: Path, kind: shards.Kind) -> None:
+    photos, dest = paint(tmp_path / "photos", 12, broken=1), tmp_path / "dest"
+    command = [str(photos), "--engine", "local", "--out", str(dest), "--shard", "5", "--format", kind]
+    assert invoke(*command).exit_code == 1
+    before = contents(dest)
+    assert "0 photos answered" in invoke(*command).output
+    assert before == contents(dest)
+
+    (photos / "0003.png").write_bytes(encoded("all", (90, 48)))
+    (photos / "0100.png").write_bytes(encoded("none"))
+    (photos / "0004.png").unlink()  # its row stays
+    assert "2 photos answered" in invoke(*command).output
+    found = rows(dest, kind)
+    assert len(found) == 14 and len({row["path"] for row in found}) == 14
+    assert int(found[3]["size"]) == (photos / "0003.png").stat().st_size
+    assert manifest(dest)["done"]["photos"] == 14
+
+    (photos / "x0.jpg").write_bytes(encoded("some"))
+    os.utime(photos / "x0.jpg", (1, 1))
+    assert invoke(*command).exit_code == 0
+    assert len(rows(dest, kind)) == 14 and manifest(dest)["failed"]["photos"] == 0
+
+
+@parquet
+def test_failed_photos_are_tried_again_when_asked(tmp_path: Path) -> None:
+    photos, dest = paint(tmp_path / "photos", 2), tmp_path / "dest"
+    (tmp_path / "list.txt").write_text(f"{photos}/0000.png\n{photos}/late.png\n{photos}/0000.png\n")
+    command = [str(tmp_path / "list.txt"), "--engine", "local", "--out", str(dest)]
+    assert invoke(*command).exit_code == 1
+    assert [row["error"] for row in rows(dest)] == [None, "no such file"]
+    assert "1 photos answered" in invoke(*command, "--retry-failed").output
+    assert [row["error"] for row in rows(dest)] == [None, "no such file"]
+    assert invoke(*command).exit_code == 1
+
+
+@parquet
+def test_a_shard_of_a_run_that_was_killed_doubles_nothing(tmp_path: Path) -> None:
+    """A worker that outlives its run may commit a shard late, with photos that another run has answered, too."""
+    photos, dest = paint(tmp_path / "photos", 6), tmp_path / "dest"
+    command = [str(photos), "--engine", "local", "--out", str(dest), "--shard", "3"]
+    assert invoke(*command).exit_code == 0
+    folder = Folder(str(dest))
+    late = rows(dest)[2:5]
+    items = [Item(row["path"], row["path"], row["etag"], row["size"]) for row in late]
+    folder.write(results.shard_name(1, items, "parquet"), shards.packed(late, "parquet"))
+    assert invoke(*command).exit_code == 0
+    assert len(rows(dest)) == 6 == len({row["path"] for row in rows(dest)})
+
+
+@parquet
+def test_another_model_or_question_needs_another_folder(tmp_path: Path) -> None:
+    photos, dest = paint(tmp_path / "photos", 1), tmp_path / "dest"
+    command = [str(photos), "--engine", "local", "--out", str(dest)]
+    assert invoke(*command).exit_code == 0
+    assert "give another --out" in str(invoke(*command, "--min-face", "3").exception)
+    assert "give another --out" in str(invoke(*command, "--format", "csv").exception)
+    (dest / "manifest.json").write_text("{}")
+    assert "is not one of allmasked" in str(invoke(*command).exception)
+    (dest / "manifest.json").unlink()
+    shard = next(dest.glob("answers-*"))
+    shard.write_bytes(b"PAR1")
+    result = invoke(*command)
+    assert isinstance(result.exception, DataError) and shard.name in str(result.exception)
+
+
+@parquet
+def test_the_run_stops_at_the_limit_of_errors(tmp_path: Path) -> None:
+    photos, dest = paint(tmp_path / "photos", 4, broken=6), tmp_path / "dest"
+    command = [str(photos), "--engine", "local", "--out", str(dest), "--shard", "2"]
+    result = invoke(*command, "--limit-errors", "1")
+    assert result.exit_code == 1 and "2 photos failed, more than --limit-errors 1" in result.output
+    assert manifest(dest)["state"].startswith("stopped: 2 photos failed")
+    assert len(rows(dest)) == 6
+    assert "4 photos answered" in invoke(*command).output
+
+
+class Moved(Exception):
+    pass
+
+
+def test_the_listing_streams(tmp_path: Path) -> None:
+    """The first photo comes before the last page of the list is asked for."""
+
+    def lines() -> Iterator[str]:
+        for number in range(10_000):
+            yield str(tmp_path / f"{number}.png")
+        raise Moved
+
+    items = listing(["-"], lines)
+    assert next(items).name.endswith("/0.png")
+    with pytest.raises(Moved):
+        list(items)
+
+
+def allmasked_process(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(allmasked.__file__).parents[1])} | options.pop("env", {})
+    command = [sys.executable, "-m", "allmasked", "predict", *arguments]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+    )
+
+
+@parquet
+def test_a_driver_killed_at_random_moments_loses_nothing(tmp_path: Path) -> None:
+    photos, dest = paint(tmp_path / "photos", 150, broken=2), tmp_path / "dest"
+    command = [str(photos), "--engine", "local", "--out", str(dest), "--shard", "5"]
+    draw = random.Random()
+    for _ in range(3):
+        process = allmasked_process(*command)
+        deadline, wanted = time.monotonic() + 30, len(list(dest.glob("answers-*"))) + 1
+        while time.monotonic() < deadline and process.poll() is None and len(list(dest.glob("answers-*"))) < wanted:
+            time.sleep(0.02)
+        time.sleep(draw.uniform(0, 0.3))
+        process.kill()
+        process.wait()
+        committed = [row["path"] for row in rows(dest)]
+        assert len(committed) == len(set(committed))
+    process = allmasked_process(*command)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, said
+    assert len(rows(dest)) == 152 == len({row["path"] for row in rows(dest)})
+    assert manifest(dest)["state"] == "finished" and not list(dest.glob(".*"))
+
+
+# --- Ray --------------------------------------------------------------------------------------------------------------
+
+
+def children(pid: int, name: str) -> list[int]:
+    """Processes below ``pid`` with this in their title."""
+    import psutil
+
+    found = []
+    for one in psutil.Process(pid).children(recursive=True):
+        try:
+            if name in " ".join(one.cmdline()):
+                found.append(one.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+@needs("ray", "pyarrow", "psutil")
+@pytest.mark.slow
+def test_ray_gives_the_rows_of_local_though_worker_and_driver_are_killed(tmp_path: Path) -> None:
+    photos = paint(tmp_path / "photos", 120, broken=2)
+    local, dest = tmp_path / "local", tmp_path / "ray"
+    assert invoke(str(photos), "--engine", "local", "--out", str(local), "--shard", "10").exit_code == 1
+    command = [str(photos), "--engine", "ray", "--workers", "1", "--threads", "1", "--out", str(dest), "--shard", "4"]
+
+    process = allmasked_process(*command)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and len(list(dest.glob("answers-*"))) < 2 and process.poll() is None:
+        time.sleep(0.05)
+    for pid in children(process.pid, "_Worker"):  # kill -9 of a worker: Ray starts another
+        os.kill(pid, signal.SIGKILL)
+    before = len(list(dest.glob("answers-*")))
+    while time.monotonic() < deadline and len(list(dest.glob("answers-*"))) < before + 2 and process.poll() is None:
+        time.sleep(0.05)
+    ours = children(process.pid, "")
+    process.kill()  # kill -9 of the driver; its Ray goes with it
+    said, _ = process.communicate()
+    assert before >= 2, said
+    assert len(rows(dest)) == len({row["path"] for row in rows(dest)})
+
+    process = allmasked_process(*command)
+    said, _ = process.communicate(timeout=100)
+    assert process.returncode == 1, said
+    assert rows(dest) == rows(local)
+    assert "122 " not in said.split("photos answered")[0], "what was committed was done again"
+    import psutil
+
+    _, alive = psutil.wait_procs([psutil.Process(pid) for pid in ours if psutil.pid_exists(pid)], timeout=10)
+    assert not alive
+
+
+# --- S3 ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[dict[str, str]]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }  # fmt: skip
+    server.stop()
+
+
+@needs("s3fs", "moto", "pyarrow", "flask")
+def test_photos_and_rows_in_an_s3_store(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    store, _ = addresses.filesystem("s3://photos")
+    store.call_s3("create_bucket", Bucket="photos")
+    photos = paint(tmp_path / "photos", 20)
+    for number in range(200):
+        body = (photos / f"{number % 20:04d}.png").read_bytes()
+        store.call_s3("put_object", Bucket="photos", Key=f"in/{number % 3}/{number:03d} ü?.png", Body=body)
+    store.call_s3("put_object", Bucket="photos", Key="in/x.jpg", Body=b"no photo")
+    store.call_s3("put_object", Bucket="photos", Key="in/.hidden/y.jpg", Body=b"no photo")
+    store.call_s3("put_object", Bucket="photos", Key="inner/z.jpg", Body=b"beside")
+
+    items = list(listing(["s3://photos/in"]))
+    assert len(items) == 201 and all(len(item.etag) == 32 and item.size > 0 for item in items)
+    assert [item.name for item in items] == sorted(item.name for item in items)
+    assert len(list(listing(["s3://photos/in/0/*.png"]))) == 67
+    assert [item.name for item in listing(["s3://photos/in/x.jpg"])] == ["s3://photos/in/x.jpg"]
+
+    command = ["s3://photos/in", "--engine", "local", "--out", "s3://photos/answers", "--shard", "60"]
+    result = invoke(*command)
+    assert result.exit_code == 1 and "201 photos answered" in result.output, result.output
+    folder = Folder("s3://photos/answers")
+    found = shards.read_rows(folder.read, results.shard_names(folder), "parquet")
+    assert len(found) == 201 == len({row["path"] for row in found})
+    here = {row["path"][-8:-4]: row for row in map(json.loads, _plain(photos))}
+    for row in found:
+        if not row["error"]:
+            same = here[f"{int(row['path'][-9:-6]) % 20:04d}"]
+            assert (row["label"], row["p_all"], row["faces"]) == (same["label"], same["p_all"], same["faces"])
+    store.call_s3("put_object", Bucket="photos", Key="in/x.jpg", Body=encoded("all"))
+    result = invoke(*command)
+    assert result.exit_code == 0 and "1 photos answered" in result.output, result.output
+    found = shards.read_rows(folder.read, results.shard_names(folder), "parquet")
+    assert len(found) == 201 and not [row for row in found if row["error"]]
+    assert SECRET.encode() not in folder.read("manifest.json")
+    assert SECRET not in result.output
+
+    plain = invoke("s3://photos/in/1/*", "--boxes")
+    assert plain.exit_code == 0 and len(plain.stdout.splitlines()) == 68
+    gone = invoke("s3://nowhere/in", "--engine", "local", "--out", str(tmp_path / "d"))
+    assert isinstance(gone.exception, DataError) and "s3://nowhere/in: cannot be listed" in str(gone.exception)
+
+
+def _plain(photos: Path) -> list[str]:
+    return invoke(str(photos), "--boxes", "--format", "jsonl").stdout.splitlines()
+
+
+class Pages:
+    """A store of Google's in two pages."""
+
+    def call(self, *_: object, pageToken: str = "", **__: object) -> dict[str, Any]:
+        number = int(pageToken or 0)
+        page = {"items": [{"name": f"in/{number}.jpg", "etag": f"e{number}", "size": "5"}]}
+        return page if number else {**page, "nextPageToken": "1"}
+
+
+def test_a_bucket_of_google_comes_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "filesystem", lambda _: (Pages(), "bucket/in"))
+    assert [(item.name, item.etag, item.size) for item in listing(["gs://bucket/in/"])] == [
+        ("gs://bucket/in/0.jpg", "e0", 5), ("gs://bucket/in/1.jpg", "e1", 5),
+    ]  # fmt: skip
+
+
+def test_an_engine_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    from allmasked.scale.answering import Job
+    from allmasked.scale.job import answer
+
+    with pytest.raises(ConfigError, match="must be one of local, ray"):
+        answer(["x.jpg"], Job(str(tmp_path)), engine="spark")
