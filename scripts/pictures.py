@@ -5,11 +5,14 @@ Needs the extras synth and web; the picture of the page needs Playwright and Chr
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from pathlib import Path
 
 from PIL import Image
@@ -92,6 +95,10 @@ def page(photo: Path, target: Path) -> None:
     assert server.stderr is not None
     try:
         address = next(line.split()[2] for line in server.stderr if line.startswith("listening on"))
+        for _ in range(600):  # told before it accepts
+            with contextlib.suppress(OSError), urllib.request.urlopen(address + "readyz", timeout=10):
+                break
+            time.sleep(0.1)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
             window = browser.new_page(viewport={"width": 1100, "height": 800})

@@ -1,13 +1,14 @@
 """Hook of mkdocs.yml: the pages of the site that are made, so that they can't go stale.
 
-The tables come from the code's own (recipes, layouts, backbones, ...), the pages for Python from docstrings, and the
-model's card and the bench's figures from their files outside docs/. Links in pages to files that are no page of the
-site become plain names.
+The tables come from the code's own (recipes, layouts, backbones, ...), the pages for Python from docstrings, the
+notebooks, the model's card and the bench's figures from their files outside docs/. Links in pages to files that are no
+page of the site become plain names.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import posixpath
 import re
 import tomllib
@@ -166,6 +167,34 @@ def _first_line(entry: Path) -> str:
     return found[1] if found else ""
 
 
+# --- notebooks -------------------------------------------------------------------------------------------------------
+
+
+def notebook_pages() -> dict[str, str]:
+    """Path on the site -> text of the notebooks, with what they gave."""
+    found = sorted((ROOT / "examples" / "notebooks").glob("*.ipynb"))
+    return {f"notebooks/{path.stem}.md": notebook_page(json.loads(path.read_text("utf-8"))) for path in found}
+
+
+def notebook_page(notebook: dict[str, Any]) -> str:
+    """A notebook as Markdown."""
+    parts = []
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for output in cell["outputs"]:
+            data = output.get("data", {})
+            kind = next((kind for kind in ("image/jpeg", "image/png") if kind in data), "")
+            if kind:
+                parts.append(f'<img alt="what it shows" src="data:{kind};base64,{"".join(data[kind]).strip()}">')
+            elif text := "".join(output.get("text", data.get("text/plain", []))).rstrip():
+                parts.append(f"```text\n{text}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
 # --- links -----------------------------------------------------------------------------------------------------------
 
 
@@ -187,10 +216,12 @@ def with_links(text: str, source: str, place: str, pages: set[str]) -> str:
 
 
 def on_config(config: Any) -> Any:
-    """MkDocs: the pages for Python come into the navigation below their overview."""
+    """MkDocs: the pages for Python, below their overview, and the notebooks come into the navigation."""
     reference = next(part["Reference"] for part in config.nav if "Reference" in part)
     python = next(part["Python"] for part in reference if "Python" in part)
     python += [page for page in python_pages() if page not in python]
+    notebooks = next(part["Notebooks"] for part in config.nav if "Notebooks" in part)
+    notebooks += list(notebook_pages())
     return config
 
 
@@ -198,7 +229,7 @@ def on_files(files: Any, config: Any) -> Any:
     """MkDocs: the files of the site."""
     from mkdocs.structure.files import File
 
-    made = {"reference/tables.md": tables_page(), **python_pages()}
+    made = {"reference/tables.md": tables_page(), **python_pages(), **notebook_pages()}
     names = {file.src_uri for file in files} | set(made) | set(COPIED.values())
     for source, place in COPIED.items():
         made[place] = with_links((ROOT / source).read_text("utf-8"), source, place, names)

@@ -53,10 +53,16 @@ def test_what_each_command_needs_is_what_it_asks_for() -> None:
         assert needs.get(name, "") in extras, name
 
 
+def asked_by(extra: str) -> set[str]:
+    """Distributions that an extra names itself or through the extra keras, but not those of train for export."""
+    lines = [*EXTRAS[extra], *(EXTRAS["keras"] if "allmasked[keras]" in EXTRAS[extra] else [])]
+    return {canonicalize_name(Requirement(line).name) for line in lines} - {"allmasked"}
+
+
 def test_the_modules_of_an_extra_are_what_it_brings() -> None:
     brings = importlib.metadata.packages_distributions()
     for extra, modules in doctor.EXTRAS.items():
-        asked = {canonicalize_name(Requirement(line).name) for line in EXTRAS[extra]} - {"allmasked"}
+        asked = asked_by(extra)
         owners = {module: {canonicalize_name(name) for name in brings.get(module, ())} for module in modules}
         assert [module for module, names in owners.items() if not names & asked and names] == [], extra
         seen = set().union(*owners.values())
@@ -75,6 +81,13 @@ def test_a_command_that_lacks_an_extra_is_told_with_its_name(monkeypatch: pytest
     assert "demo" in told["lacks train,synth"] and "serve, watch" in told["lacks web"]
     works = told["works"].split(", ")
     assert "predict" in works and not {"synth", "demo", "serve"} & set(works)
+
+
+def test_another_backend_of_keras_needs_no_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "missing", lambda names: [name for name in names if name == "tensorflow"])
+    assert "lacks train" in dict(doctor.commands())
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert "lacks train" not in dict(doctor.commands())
 
 
 def test_export_needs_what_train_brings(monkeypatch: pytest.MonkeyPatch) -> None:

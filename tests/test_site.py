@@ -16,6 +16,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +33,11 @@ DOCS = ROOT / "docs"
 TINY = ["--size", "64", "--frame", "0", "--epochs", "1", "--head-epochs", "0", "--batch-size", "8"]
 SMALLER = {"train": TINY, "distil": TINY, "synth": ["--photos", "36"]}
 """What the test adds to a command, so that the pages are run in minutes."""
-PAGES = [["index.md"], ["howto/answers.md", "howto/operating.md"], ["howto/own-labels.md", "howto/comparing.md"]]
+PAGES = [
+    ["index.md"],
+    ["howto/answers.md", "howto/operating.md"],
+    ["howto/own-labels.md", "howto/comparing.md", "howto/python.md"],
+]
 """Pages that are run in one folder, one after another."""
 
 pages_py: dict[str, Any] = runpy.run_path(str(ROOT / "scripts" / "site_pages.py"))
@@ -194,6 +200,11 @@ class Shell:
         self.servers.append(server)
         assert server.stderr is not None
         self.address = next(line.split()[2] for line in server.stderr if line.startswith("listening on"))
+        for _ in range(600):  # told before it accepts
+            with contextlib.suppress(OSError), urllib.request.urlopen(self.address + "readyz", timeout=10):
+                return
+            time.sleep(0.1)
+        pytest.fail("the server doesn't get ready")
 
     def close(self) -> None:
         for server in self.servers:

@@ -193,6 +193,9 @@ def commands() -> list[Line]:
     from allmasked.cli import COMMANDS
 
     lacking = {extra: missing(modules) for extra, modules in EXTRAS.items()}
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":  # the extra keras, and a backend of the user's choice
+        lacking["train"] = [name for name in lacking["train"] if name != "tensorflow"] + missing((backend,))
     without: dict[str, str] = {}
     lines = []
     for extras, names in NEEDS.items():

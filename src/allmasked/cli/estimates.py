@@ -33,9 +33,18 @@ class Cost:
 
 
 COSTS: dict[str, Cost] = {
-    "EfficientNetLite0": Cost(5.0, 1.7, 990),
+    "EfficientNetB3": Cost(23.4, 5.0, 4710),
+    "Xception": Cost(31.4, 10.0, 2110),
+    "ResNet50V2": Cost(22.5, 6.1, 2100),
+    "InceptionV3": Cost(15.0, 4.6, 2130),
+    "InceptionResNetV2": Cost(40.2, 10.8, 5530),
+    "DenseNet201": Cost(32.4, 10.8, 4660),
+    "EfficientNetV2S": Cost(25.2, 8.3, 4460),
+    "EfficientNetLite0": Cost(5.7, 1.7, 1040),
+    "EfficientNetLite1": Cost(8.2, 2.4, 1250),
+    "EfficientNetLite2": Cost(8.1, 2.4, 1510),
 }
-UNKNOWN = Cost(12.0, 4.0, 2000)
+UNKNOWN = Cost(20.0, 6.0, 3000)
 """Of a backbone that was not measured."""
 
 START_SECONDS = 25
