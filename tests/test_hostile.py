@@ -524,7 +524,8 @@ def test_sorting_writes_through_no_link(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../away.png", "a/../../away.png", "..a.png", "..  .png"])
 def test_heat_maps_stay_in_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """``explain --out``."""
-    from allmasked.explaining.explain import Explanation, write_pictures
+    from allmasked.explaining.explain import Explanation
+    from allmasked.explaining.pictures import write_pictures
 
     here = tmp_path / "one" / "two"
     (here / "a").mkdir(parents=True)
