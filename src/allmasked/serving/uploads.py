@@ -125,7 +125,7 @@ class Intake:
             parser = _InMemory(request.headers, held(), max_files=self.max_files, max_fields=64, max_part_size=1 << 16)
             form = await parser.parse()
             if not parser.ended:
-                await form.close()
+                parser.close()
                 raise Refused(400, "the form is cut off before its end", "form")
         except MultiPartException as error:
             if error.message.startswith("Too many files"):
@@ -154,6 +154,11 @@ class _InMemory(MultiPartParser):
 
     def on_end(self) -> None:
         self.ended = True
+
+    def close(self) -> None:
+        """Let go of the files of a form that is cut off, the last one of which no form holds."""
+        for file in self._files_to_close_on_error:
+            file.close()
 
 
 def safe_name(name: str | None) -> str:
