@@ -16,8 +16,8 @@ FACE_CHANNELS = 7
 
 
 def as_given(values: Any) -> tuple[float, ...]:
-    """Numbers as they were given, not as float32 keeps them."""
-    return tuple(float(f"{number:.7g}") for number in np.asarray(values))
+    """The shortest numbers that float32 keeps as these: 0.2, not 0.20000000298."""
+    return tuple(float(str(number)) for number in np.asarray(values, np.float32))
 
 
 @keras.saving.register_keras_serializable(package="allmasked")
