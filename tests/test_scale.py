@@ -267,7 +267,7 @@ def test_failed_photos_are_tried_again_when_asked(tmp_path: Path) -> None:
 def test_a_shard_of_a_run_that_was_killed_doubles_nothing(tmp_path: Path) -> None:
     """A worker that outlives its run may commit a shard late, with photos that another run has answered, too."""
     photos, dest = paint(tmp_path / "photos", 6), tmp_path / "dest"
-    command = [str(photos), "--engine", "local", "--out", str(dest), "--shard", "3"]
+    command = [str(photos), "--engine", "local", "--out", str(dest), "--shard", "2"]
     assert invoke(*command).exit_code == 0
     folder = Folder(str(dest))
     late = rows(dest)[2:5]
@@ -346,7 +346,7 @@ def test_a_driver_killed_at_random_moments_loses_nothing(tmp_path: Path) -> None
         committed = [row["path"] for row in rows(dest)]
         assert len(committed) == len(set(committed))
     process = allmasked_process(*command)
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=200)
     assert process.returncode == 1, said
     assert len(rows(dest)) == 152 == len({row["path"] for row in rows(dest)})
     assert manifest(dest)["state"] == "finished" and not list(dest.glob(".*"))
@@ -372,13 +372,13 @@ def children(pid: int, name: str) -> list[int]:
 @needs("ray", "pyarrow", "psutil")
 @pytest.mark.slow
 def test_ray_gives_the_rows_of_local_though_worker_and_driver_are_killed(tmp_path: Path) -> None:
-    photos = paint(tmp_path / "photos", 120, broken=2)
+    photos = paint(tmp_path / "photos", 30, broken=1)
     local, dest = tmp_path / "local", tmp_path / "ray"
     assert invoke(str(photos), "--engine", "local", "--out", str(local), "--shard", "10").exit_code == 1
-    command = [str(photos), "--engine", "ray", "--workers", "1", "--threads", "1", "--out", str(dest), "--shard", "4"]
+    command = [str(photos), "--engine", "ray", "--workers", "1", "--threads", "1", "--out", str(dest), "--shard", "2"]
 
     process = allmasked_process(*command)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200  # a busy machine is no failure
     while time.monotonic() < deadline and len(list(dest.glob("answers-*"))) < 2 and process.poll() is None:
         time.sleep(0.05)
     for pid in children(process.pid, "_Worker"):  # kill -9 of a worker: Ray starts another
@@ -386,17 +386,18 @@ def test_ray_gives_the_rows_of_local_though_worker_and_driver_are_killed(tmp_pat
     before = len(list(dest.glob("answers-*")))
     while time.monotonic() < deadline and len(list(dest.glob("answers-*"))) < before + 2 and process.poll() is None:
         time.sleep(0.05)
-    ours = children(process.pid, "")
-    process.kill()  # kill -9 of the driver; its Ray goes with it
+    ours = [*children(process.pid, "raylet/raylet"), *children(process.pid, "_Worker")]
+    assert len(ours) >= 2
+    process.kill()  # kill -9 of the driver; its Ray goes with it (two agents of it only after a minute)
     said, _ = process.communicate()
     assert before >= 2, said
     assert len(rows(dest)) == len({row["path"] for row in rows(dest)})
 
     process = allmasked_process(*command)
-    said, _ = process.communicate(timeout=100)
+    said, _ = process.communicate(timeout=200)
     assert process.returncode == 1, said
     assert rows(dest) == rows(local)
-    assert "122 " not in said.split("photos answered")[0], "what was committed was done again"
+    assert "31 " not in said.split("photos answered")[0], "what was committed was done again"
     import psutil
 
     _, alive = psutil.wait_procs([psutil.Process(pid) for pid in ours if psutil.pid_exists(pid)], timeout=10)
