@@ -37,6 +37,8 @@ def test_the_answer_is_the_one_that_is_read(seed: int) -> None:
         assert score < FLOOR
         faces = Candidates(np.zeros((1, 4)), score, masked, np.ones(1, bool))
     four = answer_of(faces)
+    if len(faces) == 1:  # that it may be "some" is learnt from the second peak, which doesn't count
+        found, four = found[[0, 1, 3]], four[[0, 1, 3]]
     np.testing.assert_allclose(np.exp(found), four, atol=2e-4)
     large = four > 1e-3
     np.testing.assert_allclose(found[large], np.log(four[large]), atol=0.1, rtol=1e-3)
