@@ -20,7 +20,7 @@ RETRIES = 5
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",  # 15 would leave the workers next to nothing where other programs are busy
-    "RAY_enable_pipe_based_agent_to_parent_health_check": "0",  # by pipe, its agents would outlive a driver that is killed
+    "RAY_enable_pipe_based_agent_to_parent_health_check": "0",  # by pipe, they outlive a driver that is killed
 }
 """Of a Ray that is started here, where the environment says nothing else."""
 OBJECT_STORE_MB = 100
