@@ -38,7 +38,7 @@ def test_it_tells_what_is_there_and_answers(tmp_path: Path, monkeypatch: pytest.
     code, told = run()
     assert code == 0
     assert "one answer in" in told["predict"] and "ms" in told["predict"]
-    assert told["cache"] == f"{tmp_path}, 3 MB in 1 file, may be deleted"
+    assert told["cache"] == f"{tmp_path}, 3 MB in 1 file; 'allmasked cache clear' empties it"
     assert set(told) >= {"allmasked", "Python", "packages", "machine", "GPU", "works"}
 
 

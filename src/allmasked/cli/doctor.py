@@ -172,7 +172,7 @@ def cache() -> list[Line]:
     if not sizes:
         return [("cache", f"{folder}, empty")]
     files = "1 file" if len(sizes) == 1 else f"{len(sizes):,} files"
-    return [("cache", f"{folder}, {sum(sizes) / 1e6:,.0f} MB in {files}, may be deleted")]
+    return [("cache", f"{folder}, {sum(sizes) / 1e6:,.0f} MB in {files}; 'allmasked cache clear' empties it")]
 
 
 def missing(modules: tuple[str, ...]) -> list[str]:
