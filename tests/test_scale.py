@@ -391,7 +391,8 @@ def test_ray_gives_the_rows_of_local_though_worker_and_driver_are_killed(tmp_pat
     process.kill()  # kill -9 of the driver; its Ray goes with it (two agents of it only after a minute)
     said, _ = process.communicate()
     assert before >= 2, said
-    assert len(rows(dest)) == len({row["path"] for row in rows(dest)})
+    committed = [row["path"] for row in rows(dest)]  # read once: the worker may live a moment longer than the driver
+    assert len(committed) == len(set(committed))
 
     process = allmasked_process(*command)
     said, _ = process.communicate(timeout=200)
