@@ -30,12 +30,18 @@ def main(names: list[str]) -> None:
         print(f"{path.name}: {time.monotonic() - began:.0f} s", flush=True)
 
 
+def of_this_machine(output: Any) -> bool:
+    """What libraries say on stderr or of themselves, and where the decoded photos lie."""
+    text = output.get("text", "") or output.get("data", {}).get("text/plain", "")
+    return output.get("name") == "stderr" or text.startswith(("decoded photos", "WARNING:tensorflow"))
+
+
 def tidied(notebook: Any) -> Any:
-    """Without what libraries say on stderr, which is of this machine, and with each picture once."""
+    """Without what is of the machine that it was run on, and with each picture once."""
     for cell in notebook.cells:
         cell.metadata = {}
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = [output for output in cell.outputs if not of_this_machine(output)]
             for output in cell.outputs:
                 pictures = [kind for kind in ("image/jpeg", "image/png") if kind in output.get("data", {})]
                 if pictures:
