@@ -185,13 +185,20 @@ def notebook_page(notebook: dict[str, Any]) -> str:
             parts.append(source)
             continue
         parts.append(f"```python\n{source}\n```")
+        told = ""
         for output in cell["outputs"]:
             data = output.get("data", {})
-            kind = next((kind for kind in ("image/jpeg", "image/png") if kind in data), "")
-            if kind:
-                parts.append(f'<img alt="what it shows" src="data:{kind};base64,{"".join(data[kind]).strip()}">')
-            elif text := "".join(output.get("text", data.get("text/plain", []))).rstrip():
-                parts.append(f"```text\n{text}\n```")
+            kind = next((kind for kind in ("image/jpeg", "image/png", "text/markdown") if kind in data), "")
+            if not kind:
+                told += "".join(output.get("text", data.get("text/plain", [])))
+                continue
+            parts += [f"```text\n{told.rstrip()}\n```"] if told else []
+            told, shown = "", "".join(data[kind]).strip()
+            if kind == "text/markdown":
+                parts.append(re.sub(r"^#", "###", shown, flags=re.MULTILINE))
+            else:
+                parts.append(f'<img alt="what it shows" src="data:{kind};base64,{shown}">')
+        parts += [f"```text\n{told.rstrip()}\n```"] if told else []
     return "\n\n".join(parts) + "\n"
 
 
