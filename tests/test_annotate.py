@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from allmasked.annotate import annotate, write_annotated
-from allmasked.core.colours import ANSWERS, FACES, NOT_COUNTED, UNSURE
+from allmasked.core.colours import ANSWERS, FACES, NOT_COUNTED, UNSURE, css
 from allmasked.core.types import FoundFace, Prediction
 from allmasked.predictors.predictor import Answered
 
@@ -62,3 +63,13 @@ def test_heat_that_is_not_there_is_said_once(tmp_path: Path, capsys: pytest.Capt
         write_annotated(answered, tmp_path / "out", heat=True)
     assert capsys.readouterr().err.count("no heat is drawn") == 1
     assert len(list((tmp_path / "out").rglob("*.answer.jpg"))) == 1
+
+
+def test_pages_have_the_colours_of_the_table() -> None:
+    package = resources.files("allmasked")
+    page = (package / "serving" / "web" / "page.css").read_text(encoding="utf-8")
+    for wear, colour in FACES.items():
+        assert f".{wear} {{ stroke: {css(colour)};" in page and f"i.{wear} {{ background: {css(colour)};" in page
+    report = (package / "reports" / "templates" / "base.html").read_text(encoding="utf-8")
+    for answer, colour in ANSWERS.items():
+        assert f"--{answer}: {css(colour)};" in report
