@@ -249,7 +249,8 @@ def test_measure_on_labelled_photos(tmp_path: Path, model: Any) -> None:
     assert rows[2].deletion_gain.mean == 0
     assert rows[2].pointing is not None
     assert rows[2].pointing.mean < 1
-    again, _ = faithfulness.measure(model, photos, tmp_path, "letterbox", explainers=["grad-cam", "cam"])
+    with_nobody = [*photos, Photo(photos[0].path, "nobody")]  # nobody's face has to be found
+    again, _ = faithfulness.measure(model, with_nobody, tmp_path, "letterbox", explainers=["grad-cam", "cam"])
     assert again[0] == rows[0]
     with pytest.raises(DataError, match="no photo to measure"):
         faithfulness.measure(model, [Photo("gone.png", "all")], tmp_path, "letterbox", explainers=["cam"])

@@ -13,7 +13,7 @@ from PIL import ImageFilter
 
 from allmasked.core.errors import DataError, PhotoError
 from allmasked.core.progress import track
-from allmasked.core.types import CLASSES, Face, Photo
+from allmasked.core.types import CLASSES, NOBODY, Face, Photo
 from allmasked.explaining.maps import explainer_named
 from allmasked.explaining.network import Floats, Network, network
 from allmasked.images import pixels as px
@@ -131,7 +131,8 @@ def measure(
 
     Args:
         model: see :class:`allmasked.explaining.network.Network`.
-        photos: with ``faces`` where the pointing game is to be played.
+        photos: with ``faces`` where the pointing game is to be played. Those of nobody have no face to explain and are
+            passed over.
         root: the folder that their paths are relative to.
         fit: how the model wants its photos.
         explainers: rows of :data:`allmasked.explaining.maps.EXPLAINERS`.
@@ -151,6 +152,7 @@ def measure(
     curves: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     hits: dict[str, list[bool]] = {name: [] for name in names}
     broken: list[PhotoError] = []
+    photos = [photo for photo in photos if photo.label != NOBODY]
     for number, photo in enumerate(track(photos, "faithfulness")):
         try:
             pixels = px.read(root / photo.path, cut.size, fit, name=photo.path)  # as predict decodes it
