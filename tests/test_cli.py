@@ -68,6 +68,7 @@ def test_the_readme_names_every_command() -> None:
     ("arguments", "message"),
     [
         (["pedict"], "Did you mean 'predict'"),
+        ([__file__], f"Did you mean 'allmasked predict {__file__}'?"),
         (["train"], "Missing option '--out'"),
         (["train", "--out", "run"], "DATA is missing"),
         (["train", "nowhere", "--out", "run"], "nowhere"),

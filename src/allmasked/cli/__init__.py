@@ -68,7 +68,10 @@ class LazyGroup(click.Group):
             import difflib
 
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            if os.path.exists(args[0]):  # noqa: PTH110  (a name that can't be a path is none)
+                hint = f" Did you mean 'allmasked predict {args[0]}'?"
+            else:
+                hint = f" Did you mean {near[0]!r}?" if near else ""
             raise click.UsageError(f"no such command {args[0]!r}.{hint}", ctx) from None
 
 

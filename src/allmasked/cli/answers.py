@@ -508,7 +508,8 @@ def _summary(tally: Counter[str], seconds: float, unsure: int = 0) -> None:
     counts = ", ".join(f"{tally[name]} {name}" for name in (*LABELS, "failed") if tally[name] or name in CLASSES)
     rate = f"{total / seconds:.1f} photos/s" if seconds > 0 else ""
     doubt = f"; {unsure} of them unsure" if unsure else ""
-    progress.stderr.print(f"{total} photos in {seconds:.1f} s ({rate}): {counts}{doubt}", markup=False, soft_wrap=True)
+    photos = "1 photo" if total == 1 else f"{total} photos"
+    progress.stderr.print(f"{photos} in {seconds:.1f} s ({rate}): {counts}{doubt}", markup=False, soft_wrap=True)
 
 
 def _tell_other_photos(paths: tuple[str, ...]) -> None:
