@@ -243,6 +243,8 @@ def upright_rgb(image: Image.Image) -> Image.Image:
         image = _eight_bit(image)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
+        if image.getextrema()[3] == (0, 0):  # the alpha channel of some programs' BMPs is empty, and nothing is hidden
+            image.putalpha(255)
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         white.alpha_composite(image)
         image = white
@@ -277,6 +279,8 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         bits = getattr(image, "tag_v2", {}).get(TiffImagePlugin.BITSPERSAMPLE, (16,))
         top = 4095.0 if tuple(bits) == (12,) else 65535.0
+        if getattr(image, "tag_v2", {}).get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # 0 is white
+            values = top - values
     else:
         largest = float(values.max(initial=0))
         ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
