@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from allmasked.core.errors import DataError
+from allmasked.core.errors import DataError, PhotoError
 from allmasked.data.readers import read, read_dataset
 from allmasked.images import pixels
 from allmasked.inspection.boxes import odd_boxes
@@ -287,3 +287,22 @@ def test_a_tiff_of_16_bits_whose_zero_is_white(tmp_path: Path) -> None:
     table = np.array([len(tags)], "<u2").tobytes() + entries + bytes(4)
     (tmp_path / "x.tif").write_bytes(b"II*\0" + np.array([8 + len(stored)], "<u4").tobytes() + stored + table)
     assert np.array_equal(np.asarray(pixels.decode(tmp_path / "x.tif"))[..., 0], grey)
+
+
+def test_a_jpeg_without_the_end_of_its_picture(tmp_path: Path) -> None:
+    """yolov5 2451: the data ends early, but the end marker is there; the rest was grey, and "nobody" the answer."""
+    shown = picture("some", (160, 120))
+    shown.save(tmp_path / "x.jpg", quality=90)
+    whole = (tmp_path / "x.jpg").read_bytes()
+    start = whole.index(b"\xff\xda") + 14
+    for share in (0.1, 0.5, 0.9):
+        cut = whole[: start + round((len(whole) - start) * share)] + b"\xff\xd9"
+        with pytest.raises(PhotoError, match="the end of its picture is missing"):
+            pixels.decode(cut)
+    for grey in (Image.new("RGB", (160, 120), (128, 128, 128)), Image.new("L", (50, 50), 128)):
+        grey.save(tmp_path / "g.jpg")
+        assert pixels.decode(tmp_path / "g.jpg").size == grey.size
+    padded = Image.new("RGB", (161, 171), (128, 128, 128))
+    padded.paste(shown)
+    padded.save(tmp_path / "p.jpg", quality=95)
+    assert pixels.decode(tmp_path / "p.jpg", fit_within=(32, 32)).width > 31
