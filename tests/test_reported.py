@@ -243,7 +243,7 @@ def test_masks_marked_in_faces(tmp_path: Path) -> None:
         {"image_id": 1, "category_id": 1, "bbox": [4, 4, 20, 30]},
     ]
     write(tmp_path / "result.json", json.dumps(content))
-    with pytest.raises(DataError, match="1 of 1 masks lie in boxes of class 'face'.*--wear 'face="):
+    with pytest.raises(DataError, match=r"1 of 1 masks lie in boxes of class 'face'.*--wear 'face="):
         read(tmp_path)
 
 

@@ -273,7 +273,7 @@ class Marks:
                 worn += any(f.left <= x <= f.right and f.top <= y <= f.bottom for f in bare)
         if worn and worn * 2 >= masks:
             raise DataError(
-                f"{self.root}: {worn:,} of {masks:,} masks lie in boxes of class 'face', so 'face' is no bare face here; "
+                f"{self.root}: {worn:,} of {masks:,} masks lie in boxes of class 'face', so 'face' is no bare face; "
                 "mark each face once, as masked or unmasked, or say with --wear 'face=...' what it means"
             )
 

@@ -349,7 +349,7 @@ def _read_lines(file: Path, photo: str, named: ClassList | None, marks: Marks) -
         try:
             kind, *values = (float(value) for value in line.split())
             if _are_joined(line.split()):
-                raise ValueError("it may be two lines whose line end is missing")  # noqa: TRY301
+                raise ValueError("it may be two lines whose line end is missing")
             left, top, right, bottom = _yolo_box(values, named.landmarks if named else 0)
             at = int(kind) if kind == int(kind) else -1
         except (ValueError, OverflowError) as error:
@@ -398,7 +398,7 @@ def _yolo_box(values: list[float], landmarks: int) -> tuple[float, float, float,
 
 def _are_joined(cells: list[str]) -> bool:
     """Whether the cells of a line look like two boxes without a line end between them, ``0 .5 .5 .2 .21 .7 .5 .2 .2``:
-    the height has one digit more than all other numbers, the class of the next box. As a polygon it would be one face."""
+    the height has one digit more than all other numbers, the class of the next box. A polygon is one face."""
     if len(cells) != 9:
         return False
     digits = [len(cell.partition(".")[2]) for cell in cells[1:]]
