@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from allmasked.core.errors import DataError
+from allmasked.core.errors import DataError, PhotoError
 from allmasked.data.readers import read, read_dataset
 from allmasked.images import pixels
 from allmasked.inspection.boxes import odd_boxes
@@ -185,3 +185,124 @@ def test_an_animation_that_begins_empty(kind: str, tmp_path: Path) -> None:
     assert np.abs(found - np.asarray(shown, float)).mean() < 6
     blank.save(tmp_path / f"b.{kind}", save_all=True, append_images=[Image.new("RGB", shown.size, "white")], **more)
     assert pixels.decode(tmp_path / f"b.{kind}").getcolors(2) == [(160 * 120, (0, 0, 0))], "nothing but empty ones"
+
+
+@pytest.mark.parametrize("kind", ["labelme", "cvat", "supervisely"])
+def test_labels_of_whole_photos_beside_boxes(kind: str, tmp_path: Path) -> None:
+    """labelme 469, cvat 9918: flags and tags say how masks are worn, no box does; such photos were "nobody"."""
+    box = {"label": "with_mask", "points": [[4, 4], [20, 30]], "shape_type": "rectangle"}
+    place = {"labelme": "", "cvat": "images", "supervisely": "ds/img"}[kind]
+    for name in "abc":
+        photo(tmp_path / place / f"{name}.jpg")
+        if kind == "labelme":
+            flags = {"without_mask": name == "a", "blurred": name == "c"}
+            write(tmp_path / f"{name}.json", json.dumps({"flags": flags, "shapes": [box] * (name == "b")}))
+        if kind == "supervisely":
+            tags = [{"name": {"a": "without_mask", "c": "blurred"}[name]}] if name != "b" else []
+            marked = [{"classTitle": "with_mask", "geometryType": "rectangle", "points": {"exterior": box["points"]}}]
+            content = {"size": {}, "tags": tags, "objects": marked * (name == "b")}
+            write(tmp_path / "ds/ann" / f"{name}.jpg.json", json.dumps(content))
+    write(
+        tmp_path / "annotations.xml" if kind == "cvat" else tmp_path / "notes.md",
+        '<annotations><image name="a.jpg"><tag label="without_mask"/></image><image name="c.jpg"><tag label="blurred"/>'
+        '</image><image name="b.jpg"><box label="with_mask" xtl="4" ytl="4" xbr="20" ybr="30"/></image></annotations>',
+    )
+    assert labels(tmp_path) == {"b.jpg": "all", "c.jpg": "nobody"}
+    assert "says 'without_mask' of the whole photo, which isn't read" in told(tmp_path)
+
+
+def test_voc_with_several_boxes_in_one_object(tmp_path: Path) -> None:
+    """ybat 6: all boxes of a class stand in one object; all but the first were lost."""
+    for name in "ab":
+        photo(tmp_path / f"{name}.jpg")
+    xml = voc_xml("a.jpg", MARKED["a.jpg"]).replace("</object><object><name>with_mask</name>", "")
+    write(tmp_path / "a.xml", xml)
+    xml = voc_xml("b.jpg", MARKED["b.jpg"]).replace("</object><object>", "")
+    write(tmp_path / "b.xml", xml)
+    found = read(tmp_path)
+    assert [(p.path, p.label, len(p.faces or ())) for p in found.photos] == [("a.jpg", "all", 2)]
+    assert "b.xml: object 1: has several names, so the label of b.jpg is unknown" in told(tmp_path)
+
+
+def test_two_yolo_lines_without_a_line_end(tmp_path: Path) -> None:
+    """VoTT 140: a masked and a bare face on one line were taken for the outline of one masked face."""
+    yolo(tmp_path)
+    write(tmp_path / "labels/b.txt", "0 .187500 .375000 .250000 .5000001 .577500 .375000 .250000 .500000")
+    write(tmp_path / "labels/a.txt", "0 .1 .1 .4 .1 .4 .5 .1 .5")
+    assert labels(tmp_path) == {name: label for name, label in ALL.items() if name != "b.jpg"}
+    assert "it may be two lines whose line end is missing" in told(tmp_path)
+
+
+def test_masks_marked_in_faces(tmp_path: Path) -> None:
+    """Sets of objects: every face is 'face', and a worn mask is a box of its own in it; all were "some"."""
+    content = coco(tmp_path)
+    content["categories"] = [{"id": 1, "name": "face"}, {"id": 2, "name": "mask"}]
+    content["annotations"] = [
+        {"image_id": 0, "category_id": 1, "bbox": [4, 4, 20, 30]},
+        {"image_id": 0, "category_id": 2, "bbox": [6, 18, 16, 14]},
+        {"image_id": 1, "category_id": 1, "bbox": [4, 4, 20, 30]},
+    ]
+    write(tmp_path / "result.json", json.dumps(content))
+    with pytest.raises(DataError, match=r"1 of 1 masks lie in boxes of class 'face'.*--wear 'face="):
+        read(tmp_path)
+
+
+def test_photos_without_an_ending_and_thumbnails(tmp_path: Path) -> None:
+    """icloud-docker 141, photoprism 555: photos without ending were left out, thumbnails of a server were counted."""
+    for label in ("all", "none", "some"):
+        photo(tmp_path / label / "x.jpg")
+        photo(tmp_path / label / "@eaDir/x.jpg/THUMB_XL.jpg")
+    (tmp_path / "all/IMG_1").write_bytes((tmp_path / "all/x.jpg").read_bytes())
+    (tmp_path / "all/a.jpg?w=600").write_bytes((tmp_path / "all/x.jpg").read_bytes())
+    (tmp_path / "all/.IMG_2.jpg.icloud").write_bytes(b"bplist00")
+    (tmp_path / "all/notes").write_bytes(b"no photo")
+    assert [p.path for p in read(tmp_path).photos] == ["all/x.jpg", "none/x.jpg", "some/x.jpg"]
+    assert "all/IMG_1: and 1 more are not read, being photos without the ending of one: rename" in told(tmp_path)
+    assert "all/.IMG_2.jpg.icloud: is not read, being not downloaded from the cloud" in told(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["png", "bmp"])
+def test_an_empty_alpha_channel_hides_nothing(kind: str, tmp_path: Path) -> None:
+    """image-rs 539: a BMP whose alpha is 0 everywhere was a white picture, answered with "nobody"."""
+    shown = picture("some", (160, 120))
+    red, green, blue = shown.split()
+    clear = Image.merge("RGBA", (red, green, blue, Image.new("L", shown.size)))
+    path = tmp_path / f"x.{kind}"
+    if kind == "png":
+        clear.save(path)
+    else:
+        sizes = [108, *shown.size, 1 | 32 << 16, 3, 160 * 120 * 4, 0, 0, 0, 0, 0xFF0000, 0xFF00, 0xFF, 0xFF000000]
+        rows = np.asarray(clear)[::-1, :, [2, 1, 0, 3]].tobytes()
+        head = np.array(sizes, "<u4").tobytes().ljust(108, b"\0")
+        path.write_bytes(b"BM" + np.array([122 + len(rows), 0, 122], "<u4").tobytes() + head + rows)
+    assert np.array_equal(np.asarray(pixels.decode(path)), np.asarray(shown))
+
+
+def test_a_tiff_of_16_bits_whose_zero_is_white(tmp_path: Path) -> None:
+    """darktable 18815: it was read as its negative."""
+    grey = np.asarray(picture("some", (160, 120)).convert("L"))
+    stored = (65535 - grey.astype(np.uint16) * 257).astype("<u2").tobytes()
+    tags = [(256, 160), (257, 120), (258, 16), (259, 1), (262, 0), (273, 8), (277, 1), (278, 120), (279, len(stored))]
+    entries = b"".join(np.array([tag | 4 << 16, 1, value], "<u4").tobytes() for tag, value in tags)
+    table = np.array([len(tags)], "<u2").tobytes() + entries + bytes(4)
+    (tmp_path / "x.tif").write_bytes(b"II*\0" + np.array([8 + len(stored)], "<u4").tobytes() + stored + table)
+    assert np.array_equal(np.asarray(pixels.decode(tmp_path / "x.tif"))[..., 0], grey)
+
+
+def test_a_jpeg_without_the_end_of_its_picture(tmp_path: Path) -> None:
+    """yolov5 2451: the data ends early, but the end marker is there; the rest was grey, and "nobody" the answer."""
+    shown = picture("some", (160, 120))
+    shown.save(tmp_path / "x.jpg", quality=90)
+    whole = (tmp_path / "x.jpg").read_bytes()
+    start = whole.index(b"\xff\xda") + 14
+    for share in (0.1, 0.5, 0.9):
+        cut = whole[: start + round((len(whole) - start) * share)] + b"\xff\xd9"
+        with pytest.raises(PhotoError, match="the end of its picture is missing"):
+            pixels.decode(cut)
+    for grey in (Image.new("RGB", (160, 120), (128, 128, 128)), Image.new("L", (50, 50), 128)):
+        grey.save(tmp_path / "g.jpg")
+        assert pixels.decode(tmp_path / "g.jpg").size == grey.size
+    padded = Image.new("RGB", (161, 171), (128, 128, 128))
+    padded.paste(shown)
+    padded.save(tmp_path / "p.jpg", quality=95)
+    assert pixels.decode(tmp_path / "p.jpg", fit_within=(32, 32)).width > 31

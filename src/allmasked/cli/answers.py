@@ -514,16 +514,24 @@ def _summary(tally: Counter[str], seconds: float, unsure: int = 0) -> None:
 
 def _tell_other_photos(paths: tuple[str, ...]) -> None:
     """A line for the photos in the folders given whose ending is not read."""
-    from allmasked.data.albums import files_in
+    from allmasked.data.albums import other_photos
     from allmasked.images.pixels import OTHER_SUFFIXES
 
-    found = [file for path in paths if Path(path).is_dir() for file in files_in(Path(path), OTHER_SUFFIXES)]
-    if found:
-        kinds = ", ".join(sorted({file.suffix.lower() for file in found}))
-        first = _plain(str(found[0]))
+    kinds: dict[str, list[Path]] = {}
+    others: dict[str, list[Path]] = {}
+    for reason, file in (one for path in paths if Path(path).is_dir() for one in other_photos(Path(path))):
+        known = file.suffix.lower() in OTHER_SUFFIXES
+        (kinds if known else others).setdefault(file.suffix.lower() if known else reason, []).append(file)
+    if kinds:
+        files = sorted(file for some in kinds.values() for file in some)
         progress.stderr.print(
-            f"not read: {len(found):,} photos of other kinds ({kinds}), such as {first}: save them as JPEG or PNG",
+            f"not read: {len(files):,} photos of other kinds ({', '.join(sorted(kinds))}), such as "
+            f"{_plain(str(files[0]))}: save them as JPEG or PNG",
             markup=False,
+        )
+    for reason, files in others.items():
+        progress.stderr.print(
+            f"not read: {len(files):,} files, such as {_plain(str(files[0]))}, being {reason}", markup=False
         )
 
 

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from allmasked.core.errors import DataError
 from allmasked.core.runs import parse_json
 from allmasked.core.types import Part
-from allmasked.images.pixels import SUFFIXES
+from allmasked.images.pixels import OTHER_SUFFIXES, SUFFIXES
 
 
 class Problem(NamedTuple):
@@ -76,8 +76,9 @@ def shown(path: str) -> str:
 
 
 def hidden(name: str) -> bool:
-    """Whether a file or folder is none of the user's: hidden, or made by an archiver."""
-    return name.startswith(".") or name == "__MACOSX"
+    """Whether a file or folder is none of the user's: hidden, or made by an archiver or a file server for its
+    thumbnails."""
+    return name.startswith(".") or name in ("__MACOSX", "@eaDir")
 
 
 def folders_in(path: Path) -> list[Path]:
@@ -89,6 +90,10 @@ def files_in(folder: Path, suffixes: Iterable[str]) -> Iterator[Path]:
     """Files anywhere below a folder with one of the suffixes (lower case), sorted, without hidden ones. Links to
     folders are followed, each folder once."""
     wanted = frozenset(suffixes)
+    yield from (path for path in _walk(folder) if path.suffix.lower() in wanted and not hidden(path.name))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
     walked: set[str] = set()
     for here, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not hidden(name))
@@ -96,9 +101,39 @@ def files_in(folder: Path, suffixes: Iterable[str]) -> Iterator[Path]:
             folders[:] = []
             continue
         walked.add(real)
-        for path in (Path(here, name) for name in sorted(names) if not hidden(name)):
-            if path.suffix.lower() in wanted:
-                yield path
+        yield from (Path(here, name) for name in sorted(names))
+
+
+_NO_PHOTOS = frozenset(
+    {".txt", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".names", ".md", ".py", ".ipynb", ".pdf", ".zip"}
+)
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8")
+
+
+def other_photos(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Photos anywhere below a folder that are not read, each with the reason in words: of another kind, without the
+    ending of a photo, or still in the cloud."""
+    for path in _walk(folder):
+        suffix = path.suffix.lower()
+        if path.name.startswith(".") and suffix == ".icloud":
+            yield "not downloaded from the cloud: download first", path
+        elif hidden(path.name) or suffix in SUFFIXES or suffix in _NO_PHOTOS:
+            continue
+        elif suffix in OTHER_SUFFIXES:
+            yield f"{suffix}: save as JPEG or PNG", path
+        elif _begins_as_photo(path):
+            yield "photos without the ending of one: rename to .jpg, .png or .webp", path
+
+
+def _begins_as_photo(path: Path) -> bool:
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as stream:
+            start = stream.read(12)
+    except OSError:
+        return False
+    return start.startswith(_BEGINNINGS) or (start[:4] == b"RIFF" and start[8:] == b"WEBP")
 
 
 def relative(path: Path, root: Path) -> str:

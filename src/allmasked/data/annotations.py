@@ -158,6 +158,7 @@ class Marks:
         self.ignored: set[str] = set()
         self.listed: set[str] = set()
         self.strange: Counter[str] = Counter()
+        self.plain_faces: dict[str, list[Face]] = defaultdict(list)
         self.mended = 0
 
     def look_at(self, source: str, photo: str, size: Sequence[Any] = ()) -> None:
@@ -186,6 +187,8 @@ class Marks:
             return
         wear = self.options.wearing(text)
         face = face_of(wear or "", edges)
+        if plain(text) == "face" and face:
+            self.plain_faces[photo].append(face)
         if wear is None:
             self.strange[text] += 1
         elif wear == "ignore":
@@ -197,6 +200,14 @@ class Marks:
             self.faces[photo][source].append(face)
             self.mended += float(edges[0]) > float(edges[2]) or float(edges[1]) > float(edges[3])
         self.notes.names[text, wear or "?"] += 1
+
+    def whole_photo(self, where: str, photo: str, names: Sequence[object]) -> None:
+        """Names that an annotation gives to the photo as a whole. Those of how masks are worn are not read, so a photo
+        without boxes may show anybody."""
+        for name in names:
+            if self.options.wearing(name) or self.options.label(name):
+                self.spoil(where, f"says {shown(str(name))!r} of the whole photo, which isn't read (as a CSV "
+                           "photo,label it is)", photo)  # fmt: skip
 
     def spoil(self, where: str, reason: str, photo: str = "") -> None:
         """Something can't be read, so the label of its photo is unknown."""
@@ -211,6 +222,7 @@ class Marks:
             DataError: a class's name means nothing known, or two files contradict each other.
         """
         self._judge_names()
+        self._judge_faces()
         if self.mended:
             self.notes.said.append(f"{self.mended:,} boxes were drawn from right to left or upwards and are turned")
         photos = []
@@ -248,6 +260,22 @@ class Marks:
                     self.strange[name] += self.notes.names[name, "unmasked"]
         if self.strange:
             raise strange_names(self.root, self.strange, "--wear", "masked unmasked incorrect unknown ignore")
+
+    def _judge_faces(self) -> None:
+        """Refuse a set in which ``face`` marks masked faces, too, and the masks lie in them as boxes of their own."""
+        if "face" in {plain(name) for name in self.options.wear or {}}:
+            return
+        masks = worn = 0
+        for photo, bare in self.plain_faces.items():
+            for mask in (face for faces in self.faces[photo].values() for face in faces if face.wear == "masked"):
+                x, y = (mask.left + mask.right) / 2, (mask.top + mask.bottom) / 2
+                masks += 1
+                worn += any(f.left <= x <= f.right and f.top <= y <= f.bottom for f in bare)
+        if worn and worn * 2 >= masks:
+            raise DataError(
+                f"{self.root}: {worn:,} of {masks:,} masks lie in boxes of class 'face', so 'face' is no bare face; "
+                "mark each face once, as masked or unmasked, or say with --wear 'face=...' what it means"
+            )
 
     def _agreed(self, path: str) -> list[Face]:
         """The faces that all files mark on a photo."""

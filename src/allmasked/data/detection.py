@@ -81,8 +81,13 @@ def read_voc(path: Path, options: Options, notes: Notes) -> list[Photo]:
                 continue
         marks.look_at(name, photo, [tree.findtext(f"size/{side}", "") for side in ("width", "height")])
         for number, item in enumerate(tree.iter("object"), start=1):
-            edges = [item.findtext(f"bndbox/{edge}", "").strip() for edge in ("xmin", "ymin", "xmax", "ymax")]
-            marks.add(name, f"{name}: object {number}", photo, item.findtext("name", ""), edges)
+            where = f"{name}: object {number}"
+            if len(item.findall("name")) > 1:
+                marks.spoil(where, "has several names", photo)
+                continue
+            for box in item.findall("bndbox") or [item]:  # some tools put all boxes of a class into one object
+                edges = [box.findtext(edge, "").strip() for edge in ("xmin", "ymin", "xmax", "ymax")]
+                marks.add(name, where, photo, item.findtext("name", ""), edges)
     _doubt(marks, doubtful)
     return marks.photos(album, "no XML file has its name or names it")
 
@@ -133,6 +138,8 @@ def read_cvat(path: Path, options: Options, notes: Notes) -> list[Photo]:
                     marks.add(name, here, photo, shape.get("label"), _shape_edges(shape))
                 elif shape.tag != "tag":
                     marks.spoil(here, f"a {shape.tag} is no box", photo)
+                else:
+                    marks.whole_photo(where, photo, [shape.get("label")])
     return marks.photos(album, "no CVAT file names it")
 
 
@@ -341,6 +348,8 @@ def _read_lines(file: Path, photo: str, named: ClassList | None, marks: Marks) -
         where = f"{name}:{number}"
         try:
             kind, *values = (float(value) for value in line.split())
+            if _are_joined(line.split()):
+                raise ValueError("it may be two lines whose line end is missing")
             left, top, right, bottom = _yolo_box(values, named.landmarks if named else 0)
             at = int(kind) if kind == int(kind) else -1
         except (ValueError, OverflowError) as error:
@@ -385,6 +394,22 @@ def _yolo_box(values: list[float], landmarks: int) -> tuple[float, float, float,
     if not min(shares) >= -_SLACK:
         raise ValueError(f"it holds {min(shares):g}: under 0")
     return box
+
+
+def _are_joined(cells: list[str]) -> bool:
+    """Whether the cells of a line look like two boxes without a line end between them, ``0 .5 .5 .2 .21 .7 .5 .2 .2``:
+    the height has one digit more than all other numbers, the class of the next box. A polygon is one face."""
+    if len(cells) != 9:
+        return False
+    digits = [len(cell.partition(".")[2]) for cell in cells[1:]]
+    if digits[3] <= max(digits[:3] + digits[4:]):
+        return False
+    first = [float(cell) for cell in (*cells[1:4], cells[4][:-1])]
+    second = [float(cell) for cell in cells[5:]]
+    return all(
+        min(x - width / 2, y - height / 2) >= -_SLACK and max(x + width / 2, y + height / 2) <= 1 + _SLACK
+        for x, y, width, height in (first, second)
+    )
 
 
 def _are_landmarks(values: list[float], box: tuple[float, float, float, float]) -> bool:

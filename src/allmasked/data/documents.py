@@ -198,6 +198,10 @@ def _read_beside(path: Path, kind: str, options: Options, notes: Notes) -> list[
         size = content.get("size") or {}
         sides = [content.get(f"image{side}") or size.get(side.lower()) for side in ("Width", "Height")]
         marks.look_at(name, photo, sides)
+        flags, tags = content.get("flags"), content.get("tags")
+        said = [key for key, value in flags.items() if value] if isinstance(flags, dict) else []
+        said += [tag.get("name") for tag in tags if isinstance(tag, dict)] if isinstance(tags, list) else []
+        marks.whole_photo(name, photo, said)
         for number, item in enumerate(content.get("shapes", content.get("objects", [])), start=1):
             item = item if isinstance(item, dict) else {}
             label = item.get("label") or item.get("classTitle")

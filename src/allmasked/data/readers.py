@@ -16,6 +16,7 @@ from allmasked.data.albums import (
     Problem,
     files_in,
     folders_in,
+    other_photos,
     part_named,
     part_of,
     read_table,
@@ -26,7 +27,7 @@ from allmasked.data.albums import (
 )
 from allmasked.data.annotations import WEARS, Notes, Options, face_of
 from allmasked.data.detection import detect_cvat, detect_voc, detect_yolo, read_cvat, read_voc, read_yolo
-from allmasked.images.pixels import OTHER_SUFFIXES, SUFFIXES
+from allmasked.images.pixels import SUFFIXES
 
 __all__ = ["READERS", "Notes", "Options", "Problem", "Reader", "Reading", "read", "read_dataset", "root_of"]
 
@@ -199,11 +200,11 @@ _ANNOTATIONS = (".csv", ".json", ".xml", ".mat", ".tfrecord", ".record", ".parqu
 
 def _tell_other_photos(root: Path, notes: Notes) -> None:
     found: dict[str, list[Path]] = defaultdict(list)
-    for file in files_in(root, OTHER_SUFFIXES):
-        found[file.suffix.lower()].append(file)
-    for suffix, files in found.items():
+    for reason, file in other_photos(root):
+        found[reason].append(file)
+    for reason, files in found.items():
         many = f"and {len(files) - 1:,} more are" if len(files) > 1 else "is"
-        notes.problem(relative(files[0], root), f"{many} not read, being {suffix}: save as JPEG or PNG")
+        notes.problem(relative(files[0], root), f"{many} not read, being {reason}")
 
 
 def _refuse(path: Path) -> Reader:

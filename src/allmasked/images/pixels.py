@@ -127,7 +127,7 @@ def decode_sized(
             return image, image.size
         if isinstance(source, bytes):
             size_bytes = len(source)
-            stream: IO[bytes] | Path = io.BytesIO(source)
+            stream: io.BytesIO | Path = io.BytesIO(source)
         elif isinstance(source, str | Path):
             stream = Path(source)
             if stream.is_dir():
@@ -151,6 +151,10 @@ def decode_sized(
             with _one_large_at_a_time if large else contextlib.nullcontext():
                 _to_first_picture(opened)
                 opened.load()
+                if opened.format == "JPEG" and "progressive" not in opened.info and _ends_grey(opened):
+                    content = stream.read_bytes() if isinstance(stream, Path) else stream.getvalue()
+                    if _ends_early(content):
+                        raise PhotoError(name, "is damaged (the end of its picture is missing); copy or save it again")
                 return upright_rgb(opened), stored[::-1] if _turn(opened) >= 5 else stored
     except PhotoError:
         raise
@@ -229,6 +233,24 @@ def _cut_off(stream: IO[bytes]) -> bool:
         stream.seek(position)
 
 
+def _ends_grey(image: Image.Image) -> bool:
+    """Whether the last pixel of a JPEG is of the grey that decoders give to what is missing."""
+    last = image.getpixel((image.width - 1, image.height - 1))
+    return last in (128, (128, 128, 128))
+
+
+def _ends_early(content: bytes) -> bool:
+    """Whether a JPEG's picture ends before its end marker: with a few zeros in the marker's place, a whole picture can
+    be decoded, and of another one the decoder asks for more. (A grey photo is none that ends early.)"""
+    end = content.rfind(b"\xff\xd9")
+    try:
+        with Image.open(io.BytesIO(content[:end] + bytes(16)), formats=("JPEG",)) as image:
+            image.load()
+    except OSError:
+        return True
+    return False
+
+
 def upright_rgb(image: Image.Image) -> Image.Image:
     """An opened image as upright 8-bit RGB: EXIF turned, 16-bit and float scaled, palette and CMYK converted, alpha on
     white. A damaged EXIF block is passed over.
@@ -243,6 +265,8 @@ def upright_rgb(image: Image.Image) -> Image.Image:
         image = _eight_bit(image)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
+        if image.getextrema()[3] == (0, 0):  # the alpha channel of some programs' BMPs is empty, and nothing is hidden
+            image.putalpha(255)
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         white.alpha_composite(image)
         image = white
@@ -277,6 +301,8 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         bits = getattr(image, "tag_v2", {}).get(TiffImagePlugin.BITSPERSAMPLE, (16,))
         top = 4095.0 if tuple(bits) == (12,) else 65535.0
+        if getattr(image, "tag_v2", {}).get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # 0 is white
+            values = top - values
     else:
         largest = float(values.max(initial=0))
         ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)

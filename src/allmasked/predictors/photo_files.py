@@ -62,7 +62,7 @@ def _photos_below(folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str
             return
         seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
-            found = sorted((entry.name, os.path.isdir(entry)) for entry in entries if not entry.name.startswith("."))  # noqa: PTH112
+            found = sorted((entry.name, os.path.isdir(entry)) for entry in entries if not _hidden(entry.name))  # noqa: PTH112
     except OSError:
         yield folder, folder  # reading it gives the error
         return
@@ -86,3 +86,8 @@ def _leads_upwards(folder: str) -> bool:
 
 def _is_photo_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in px.SUFFIXES  # noqa: PTH122
+
+
+def _hidden(name: str) -> bool:
+    """Hidden, or a file server's folder of thumbnails."""
+    return name.startswith(".") or name == "@eaDir"
