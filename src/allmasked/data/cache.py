@@ -34,7 +34,7 @@ from allmasked.core.progress import stderr, track
 from allmasked.core.types import Photo, Size, Split
 from allmasked.images import pixels
 
-VERSION = 2
+VERSION = 3
 """Raise this when :mod:`allmasked.images.pixels` gives other pixels for the same file."""
 
 
