@@ -265,7 +265,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
         image = _eight_bit(image)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
-        if image.getchannel("A").getextrema() == (0, 0):  # the alpha channel of some programs' BMPs is empty, and nothing is hidden
+        if image.getchannel("A").getextrema() == (0, 0):  # as in some programs' BMPs: it hides nothing
             image.putalpha(255)
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         white.alpha_composite(image)
