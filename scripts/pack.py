@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import io
-import sys
 import tarfile
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -129,7 +128,7 @@ def main() -> None:
         splits = {path.stem: read_split(path) for path in options.split}
         parts = pack(splits, options.out, parse_size(options.size), int(options.part_mb * 1e6))
     except AllmaskedError as error:
-        sys.exit(f"error: {error}")
+        parser.error(str(error))
     print(f"{options.out}: {parts} parts of at most {options.part_mb:g} MB, {', '.join(splits)}")
 
 

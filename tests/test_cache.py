@@ -117,3 +117,12 @@ def test_a_wrong_limit_is_one_line(text: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("ALLMASKED_CACHE_GB", text)
     with pytest.raises(ConfigError, match=r"ALLMASKED_CACHE_GB = .*; must be a number of GB"):
         cache.limit_bytes()
+
+
+def test_a_folder_that_is_none_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    said = CliRunner().invoke(cli, ["cache", "clear", "--cache", str(tmp_path / "nowhere")])
+    assert said.exit_code == 2 and "no such folder" in said.output
+    monkeypatch.setenv("ALLMASKED_CACHE", str(tmp_path / "file"))
+    said = CliRunner().invoke(cli, ["cache"])
+    assert said.exit_code == 2 and "is a file; ALLMASKED_CACHE must name a folder" in said.output

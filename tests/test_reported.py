@@ -306,3 +306,10 @@ def test_a_jpeg_without_the_end_of_its_picture(tmp_path: Path) -> None:
     padded.paste(shown)
     padded.save(tmp_path / "p.jpg", quality=95)
     assert pixels.decode(tmp_path / "p.jpg", fit_within=(32, 32)).width > 31
+
+
+def test_a_link_that_leads_back_to_itself_is_one_line(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(DataError, match=r"leads back to itself; give the folder|no such file or folder"):
+        read(loop)

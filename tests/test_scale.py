@@ -25,6 +25,7 @@ from click.testing import CliRunner, Result
 
 import allmasked
 from allmasked.cli import cli
+from allmasked.cli.scaling import TOLD
 from allmasked.core.errors import ConfigError, DataError
 from allmasked.scale import addresses, results
 from allmasked.scale import rows as shards
@@ -302,6 +303,14 @@ def test_the_run_stops_at_the_limit_of_errors(tmp_path: Path) -> None:
     assert manifest(dest)["state"].startswith("stopped: 2 photos failed")
     assert len(rows(dest)) == 6
     assert "4 photos answered" in invoke(*command).output
+
+
+@parquet
+def test_failures_are_named_on_stderr(tmp_path: Path) -> None:
+    photos = paint(tmp_path / "photos", 1, broken=TOLD + 2)
+    said = invoke(str(photos), "--engine", "local", "--out", str(tmp_path / "dest")).stderr
+    assert sum("is not a photo in a known format" in line for line in said.splitlines()) == TOLD
+    assert "... and 2 more: manifest.json and the rows name them" in said
 
 
 class Moved(Exception):

@@ -294,7 +294,11 @@ def cache_command(what: str, folder: Path | None) -> None:
 
     from allmasked.data import cache
 
+    if folder is not None and not folder.is_dir():
+        raise click.UsageError(f"{folder}: no such folder")
     folder = folder or cache.default_folder()
+    if folder.exists() and not folder.is_dir():
+        raise click.UsageError(f"{folder}: is a file; ALLMASKED_CACHE must name a folder")
     limit, found = cache.limit_bytes() / cache.GB, cache.entries(folder)
     if what == "clear":
         gone = [entry for entry in found if cache.remove(folder, entry)]

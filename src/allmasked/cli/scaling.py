@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Lines = Callable[[], Iterator[str]]
 ENGINES = ("local", "ray")
+TOLD = 10
+"""So many failures are named on stderr."""
 
 _OPTIONS = (
     click.option("--engine", type=click.Choice(ENGINES),
@@ -97,6 +99,10 @@ def predict_at_scale(ctx: click.Context, lines: Lines, look: Look) -> int | None
         shard_photos=given["shard_photos"], limit_errors=given["limit_errors"], retry_failed=given["retry_failed"],
         lines=lines,
     )  # fmt: skip
+    for path, error in done.failures[:TOLD]:
+        progress.stderr.print(f"{path}: {error}", markup=False, soft_wrap=True)
+    if (more := done.labels.get("failed", 0) - TOLD) > 0:
+        progress.stderr.print(f"... and {more} more: manifest.json and the rows name them", markup=False)
     progress.stderr.print(done.summary(), markup=False)
     if done.stopped:
         progress.stderr.print(f"error: {done.stopped}; start it again with more to go on", markup=False)

@@ -68,7 +68,7 @@ def read(path: str | Path, *, options: Options | None = None) -> Reading:
     """
     options = options or Options()
     _check(options)
-    given, path = path, Path(path).resolve()
+    given, path = path, absolute(path)
     if not path.exists():
         raise DataError(f"{given}: no such file or folder")
     if shown(str(path)) != str(path):
@@ -106,8 +106,16 @@ def read_dataset(
 
 def root_of(path: str | Path) -> Path:
     """The folder that a data set's paths are relative to, absolute: the folder itself, or that of its file."""
-    path = Path(path).resolve()
+    path = absolute(path)
     return path.parent if path.is_file() else path
+
+
+def absolute(path: str | Path) -> Path:
+    """The path with its links followed; raises :class:`DataError` where they lead in a circle."""
+    try:
+        return Path(path).resolve()
+    except (RuntimeError, OSError):
+        raise DataError(f"{path}: is a link that leads back to itself; give the folder") from None
 
 
 def _check_others(path: Path, reader: Reader, photos: list[Photo], fitting: list[Reader], options: Options) -> None:

@@ -34,15 +34,16 @@ class Outcome:
     seconds: float
     labels: dict[str, int]
     stopped: str = ""
+    failures: tuple[tuple[str, str], ...] = ()
 
     def summary(self) -> str:
         """One line."""
         rate = f" ({self.answered / self.seconds:.1f} photos/s)" if self.answered and self.seconds else ""
+        photos = "1 photo" if self.answered == 1 else f"{self.answered} photos"
         names = [name for name in (*LABELS, "failed") if self.labels.get(name)]
         counts = ", ".join(f"{self.labels[name]} {name}" for name in names) or "none"
         return (
-            f"{self.answered} photos answered in {self.seconds:.1f} s{rate}, {self.skipped} were done before;"
-            f" rows in all: {counts}"
+            f"{photos} answered in {self.seconds:.1f} s{rate}, {self.skipped} were done before; rows in all: {counts}"
         )
 
 
@@ -141,7 +142,15 @@ def answer(
             state = "finished"
     finally:
         results.write_manifest(folder, asked, done, seen, state)
-    return Outcome(seen.listed, seen.skipped, answered, time.perf_counter() - began, dict(done.labels), stopped)
+    return Outcome(
+        seen.listed,
+        seen.skipped,
+        answered,
+        time.perf_counter() - began,
+        dict(done.labels),
+        stopped,
+        tuple(done.failures),
+    )
 
 
 def _count(sources: Sequence[str], tell: Callable[[int], object]) -> None:
