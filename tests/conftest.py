@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -64,3 +67,14 @@ def make_split(root: Path, per_class: dict[str, int], seed: int = 0, size: tuple
 def drawn_split(tmp_path: Path) -> Split:
     """12 training, 6 validation and 6 test photos."""
     return make_split(tmp_path / "data", {"train": 4, "validation": 2, "test": 2})
+
+
+def load_script(name: str) -> ModuleType:
+    """A program of ``scripts/`` as a module."""
+    path = Path(__file__).parent.parent / "scripts" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # as dataclasses and processes want it
+    spec.loader.exec_module(module)
+    return module

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
 
 from allmasked.core.types import Face, FoundFace, Photo
 from allmasked.data.dataset import read_split, write_split
-from conftest import make_split
+from conftest import load_script, make_split
 
-PATH = Path(__file__).parent.parent / "scripts" / "default_model.py"
-spec = importlib.util.spec_from_file_location("default_model", PATH)
-assert spec is not None and spec.loader is not None
-script = importlib.util.module_from_spec(spec)
-sys.modules["default_model"] = script
-spec.loader.exec_module(script)
+script = load_script("default_model")
 
 FOUND = FoundFace("bare", 0.9, 10, 10, 40, 50, 0.1)
 

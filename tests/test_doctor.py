@@ -109,17 +109,21 @@ def test_it_exits_with_1_and_the_reason_when_predict_does_not_work(monkeypatch: 
     assert "onnxruntime not installed" in doctor.one_answer()[1][1]
 
 
-def test_without_onnx_runtime_it_still_tells(tmp_path: Path) -> None:
+def printed(program: str) -> str:
+    """What a program prints in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(allmasked.__file__).parents[1])}
+    result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_without_onnx_runtime_it_still_tells() -> None:
     program = (
         "import sys, json; sys.modules['onnxruntime'] = None\n"
         "from allmasked.cli import cli\nprint(json.dumps(cli.main(['doctor'], standalone_mode=False)))"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(allmasked.__file__).parents[1])}
-    result = subprocess.run(
-        [sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout.splitlines()[-1]) == 1 and "doesn't work" in result.stdout
+    said = printed(program)
+    assert json.loads(said.splitlines()[-1]) == 1 and "doesn't work" in said
 
 
 def test_a_library_that_breaks_is_told() -> None:
@@ -132,11 +136,7 @@ def test_nothing_heavy_is_imported() -> None:
         "import sys\nfrom allmasked.cli import cli\ncli.main(['doctor'], standalone_mode=False)\n"
         "print([m for m in ('keras', 'tensorflow', 'jax', 'torch', 'cv2', 'sklearn') if m in sys.modules])"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(allmasked.__file__).parents[1])}
-    result = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
-    )
-    assert result.stdout.splitlines()[-1] == "[]"
+    assert printed(program).splitlines()[-1] == "[]"
 
 
 # --- completion ------------------------------------------------------------------------------------------------------

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import sys
 import tarfile
 from pathlib import Path
 
@@ -17,14 +15,9 @@ from allmasked.core.types import Face
 from allmasked.data.cache import content_of
 from allmasked.data.dataset import read_split
 from allmasked.images.pixels import read
-from conftest import make_split
+from conftest import load_script, make_split
 
-PATH = Path(__file__).parent.parent / "scripts" / "pack.py"
-spec = importlib.util.spec_from_file_location("pack", PATH)
-assert spec is not None and spec.loader is not None
-script = importlib.util.module_from_spec(spec)
-sys.modules["pack"] = script
-spec.loader.exec_module(script)
+script = load_script("pack")
 
 
 def test_packed_photos_are_the_same_photos_with_faces_to_scale(tmp_path: Path) -> None:
