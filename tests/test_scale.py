@@ -259,7 +259,7 @@ def test_failed_photos_are_tried_again_when_asked(tmp_path: Path) -> None:
     command = [str(tmp_path / "list.txt"), "--engine", "local", "--out", str(dest)]
     assert invoke(*command).exit_code == 1
     assert [row["error"] for row in rows(dest)] == [None, "no such file"]
-    assert "1 photos answered" in invoke(*command, "--retry-failed").output
+    assert "1 photo answered" in invoke(*command, "--retry-failed").output
     assert [row["error"] for row in rows(dest)] == [None, "no such file"]
     assert invoke(*command).exit_code == 1
 
@@ -464,7 +464,7 @@ def test_photos_and_rows_in_an_s3_store(s3: dict[str, str], monkeypatch: pytest.
             assert (row["label"], row["p_all"], row["faces"]) == (same["label"], same["p_all"], same["faces"])
     store.call_s3("put_object", Bucket="photos", Key="in/x.jpg", Body=encoded("all"))
     result = invoke(*command)
-    assert result.exit_code == 0 and "1 photos answered" in result.output, result.output
+    assert result.exit_code == 0 and "1 photo answered" in result.output, result.output
     found = shards.read_rows(folder.read, results.shard_names(folder), "parquet")
     assert len(found) == 201 and not [row for row in found if row["error"]]
     assert SECRET.encode() not in folder.read("manifest.json")
