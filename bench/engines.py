@@ -52,7 +52,7 @@ def main() -> None:
     photos = [photo for photo in split.part(options.part) or split.photos if photo.label in CLASSES]
     order = np.random.default_rng(0).permutation(len(photos))[: options.photos]
     chosen = [photos[index] for index in order]
-    fit: Any = recipe.fit
+    fit: Any = recipe.resize_mode
     read = pixels.read_batches([(p.path, split.root / p.path) for p in chosen], size, fit)
     arrays = [array for batch in read for _, array in batch]
     good = [index for index, array in enumerate(arrays) if isinstance(array, np.ndarray)]

@@ -93,7 +93,7 @@ def prepare(work: Path, source: Path, count: int, size: int) -> None:
     for number in range(count):
         path = Path(photos[number % len(photos)])
         shutil.copyfile(path, work / "photos" / f"{number:05d}{path.suffix}")
-    recipe = Recipe(size=(size, size), fit="squash")
+    recipe = Recipe(size=(size, size), resize_mode="stretch")
     config = TrainConfig(backbone="EfficientNetB3", head="softmax", weights="random", recipe=recipe)
     run = Run(work / "run")
     run.folder.mkdir()
@@ -193,7 +193,7 @@ def arrays(work: Path, paths: list[Path], size: int) -> Answer:
 
     from allmasked.images import pixels
 
-    read = pixels.read_batches(((str(path), path) for path in paths), (size, size), "squash")
+    read = pixels.read_batches(((str(path), path) for path in paths), (size, size), "stretch")
     memory = np.stack([array for batch in read for _, array in batch])
     session = onnxruntime.InferenceSession(str(work / "model.onnx"), providers=["CPUExecutionProvider"])
 

@@ -31,10 +31,10 @@ def test_the_default_recipe_is_the_default() -> None:
 
 def test_the_notebook_recipe_is_theirs() -> None:
     recipe = read_recipe("notebook")
-    assert recipe.size == (256, 256) and recipe.fit == "squash" and recipe.scaling == "none"
+    assert recipe.size == (256, 256) and recipe.resize_mode == "stretch" and recipe.scaling == "none"
     assert (recipe.batch_size, recipe.optimizer, recipe.learning_rate, recipe.epochs) == (32, "adam", 1e-3, 500)
     assert (recipe.early_stopping_patience, recipe.plateau_patience, recipe.plateau_factor) == (10, 3, 0.2)
-    assert recipe.head_epochs == 0 and recipe.batch_statistics == "trained" and recipe.frozen_layers == "notebook"
+    assert recipe.head_epochs == 0 and not recipe.freeze_bn and recipe.frozen_layers == "notebook"
 
 
 def test_a_copied_and_edited_recipe_is_used(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_copied_and_edited_recipe_is_used(tmp_path: Path) -> None:
         ("epochs = 'three'", "must be a number"),
         ("epochs = 2.5", "whole number"),
         ("flip = 1", "true or false"),
-        ("fit = 'stretch'", "letterbox, squash"),
+        ("resize_mode = 'crop'", "letterbox, stretch"),
         ("size = 'big'", "give one side"),
         ("size = 8", "32 to 4096"),
         ("epochs = ", "not valid TOML"),

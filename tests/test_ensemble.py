@@ -223,7 +223,7 @@ def test_each_photo_is_decoded_once_and_fitted_to_every_member(
     early: bool, batch_size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     members = [
-        Brightness("a", (32, 24)), Brightness("b", (32, 24), gain=1.2), Brightness("c", (16, 16), "squash"),
+        Brightness("a", (32, 24)), Brightness("b", (32, 24), gain=1.2), Brightness("c", (16, 16), "stretch"),
         Brightness("d", (48, 40), gain=0.9),
     ]  # fmt: skip
     predictor = _predictor(members, "majority", early)
@@ -414,7 +414,7 @@ def test_merged_faces_by_hand() -> None:
 
 
 def test_pixels_in_the_largest_size_are_resized_for_the_others() -> None:
-    members = [Brightness("a", (32, 24)), Brightness("b", (16, 16), "squash")]
+    members = [Brightness("a", (32, 24)), Brightness("b", (16, 16), "stretch")]
     predictor = _predictor(members, "soft", False)
     pixels = np.full((3, 24, 32, 3), 51, np.uint8)
     np.testing.assert_allclose(predictor.predict(pixels)[:, 0], 0.2, atol=0.01)

@@ -576,7 +576,7 @@ def make_ensemble(folder: Path, vote: str, members: list[Any], early: bool = Fal
 
 
 SAME = [("evidence", SIZE, "letterbox"), ("softmax", SIZE, "letterbox"), ("notebook", SIZE, "letterbox")]
-MIXED = [("evidence", SIZE, "letterbox"), ("softmax", TALL, "letterbox"), ("softmax", SIZE, "squash")]
+MIXED = [("evidence", SIZE, "letterbox"), ("softmax", TALL, "letterbox"), ("softmax", SIZE, "stretch")]
 
 
 def written(folder: Path, count: int = 6) -> list[tuple[str, Path]]:

@@ -39,7 +39,7 @@ def epoch(split: Split, name: str, seed: int | None, fit: str = "letterbox") -> 
     return delivered
 
 
-@pytest.mark.parametrize("fit", ["letterbox", "squash"])
+@pytest.mark.parametrize("fit", ["letterbox", "stretch"])
 @pytest.mark.parametrize("name", LOADERS)
 def test_all_deliver_the_same_photos_labels_and_pixels(drawn_split: Split, name: str, fit: str) -> None:
     truth = sorted(
@@ -85,7 +85,7 @@ def test_settings_and_order_have_their_own_cache(drawn_split: Split) -> None:
     keys = {
         cache.digest(photos, (64, 48), "letterbox"),
         cache.digest(photos, (48, 64), "letterbox"),
-        cache.digest(photos, (64, 48), "squash"),
+        cache.digest(photos, (64, 48), "stretch"),
         cache.digest(photos[::-1], (64, 48), "letterbox"),
         cache.digest(photos[1:], (64, 48), "letterbox"),
     }

@@ -29,7 +29,7 @@ class Brightness(Predictor):
 
     name = "brightness"
     size = (8, 6)
-    fit: Fit = "squash"
+    fit: Fit = "stretch"
     finds_faces = False
 
     def __init__(self) -> None:
@@ -242,7 +242,7 @@ def test_few_shapes_reach_the_network() -> None:
             return np.full((len(batch), 3), 1 / 3)
 
     network = Noting()
-    model = KerasPredictor("x", SIZE, "squash", network, network)  # type: ignore[arg-type]
+    model = KerasPredictor("x", SIZE, "stretch", network, network)  # type: ignore[arg-type]
     for count in range(1, 33):
         assert len(model.predict(np.zeros((count, 2, 2, 3), np.uint8))) == count
     assert shapes == {1, 2, 4, 8, 16, 32}

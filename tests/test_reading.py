@@ -36,7 +36,7 @@ from maps import calibrations, candidate_lists, countings, random_maps
 SIZE = (64, 48)
 seeds = st.integers(0, 2**32 - 1)
 side = st.integers(1, 2000)
-fits = st.sampled_from(["letterbox", "squash"])
+fits = st.sampled_from(["letterbox", "stretch"])
 LABEL_OF = {(True, False): "all", (False, True): "none", (True, True): "some", (False, False): "nobody"}
 """Is a masked face there, is a bare face there?"""
 
@@ -137,7 +137,7 @@ def test_masked_and_bare_are_treated_alike(seed: int) -> None:
     np.testing.assert_allclose(one.nobody, other.nobody, atol=1e-6)
     mirrored = {"all": "none", "none": "all", "some": "some", "nobody": "nobody"}
     for row in range(2):
-        first, second = (prediction_of("x", answers, row, SIZE, SIZE, "squash") for answers in (one, other))
+        first, second = (prediction_of("x", answers, row, SIZE, SIZE, "stretch") for answers in (one, other))
         ranked = sorted(first.four)
         if ranked[-1] - ranked[-2] > 1e-6:
             assert second.label == mirrored[str(first.label)]

@@ -244,18 +244,19 @@ def test_verdict_names_the_weakest_class_and_the_commonest_mistake() -> None:
 
 def test_commands_train_the_same_again(tmp_path: Path) -> None:
     """What the page says is what the command line takes: the train command gives the same settings."""
-    recipe = dataclasses.replace(Recipe(), size=(96, 64), flip=False, epochs=3, shrink=0.5, fit="squash")
+    recipe = dataclasses.replace(Recipe(), size=(96, 64), flip=False, epochs=3, shrink=0.5, resize_mode="stretch")
     config = TrainConfig(backbone="EfficientNetLite1", weights="random", seed=7, recipe=recipe)
     line = commands(Run(tmp_path / "my run"), config, Split(tmp_path, (), 5))
     assert line[0] == "allmasked split DATA --seed 5 --out split.json"
     assert line[2] == "allmasked evaluate 'my run'"
     words = line[1].split()
-    for option in (["--size", "96x64"], ["--epochs", "3"], ["--shrink", "0.5"], ["--fit", "squash"], ["--seed", "7"]):
-        assert words[words.index(option[0]) + 1] == option[1]
+    given = {"--size": "96x64", "--epochs": "3", "--shrink": "0.5", "--resize-mode": "stretch", "--seed": "7"}
+    for option, value in given.items():
+        assert words[words.index(option) + 1] == value
     assert "--no-flip" in words
     assert "--batch-size" not in words
     changed = {row["name"] for row in settings(config) if row["changed"]}
-    assert {"size", "flip", "shrink", "fit"} <= changed
+    assert {"size", "flip", "shrink", "resize_mode"} <= changed
 
 
 def test_command(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

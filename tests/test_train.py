@@ -104,7 +104,7 @@ def test_what_learns() -> None:
     set_trainable(model, CONFIG, "fine-tune")
     kinds = {type(layer) for layer in backbone.layers if layer.trainable_variables}
     assert layers.BatchNormalization not in kinds and layers.Conv2D in kinds
-    notebook = dataclasses.replace(CONFIG, recipe=dataclasses.replace(TINY, batch_statistics="trained"))
+    notebook = dataclasses.replace(CONFIG, recipe=dataclasses.replace(TINY, freeze_bn=False))
     set_trainable(model, notebook, "fine-tune")
     assert layers.BatchNormalization in {type(layer) for layer in backbone.layers if layer.trainable_variables}
 

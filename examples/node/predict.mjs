@@ -40,12 +40,12 @@ export function metadata(bytes) {
   return found;
 }
 
-// A photo, upright, as the network wants it (RGB, letterboxed on grey 127 or squashed), and the way back to its px.
+// A photo, upright, as the network wants it (RGB, letterboxed on grey 127 or stretched), and the way back to its px.
 export async function fitted(path, [width, height], fit) {
   const photo = (await sharp(path).metadata()).autoOrient;
   const scale = Math.min(width / photo.width, height / photo.height);
   const scaled = (side) => Math.max(1, Math.round(side * scale));
-  const [wide, high] = fit === "squash" ? [width, height] : [scaled(photo.width), scaled(photo.height)];
+  const [wide, high] = fit === "stretch" ? [width, height] : [scaled(photo.width), scaled(photo.height)];
   const [left, top] = [Math.floor((width - wide) / 2), Math.floor((height - high) / 2)];
   const [right, bottom] = [width - wide - left, height - high - top];
   const data = await sharp(path).rotate().flatten({ background: "white" }).toColourspace("srgb")

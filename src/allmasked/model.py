@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from allmasked.core import renamed
 from allmasked.core.errors import ConfigError, PhotoError, RunError
 from allmasked.core.types import Fit, Prediction, Predictor, Size
 from allmasked.images import pixels as px
@@ -159,9 +160,15 @@ class Model:
         return self.predictor.size
 
     @property
-    def fit(self) -> Fit:
-        """How photos are resized to that: ``letterbox`` or ``squash``."""
+    def resize_mode(self) -> Fit:
+        """How photos are resized to that: ``letterbox`` (aspect kept, the rest grey) or ``stretch``."""
         return self.predictor.fit
+
+    @property
+    def fit(self) -> Fit:
+        """The old name of :attr:`resize_mode`."""
+        renamed.told("fit", renamed.ARGUMENTS["fit"])
+        return self.resize_mode
 
     @property
     def finds_faces(self) -> bool:

@@ -14,6 +14,7 @@ import warnings
 
 import click
 
+from allmasked.core import renamed
 from allmasked.core.errors import AllmaskedError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -63,7 +64,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
-            return super().resolve_command(ctx, args)
+            return super().resolve_command(ctx, renamed.options(args))
         except click.UsageError:
             import difflib
 
@@ -87,11 +88,24 @@ def cli(trust: bool) -> None:
         os.environ["ALLMASKED_TRUST"] = "1"
 
 
+_as_before = warnings.formatwarning
+
+
+def _format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Old spellings are the user's own words, so that no line of code is named."""
+    if category is renamed.OldSpelling:
+        return f"warning: {message}\n"
+    return _as_before(message, category, filename, lineno, line)
+
+
 def main() -> None:
     """Entry point of the ``allmasked`` command: errors become one line on stderr and an exit code."""
     # A photo is either decoded or an error; Pillow's warnings on the way (odd metadata, large size) are noise. Set
     # here, not where photos are decoded, since whoever imports allmasked keeps the filters that they have.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    warnings.formatwarning = _format_warning
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:

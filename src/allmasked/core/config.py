@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from allmasked.core import renamed
 from allmasked.core.errors import ConfigError, RunError, unknown
 from allmasked.core.runs import read_json, write_json
 from allmasked.core.types import Size
@@ -33,7 +34,9 @@ class Recipe:
     whole_frames: float = _setting(
         0.12, "Share of the training steps that show photos whole at the input's size instead, for large faces, 0-1."
     )
-    fit: str = _setting("letterbox", "How a photo comes to that size.", "letterbox", "squash")
+    resize_mode: str = _setting(
+        "letterbox", "How photos are resized: aspect kept with grey bars, or not.", "letterbox", "stretch"
+    )
     scaling: str = _setting(
         "backbone", "Input scaling: the backbone's own, or none (raw 0-255, as in the notebooks).", "backbone", "none"
     )
@@ -68,9 +71,7 @@ class Recipe:
     class_balance: float = _setting(0.5, "Weight of a class in the loss = (1 / its share) to this power; 0 = none.")
     map_weight: float = _setting(1.0, "Weight of the faces' loss beside the label's (head evidence; needs boxes).")
     dropout: float = _setting(0.3, "Dropout before the last layer (head softmax).")
-    batch_statistics: str = _setting(
-        "frozen", "Batch normalisation of the backbone while fine-tuning.", "frozen", "trained"
-    )
+    freeze_bn: bool = _setting(True, "Keep the backbone's batch normalisation as it is while fine-tuning.")
     frozen_layers: str = _setting(
         "early",
         "Backbone layers, from the input on, that never learn: a number, 'early' (all before stride 8), or 'notebook' "
@@ -138,11 +139,15 @@ def parse_size(text: str | int | list[int] | tuple[int, ...]) -> Size:
     return numbers[0], numbers[1]
 
 
-def recipe_from(values: Mapping[str, Any], *, origin: str, base: Recipe | None = None) -> Recipe:
-    """A recipe from field values; ``origin`` (a file or 'command line') is named in errors."""
+def recipe_from(values: Mapping[str, Any], *, origin: str, base: Recipe | None = None, silent: bool = False) -> Recipe:
+    """A recipe from field values; ``origin`` (a file or 'command line') is named in errors.
+
+    Old spellings of fields are warned of, unless ``silent``.
+    """
     fields = {setting.name: setting for setting in dataclasses.fields(Recipe)}
     clean: dict[str, Any] = {}
-    for key, value in values.items():
+    for given, value in values.items():
+        key, value = renamed.setting(given, value, silent=silent)
         if key not in fields:
             raise ConfigError(f"{origin}: {unknown('recipe field', key, fields)}")
         try:
@@ -247,7 +252,7 @@ class TrainConfig:
         if not isinstance(content, dict) or not isinstance(content.get("recipe", {}), dict):
             raise RunError(f"{path}: holds no settings of a training; make a run with 'allmasked train'")
         values = {key: value for key, value in content.items() if key != "facts"}
-        recipe = recipe_from(values.pop("recipe", {}), origin=str(path))
+        recipe = recipe_from(values.pop("recipe", {}), origin=str(path), silent=True)
         try:
             return cls(recipe=recipe, **values)
         except TypeError as error:

@@ -18,7 +18,7 @@ Wear = Literal["masked", "unmasked", "incorrect", "unknown"]
 """``unknown``: somebody may be there; nothing is asked about the place, and it never decides a label."""
 Size = tuple[int, int]
 """Width and height in px, in this order, as everywhere in this package."""
-Fit = Literal["letterbox", "squash"]
+Fit = Literal["letterbox", "stretch"]
 """How a photo is resized to a network's input: aspect kept and the rest filled with grey, or stretched."""
 View = tuple[Size, Fit]
 """A network's input. Members of an ensemble that share it are given the same pixels."""

@@ -32,7 +32,7 @@ LONGEST_PX = 256
 class Heat:
     """One photo: the ensemble's ``combined`` explanation, and its members', for the same class.
 
-    Every heat map covers the photo itself, as if fitted with ``squash``: the letterboxes' bars are cut off.
+    Every heat map covers the photo itself, as if fitted with ``stretch``: the letterboxes' bars are cut off.
     """
 
     combined: Explanation
@@ -141,7 +141,7 @@ def write_heat(
     if isinstance(predictor, EnsemblePredictor):
         explainer = explainer or "grad-cam"
         heats = explain_ensemble(predictor, photos, explainer=explainer, wanted=wanted)
-        return write_pictures(write_members(heats, out, tag=explainer), out, predictor.size, "squash", tag=explainer)
+        return write_pictures(write_members(heats, out, tag=explainer), out, predictor.size, "stretch", tag=explainer)
     explainer = explainer or explainer_for(predictor)
     found = explain_paths(predictor, photos, explainer=explainer, wanted=wanted)
     return write_pictures(found, out, predictor.size, predictor.fit, tag=explainer)
@@ -151,7 +151,7 @@ def write_members(heats: Iterable[Heat], out: str | Path, *, tag: str = "grad-ca
     """Pass the combined explanations on; beside them write ``NAME.TAG.members.jpg``: the photo and every member's map.
 
     For :func:`allmasked.explaining.pictures.write_pictures`, whose size and fit are then those of the photo: any,
-    ``squash``.
+    ``stretch``.
     """
     out = Path(out)
     taken: dict[str, int] = {}

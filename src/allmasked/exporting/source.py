@@ -169,7 +169,7 @@ def open_source(run: Run, size: Size | None = None, calibration: Calibration | N
     metadata = Metadata(
         name=run.name,
         size=recipe.size,
-        fit="squash" if recipe.fit == "squash" else "letterbox",
+        fit="stretch" if recipe.resize_mode == "stretch" else "letterbox",
         backbone=config.backbone,
         head=config.head,
         calibration=(dataclasses.asdict(calibration),) if calibration else (),

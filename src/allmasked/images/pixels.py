@@ -332,7 +332,7 @@ class Placement:
 def placement(photo: Size, size: Size, fit: Fit) -> Placement:
     """Where a photo of ``photo`` px lands in an input of ``size`` px (both width, height)."""
     width, height = photo
-    if fit == "squash":
+    if fit == "stretch":
         return Placement(size[0] / width, size[1] / height, 0, 0)
     new_width, new_height = _letterboxed(photo, size)
     return Placement(new_width / width, new_height / height, (size[0] - new_width) // 2, (size[1] - new_height) // 2)
@@ -346,10 +346,10 @@ def _letterboxed(photo: Size, size: Size) -> Size:
 def fit_to(image: Image.Image, size: Size, fit: Fit) -> NDArray[np.uint8]:
     """Resize an RGB image to a model's input: (height, width, 3) uint8.
 
-    ``letterbox`` keeps the aspect and fills the rest with grey (:data:`PAD`); ``squash`` stretches. Resampling is
+    ``letterbox`` keeps the aspect and fills the rest with grey (:data:`PAD`); ``stretch`` stretches. Resampling is
     bilinear with antialiasing, so that shrinking loses no thin detail to aliasing.
     """
-    if fit == "squash":
+    if fit == "stretch":
         return np.asarray(image.resize(size, Image.Resampling.BILINEAR), dtype=np.uint8)
     new = _letterboxed(image.size, size)
     canvas = np.full((size[1], size[0], 3), PAD, np.uint8)

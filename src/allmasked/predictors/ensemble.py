@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allmasked.core.errors import RunError, unknown
+from allmasked.core.renamed import WORDS
 from allmasked.core.runs import Run, read_json, write_json
 from allmasked.core.types import CLASSES, Answers, Fit, MemberFaces, Predictor, Size, View
 from allmasked.data.dataset import sha256_of
@@ -129,7 +130,10 @@ class Ensemble:
         values = read_json(run.ensemble)
         try:
             values = {name: value for name, value in values.items() if name not in ("size", "fit")}
-            members = tuple(Member(**{**row, "size": tuple(row["size"])}) for row in values.pop("members"))
+            members = tuple(
+                Member(**{**row, "size": tuple(row["size"]), "fit": WORDS.get(row["fit"], row["fit"])})
+                for row in values.pop("members")
+            )
             fitted = values.pop("fitted")
             found = Fitted(tuple(fitted["weights"]), tuple(tuple(row) for row in fitted["coefficients"]))
             return cls(members=members, fitted=found, order=tuple(values.pop("order")), **values)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allmasked.core.errors import ConfigError, RunError, require
+from allmasked.core.renamed import WORDS
 from allmasked.core.types import CLASSES, Answers, Fit, MemberFaces, Predictor, Size, View
 from allmasked.networks.reading import Calibration, read_maps
 from allmasked.predictors.devices import DEVICES, providers_for
@@ -78,11 +79,13 @@ class Metadata:
                 if name in values:
                     values[name] = tuple(values[name])
             for name in ("views", "member_views"):
-                values[name] = tuple((tuple(size), fit) for size, fit in values.get(name, ()))
+                values[name] = tuple((tuple(size), WORDS.get(fit, fit)) for size, fit in values.get(name, ()))
+            if "fit" in values:
+                values["fit"] = WORDS.get(values["fit"], values["fit"])
             metadata = cls(**values)
             for size, fit in ((metadata.size, metadata.fit), *metadata.views, *metadata.member_views):
                 _width, _height = size
-                if fit not in ("letterbox", "squash") or not all(type(s) is int and 0 < s <= MAX_SIDE for s in size):
+                if fit not in ("letterbox", "stretch") or not all(type(s) is int and 0 < s <= MAX_SIDE for s in size):
                     raise ValueError
             if not all(isinstance(text, str) for text in (metadata.name, *metadata.members)):
                 raise ValueError

@@ -154,7 +154,7 @@ def _open_run(run: Run, device: str = "auto") -> KerasPredictor:
     width, height = config.recipe.size
     if tuple(model.input_shape[1:]) != (height, width, 3) or model.output_shape[-1] != len(CLASSES):
         raise RunError(f"{run.folder}: model.keras and config.json do not fit each other; train again")
-    fit: Fit = "squash" if config.recipe.fit == "squash" else "letterbox"
+    fit: Fit = "stretch" if config.recipe.resize_mode == "stretch" else "letterbox"
     return KerasPredictor(run.name, config.recipe.size, fit, model, whole, where)
 
 

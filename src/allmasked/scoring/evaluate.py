@@ -25,6 +25,7 @@ from allmasked.core.config import TrainConfig
 from allmasked.core.errors import ConfigError, DataError, RunError
 from allmasked.core.markdown import table
 from allmasked.core.progress import track
+from allmasked.core.renamed import WORDS
 from allmasked.core.runs import Run, read_json, write_json, write_text
 from allmasked.core.types import CLASSES, Part, Photo, Prediction, Size, Split, View
 from allmasked.data.dataset import absent, read_split, sha256_of, verify
@@ -119,6 +120,7 @@ def answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask
         try:
             values = read_json(stored)
             values = {"reading": None, **values}  # older files have none
+            values["fit"] = WORDS.get(values["fit"], values["fit"])
             if all(values[setting] == value for setting, value in model.items()):
                 rows = {row["key"]: [row[f"p_{label}"] for label in CLASSES] for row in values["photos"]}
                 nobody = {row["key"]: row.get("p_nobody") for row in values["photos"]}
@@ -218,7 +220,7 @@ def input_of(run: Run) -> tuple[Size, pixels.Fit]:
         ensemble = Ensemble.read(run)
         return ensemble.size, ensemble.fit
     recipe = TrainConfig.read(run.config).recipe
-    return recipe.size, "squash" if recipe.fit == "squash" else "letterbox"
+    return recipe.size, "stretch" if recipe.resize_mode == "stretch" else "letterbox"
 
 
 def part_answers(run: Run, part: str, data: Path | None = None, ask: Ask = ask_model) -> Answers:

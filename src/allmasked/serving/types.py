@@ -96,7 +96,7 @@ class Model(BaseModel):
     name: str = Field(examples=["default"])
     width: int = Field(examples=[512], description="Of the network's input, px.")
     height: int = Field(examples=[384])
-    fit: Literal["letterbox", "squash"]
+    fit: Literal["letterbox", "stretch"]
     labels: list[AnyLabel] = Field(examples=[["all", "none", "some", "nobody"]])
     finds_faces: bool
     heatmaps: bool

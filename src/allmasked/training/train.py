@@ -132,7 +132,7 @@ def _without_nobody(split: Split) -> Split:
 
 
 def _fit(recipe: Recipe) -> px.Fit:
-    return "squash" if recipe.fit == "squash" else "letterbox"
+    return "stretch" if recipe.resize_mode == "stretch" else "letterbox"
 
 
 def _prepare_folder(run: Run, split: Split, config: TrainConfig, resume: bool) -> None:
@@ -400,7 +400,7 @@ def set_trainable(model: keras.Model, config: TrainConfig, phase: str, sized: ke
         frozen = {layer.name for layer in backbone.layers[: int(recipe.frozen_layers)]}
     backbone.trainable = True
     for layer in backbone.layers:
-        statistics_frozen = recipe.batch_statistics == "frozen" and isinstance(layer, layers.BatchNormalization)
+        statistics_frozen = recipe.freeze_bn and isinstance(layer, layers.BatchNormalization)
         layer.trainable = phase != "head" and layer.name not in frozen and not statistics_frozen
 
 

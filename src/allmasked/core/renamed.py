@@ -1,0 +1,91 @@
+"""Old spellings. What was renamed still works in this version, with a warning; the next version drops these tables."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class OldSpelling(FutureWarning):
+    """Something was given by a name that the next version doesn't know."""
+
+
+OPTIONS = {
+    "--batch-statistics frozen": "--freeze-bn",
+    "--batch-statistics trained": "--no-freeze-bn",
+    "--fit squash": "--resize-mode stretch",
+    "--fit": "--resize-mode",
+}
+"""Options of commands, with their value where that is renamed, too. No command has an option of an old name."""
+
+SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "batch_statistics": ("freeze_bn", {"frozen": True, "trained": False}),
+    "fit": ("resize_mode", {"squash": "stretch"}),
+}
+"""Keys of recipes, and their values."""
+
+ARGUMENTS = {"fit": "resize_mode"}
+"""Python: keywords of public functions, and attributes."""
+
+WORDS = {"squash": "stretch"}
+"""Values in files that an earlier version wrote."""
+
+
+def told(old: str, new: str) -> None:
+    """Warn of an old spelling."""
+    warnings.warn(f"{old} is now {new}; the old spelling goes with the next version", OldSpelling, stacklevel=3)
+
+
+def options(arguments: Iterable[str]) -> list[str]:
+    """A command's arguments with today's options.
+
+    >>> options(["data", "--fit=squash"])  # and a warning
+    ['data', '--resize-mode', 'stretch']
+    """
+    left: list[str] = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        renamed = equals and any(old.split()[0] == name for old in OPTIONS)
+        left += [name, value] if renamed else [argument]
+    found: list[str] = []
+    while left:
+        for length in (2, 1):
+            old = " ".join(left[:length])
+            if old in OPTIONS:
+                told(old, OPTIONS[old])
+                left[:length] = OPTIONS[old].split()
+                break
+        found.append(left.pop(0))
+        if found[-1] == "--":  # what follows is no option
+            return found + left
+    return found
+
+
+def setting(key: str, value: Any, *, silent: bool = False) -> tuple[str, Any]:
+    """A recipe's key and value as they are called today; ``silent`` for files that no person wrote."""
+    if key not in SETTINGS:
+        return key, value
+    new, values = SETTINGS[key]
+    known = value in values if isinstance(value, str) else False
+    value_now = values[value] if known else value
+    if not silent:
+        told(f"{key} = {value!r}", f"{new} = {value_now!r}")
+    return new, value_now
+
+
+def arguments(function: Callable[P, R]) -> Callable[P, R]:
+    """A function that takes the old keywords, too."""
+
+    @functools.wraps(function)
+    def called(*args: P.args, **given: P.kwargs) -> R:
+        for old in given.keys() & ARGUMENTS.keys():
+            told(old, ARGUMENTS[old])
+            given[ARGUMENTS[old]] = given.pop(old)
+        return function(*args, **given)
+
+    return called
