@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--apart", default="crowds,validation", help="collections outside the mean")
     parser.add_argument("--not-fitted", default="crowds", help="collections that no calibration is fitted on")
     parser.add_argument("--calibrate", action="store_true")
-    parser.add_argument("--min-face", type=float, help="px of the input")
+    parser.add_argument("--min-face-px", type=float, help="px of the input")
     parser.add_argument("--min-face-share", type=float)
     parser.add_argument("--some-factor", type=float)
     parser.add_argument("--write", type=Path, help="the calibration fitted on all, as JSON")

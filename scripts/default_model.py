@@ -102,7 +102,7 @@ class Making:
         models = [item for one, other in names for item in ("--model", f"{one}={self.out / other}.onnx")]
         run(
             sys.executable, HERE.parent / "bench" / "yardstick.py", self.photos / "more", *models,
-            "--min-face", self.data["min_face"], "--min-face-share", self.data["min_face_share"],
+            "--min-face-px", self.data["min_face"], "--min-face-share", self.data["min_face_share"],
             "--some-factor", self.data["some_factor"],
             "--calibrate", "--curve", "--write", self.out / "calibration.json",
         )  # fmt: skip
@@ -178,8 +178,8 @@ class Making:
 def with_found(photo: Photo, found: Sequence[FoundFace]) -> tuple[tuple[Face, ...] | None, str]:
     """A photo's faces with what the base network found, and what was done."""
     if photo.faces is None:
-        wear = {"all": "masked", "none": "unmasked"}.get(photo.label)
-        worn = {"masked": "masked", "bare": "unmasked"}
+        wear = {"all": "masked", "none": "bare"}.get(photo.label)
+        worn = {"masked": "masked", "bare": "bare"}
         agree = [face for face in found if worn[face.wear] == wear]
         if len(agree) < len(found) or not any(face.score >= SURE for face in agree):
             return None, "left without boxes"

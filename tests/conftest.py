@@ -41,7 +41,7 @@ def draw_photo(path: Path, label: str, rng: np.random.Generator, size: tuple[int
         pen.ellipse(box, fill=(230, 190, 160))
         if masked:
             pen.rectangle((left + 2, top + 15, left + 24, top + 28), fill=(40, 90, 220))
-        faces.append(Face("masked" if masked else "unmasked", *map(float, box)))
+        faces.append(Face("masked" if masked else "bare", *map(float, box)))
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path)
     return tuple(faces)

@@ -16,7 +16,7 @@ def photo(*boxes: tuple, size: tuple[int, int] = (320, 240)) -> Photo:
 
 
 def test_each_oddity_is_found_and_no_other():
-    sound = [("masked", 10, 10, 60, 70), ("masked", 50, 10, 100, 70), ("unmasked", 290, 180, 322, 236)]
+    sound = [("masked", 10, 10, 60, 70), ("masked", 50, 10, 100, 70), ("bare", 290, 180, 322, 236)]
     assert odd_boxes([photo(*sound)]) == [] and odd_boxes([Photo("x.jpg", "all")]) == []
     for box, kind in (
         (("masked", 300, 10, 360, 80), "outside"),
@@ -25,7 +25,7 @@ def test_each_oddity_is_found_and_no_other():
         (("masked", 150, 10, 152, 80), "shape"),
         (("masked", 150, 10, 300, 40), "shape"),
         (("masked", 12, 10, 60, 72), "twice"),
-        (("unmasked", 12, 10, 60, 72), "contradict"),
+        (("bare", 12, 10, 60, 72), "contradict"),
         (("unknown", 12, 10, 60, 72), "twice"),
     ):
         assert [(odd.kind, odd.left) for odd in odd_boxes([photo(*sound, box)])] == [(kind, box[1])], box
@@ -51,7 +51,7 @@ def test_inspect_tells_and_shows_them(tmp_path: Path):
         (tmp_path / label).mkdir()
         values = rng.integers(0, 255, (12, 16, 3), np.uint8)
         Image.fromarray(values).resize((160, 120)).save(tmp_path / label / "x.png")
-        rows.append(f"{label}/x.png,{'masked' if number != 1 else 'unmasked'},150,20,190,60")
+        rows.append(f"{label}/x.png,{'masked' if number != 1 else 'bare'},150,20,190,60")
     (tmp_path / "faces.csv").write_text("\n".join(rows))
     found = inspect(tmp_path)
     (finding,) = (finding for finding in found.findings if finding.key == "boxes_outside")

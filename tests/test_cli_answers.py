@@ -147,9 +147,9 @@ def test_faces_in_px_of_the_photo_and_why_some_do_not_count() -> None:
     arguments = ("predict", "two.png", "--boxes", "--format", "json")
     for options, label, reason in (
         ((), "some", None),
-        (("--min-face", "100"), "all", "too small to judge"),
+        (("--min-face-px", "100"), "all", "too small to judge"),
         (("--min-face-share", "0.3"), "all", "far behind the others"),
-        (("--min-face", "79", "--min-face-share", "0.2"), "some", None),
+        (("--min-face-px", "79", "--min-face-share", "0.2"), "some", None),
     ):
         result = invoke(*arguments, *options)
         assert result.exit_code == 0, result.output
@@ -189,7 +189,7 @@ def test_wrong_use_is_exit_code_2_in_one_line(photos: Path, run: str, monkeypatc
     for arguments, message in (
         (["predict"], "Missing argument"),
         (["predict", "all"], "no model came with this installation"),
-        (["predict", "all", "--model", run, "--min-face", "9"], "finds no faces"),
+        (["predict", "all", "--model", run, "--min-face-px", "9"], "finds no faces"),
         (["predict", "all", "--model", run, "--min-face-share", "0.5"], "finds no faces"),
         (["predict", "all", "--model", run, "--min-face-share", "1.5"], "1.5"),
         (["predict", "all", "--model", run, "--tiles", "always"], "finds no faces"),

@@ -16,7 +16,7 @@ from allmasked.core.config import (
     recipe_text,
 )
 from allmasked.core.errors import ConfigError, RunError
-from allmasked.ensembles.zoo import members_from
+from allmasked.ensembles.sweep import members_from
 from allmasked.networks.heads import head_of_recipe
 
 

@@ -160,7 +160,7 @@ PHOTOS = st.lists(
         part=st.sampled_from(("train", "validation", "test")),
         faces=st.none()
         | st.lists(
-            st.builds(Face, st.sampled_from(["masked", "unmasked", "incorrect"]), *[st.floats(0, 9999)] * 4), max_size=3
+            st.builds(Face, st.sampled_from(["masked", "bare", "incorrect"]), *[st.floats(0, 9999)] * 4), max_size=3
         ).map(tuple),
     ),
     max_size=8,

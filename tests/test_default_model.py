@@ -19,7 +19,7 @@ FOUND = FoundFace("bare", 0.9, 10, 10, 40, 50, 0.1)
 @pytest.mark.parametrize(
     ("label", "score", "wear", "expected"),
     [
-        ("none", 0.9, "bare", "unmasked"),
+        ("none", 0.9, "bare", "bare"),
         ("all", 0.9, "masked", "masked"),
         ("all", 0.9, "bare", None),  # contradicts the label
         ("none", 0.3, "bare", None),  # not sure

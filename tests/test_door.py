@@ -150,8 +150,8 @@ def test_many_photos_are_for_predict(photo: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"min_face": -1}, "min_face = -1: must be a number of px from 0"),
-        ({"min_face": float("nan")}, "min_face = nan"),
+        ({"min_face_px": -1}, "min_face_px = -1: must be a number of px from 0"),
+        ({"min_face_px": float("nan")}, "min_face_px = nan"),
         ({"min_face_share": 1.5}, "min_face_share = 1.5: must be from 0 to 1"),
         ({"tiles": "often"}, "must be one of never, unsure, always"),
     ],
@@ -174,10 +174,10 @@ def test_which_faces_count_and_a_closer_look() -> None:
     image.paste((230, 180, 150), (42, 42, 102, 102))
     model = Model(ColourModel())
     assert model(image).label == "all" and model(image, tiles="always").label == "some"
-    assert model(image, min_face=200).label == "nobody"
+    assert model(image, min_face_px=200).label == "nobody"
     assert model(image, tiles="always", min_face_share=0.9).label == "all"
     own = Model(ColourModel(calibration=Calibration(counting=Counting(min_face_px=17))))
-    assert own(image).label == "nobody" and own(image, min_face=0).label == "all"
+    assert own(image).label == "nobody" and own(image, min_face_px=0).label == "all"
 
 
 # --- many photos -----------------------------------------------------------------------------------------------------
@@ -274,7 +274,7 @@ def test_an_answer_draws_itself(tmp_path: Path) -> None:
 def test_the_model_says_what_it_is() -> None:
     model = Model(ColourModel())
     assert repr(model) == "<allmasked.Model 'colours', 64 x 48 px>"
-    assert (model.name, model.size, model.fit, model.finds_faces) == ("colours", (64, 48), "letterbox", True)
+    assert (model.name, model.size, model.resize_mode, model.finds_faces) == ("colours", (64, 48), "letterbox", True)
     assert isinstance(model(picture("all")), Answer)
     with pytest.raises(RunError, match="no such run folder"):
         load("gone")

@@ -316,7 +316,7 @@ def test_files_from_before_the_reading_was_kept(tmp_path: Path, root: Path, phot
 
 
 def test_smallest_face_in_px_of_the_input() -> None:
-    faces = (Face("masked", 0, 0, 50, 100), Face("unmasked", 0, 0, 20, 40))
+    faces = (Face("masked", 0, 0, 50, 100), Face("bare", 0, 0, 20, 40))
     photo = Photo("a.jpg", "some", width=800, height=600, faces=faces)
     assert smallest_face_px(photo, (416, 320), "letterbox") == pytest.approx(40 * 416 / 800)
     assert smallest_face_px(photo, (256, 256), "stretch") == pytest.approx(40 * 256 / 600)

@@ -226,7 +226,7 @@ def labelled(folder: Path, count: int = 6) -> list[Photo]:
         x, y = int(rng.integers(0, 50)), int(rng.integers(0, 30))
         masked = number % 2 == 0
         patch(RED if masked else BLUE, (x, y)).resize((128, 96)).save(folder / f"{number}.png")
-        face = Face("masked" if masked else "unmasked", 2 * x, 2 * y, 2 * x + 24, 2 * y + 24)
+        face = Face("masked" if masked else "bare", 2 * x, 2 * y, 2 * x + 24, 2 * y + 24)
         photos.append(Photo(f"{number}.png", "all" if masked else "none", faces=(face,)))
     return photos
 
@@ -259,9 +259,9 @@ def test_measure_on_labelled_photos(tmp_path: Path, model: Any) -> None:
 
 
 def test_pointing_game_is_about_the_faces_of_the_label() -> None:
-    faces = (Face("masked", 0, 0, 9, 9), Face("unmasked", 9, 0, 19, 9), Face("incorrect", 20, 0, 29, 9))
+    faces = (Face("masked", 0, 0, 9, 9), Face("bare", 9, 0, 19, 9), Face("incorrect", 20, 0, 29, 9))
     kept = {label: [f.wear for f in faithfulness.faces_about(Photo("x", label, faces=faces))] for label in CLASSES}
-    assert kept == {"all": ["masked"], "none": ["unmasked", "incorrect"], "some": ["masked", "unmasked", "incorrect"]}
+    assert kept == {"all": ["masked"], "none": ["bare", "incorrect"], "some": ["masked", "bare", "incorrect"]}
 
 
 def test_estimate_covers_the_mean() -> None:

@@ -482,7 +482,7 @@ def test_fail_on_and_min_face(onnx_file: Path) -> None:
     others = {"all", "none", "some", "nobody"} - labels
     assert invoke(*arguments, "--fail-on", ",".join(labels)).exit_code == 1
     assert invoke(*arguments, "--fail-on", ",".join(others)).exit_code == 0
-    for row in json.loads(invoke(*arguments, "--min-face", 1000).stdout):
+    for row in json.loads(invoke(*arguments, "--min-face-px", 1000).stdout):
         assert (row["masked"], row["bare"]) == (0, 0)
 
 

@@ -42,7 +42,7 @@ CASES: dict[str, str] = {
     "train split.json --out new": "train",
     "evaluate a": "train",
     "compare a b": "train",
-    "suspects a": "train",
+    "label-issues a": "train",
     "ensemble a b --vote soft --out one": "train",
     "distil a --out small": "train",
     "report a": "train",

@@ -187,7 +187,7 @@ def face(wear: str, height: float) -> Face:
 def test_labels_are_held_against_their_boxes() -> None:
     photos = [
         Photo("a.jpg", "all", faces=(face("masked", 40), face("masked", 20))),
-        Photo("b.jpg", "all", faces=(face("masked", 30), face("unmasked", 30))),
+        Photo("b.jpg", "all", faces=(face("masked", 30), face("bare", 30))),
         Photo("c.jpg", "some", faces=(face("incorrect", 30),)),
         Photo("d.jpg", "none", faces=()),
         Photo("e.jpg", "none"),
@@ -195,7 +195,7 @@ def test_labels_are_held_against_their_boxes() -> None:
     found = people(photos)
     assert found is not None
     assert (found.photos, found.faces) == (4, 5)
-    assert found.wear == {"masked": 3, "unmasked": 1, "incorrect": 1}
+    assert found.wear == {"masked": 3, "bare": 1, "incorrect": 1}
     assert found.small_faces == pytest.approx(1 / 5)
     assert found.without_faces == ("d.jpg",)
     assert [(c.path, c.label, c.boxes_say) for c in found.contradictions] == [

@@ -83,8 +83,8 @@ def test_class_names_in_any_script_stay_apart(masked, bare, wrong, tmp_path):
     with pytest.raises(DataError, match="--wear") as error:
         read_dataset(tmp_path)
     assert all(repr(name) in str(error.value) for name in (masked, bare, wrong))
-    assert labels(tmp_path, wear={masked: "masked", bare: "unmasked", wrong: "incorrect"}) == ALL
-    decomposed = {unicodedata.normalize("NFD", n): w for n, w in ((masked, "masked"), (bare, "unmasked"))}
+    assert labels(tmp_path, wear={masked: "masked", bare: "bare", wrong: "incorrect"}) == ALL
+    decomposed = {unicodedata.normalize("NFD", n): w for n, w in ((masked, "masked"), (bare, "bare"))}
     assert labels(tmp_path, wear={**decomposed, wrong: "incorrect"}) == ALL
 
 
@@ -103,14 +103,14 @@ def test_spelling_makes_no_difference_and_meaning_does():
     for name in ("with_mask", "WithMask", "mask", "Mask", "face_mask", "mask_weared", "masked"):
         assert WEAR_NAMES[plain(name)] == "masked", name
     for name in ("without_mask", "WithoutMask", "no-mask", "No Mask", "face_no_mask", "NoMask", "unmasked"):
-        assert WEAR_NAMES[plain(name)] == "unmasked", name
+        assert WEAR_NAMES[plain(name)] == "bare", name
     for name in ("mask_weared_incorrect", "incorrect_mask", "Mask Worn Incorrectly", "WornMaskIncorrect"):
         assert WEAR_NAMES[plain(name)] == "incorrect", name
 
 
 def test_one_name_with_two_meanings_is_refused():
-    with pytest.raises(ConfigError, match=r"--wear: 'MASK' is given as unmasked and as masked"):
-        Options(wear={"mask": "masked", "MASK": "unmasked"})
+    with pytest.raises(ConfigError, match=r"--wear: 'MASK' is given as bare and as masked"):
+        Options(wear={"mask": "masked", "MASK": "bare"})
     with pytest.raises(ConfigError, match="--classes"):
         Options(classes={"with mask": "all", "with-mask": "none"})
     assert Options(wear={"mask": "masked", "MASK": "masked"}).wearing("Mask") == "masked"
@@ -121,7 +121,7 @@ def test_a_set_of_faces_alone_says_nothing_of_masks(tmp_path):
     write(tmp_path / "1.xml", voc_xml("1.jpg", [("face", 1, 1, 5, 5)]))
     with pytest.raises(DataError, match=r"'face' \(1\).*--wear"):
         read_dataset(tmp_path)
-    assert labels(tmp_path, wear={"face": "unmasked"}) == {"1.jpg": "none"}
+    assert labels(tmp_path, wear={"face": "bare"}) == {"1.jpg": "none"}
     photo(tmp_path / "2.jpg")
     write(tmp_path / "2.xml", voc_xml("2.jpg", [("face_mask", 1, 1, 5, 5)]))
     assert labels(tmp_path) == {"1.jpg": "none", "2.jpg": "all"}
@@ -162,7 +162,7 @@ def test_names_that_cannot_be_read_are_not_guessed(tmp_path):
 def test_yes_and_no_are_names(tmp_path):
     yolo(tmp_path)
     write(tmp_path / "data.yaml", "names: [yes, no, maybe]\n")
-    assert labels(tmp_path, wear={"yes": "masked", "no": "unmasked", "maybe": "incorrect"}) == ALL
+    assert labels(tmp_path, wear={"yes": "masked", "no": "bare", "maybe": "incorrect"}) == ALL
 
 
 # --- lists of classes -------------------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ def test_without_a_list_the_numbers_are_names(tmp_path):
     yolo(tmp_path)
     with pytest.raises(DataError, match=r"'0' \(4\).*--wear"):
         read_dataset(tmp_path)
-    assert labels(tmp_path, wear={"0": "masked", "1": "unmasked", "2": "incorrect"}) == ALL
+    assert labels(tmp_path, wear={"0": "masked", "1": "bare", "2": "incorrect"}) == ALL
 
 
 def test_a_broken_yaml_beside_is_told_in_passing(tmp_path):

@@ -17,9 +17,7 @@ from test_inspection import check_page
 
 SIZE = (320, 240)
 BOXES = [(40, 40, 120, 160), (200, 40, 280, 160)]  # of colour_model.picture at SIZE
-WEAR = {
-    label: tuple("unmasked" if c == SKIN else "masked" for c in COLOURS[label]) for label in ("all", "none", "some")
-}
+WEAR = {label: tuple("bare" if c == SKIN else "masked" for c in COLOURS[label]) for label in ("all", "none", "some")}
 
 
 def write(root: Path, path: str, label: str, marks: list[tuple[str, int]] | None, rows: list[str]) -> None:
@@ -39,8 +37,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Inspection:
             write(root, f"{label}/{number}.png", label, list(zip(wear, (0, 1))), rows)
     write(root, "all/unmarked.png", "all", [("masked", 0)], rows)
     write(root, "all/otherwise.png", "some", [("masked", 0), ("masked", 1)], rows)
-    write(root, "none/nowhere.png", "nobody", [("unmasked", 1)], rows)
-    write(root, "none/unknown.png", "none", [("unmasked", 0), ("unknown", 1)], rows)
+    write(root, "none/nowhere.png", "nobody", [("bare", 1)], rows)
+    write(root, "none/unknown.png", "none", [("bare", 0), ("unknown", 1)], rows)
     (root / "faces.csv").write_text("\n".join(rows))
     return inspect(root, looks=lambda _: ColourModel(size=SIZE))
 
@@ -86,7 +84,7 @@ def seen(label: str, marks: list[Face] | None, answer: str, faces: list[FoundFac
 
 
 def test_a_marked_face_that_the_model_misses_is_believed() -> None:
-    far = Face("unmasked", 200, 0, 206, 8)
+    far = Face("bare", 200, 0, 206, 8)
     assert not seen("some", [Face("masked", 0, 0, 40, 50), far], "all", [face("masked", 0)]).doubts
     assert not seen("all", [Face("masked", 0, 0, 40, 50)], "nobody", []).doubts
     assert seen("some", None, "all", [face("masked", 0)]).doubts, "without marks there is only the label"

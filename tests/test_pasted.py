@@ -294,7 +294,7 @@ def test_boxes_follow_the_picture() -> None:
                 view = {"path": "", "rect": [0, 0, 320, 240], "faces": [{"box": box}], "bare": []}
                 picture, frame = pasted._framed(image, view, rng)
                 pictures.append(picture)
-                marks.append([{"wear": "unmasked", **pasted._moved(box, frame, picture.size)}])
+                marks.append([{"wear": "bare", **pasted._moved(box, frame, picture.size)}])
             whole, faces = pasted._side_by_side(pictures, marks) if count > 1 else (pictures[0], marks[0])
             red = np.asarray(whole)[..., 0] > 140
             assert len(faces) == count
@@ -338,7 +338,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     while drawn < 5:
         image, faces = scenes.draw_scene(np.random.default_rng(seed), "none", 1 + seed % 2, (420, 320))
         seed += 1
-        if all(face.wear == "unmasked" for face in faces):
+        if all(face.wear == "bare" for face in faces):
             Image.fromarray(image).save(folder / f"{drawn}.png")
             drawn += 1
     Image.new("RGB", (300, 200), (90, 120, 90)).save(folder / "nobody.png")
@@ -375,7 +375,7 @@ def test_labels_boxes_and_manifest_agree(made: Path) -> None:
     for record in manifest["photos"]:
         assert len(record["painted"]) == len(record["faces"])
         for face, what in zip(record["faces"], record["painted"]):
-            assert ("place" in what) == (face["wear"] != "unmasked")
+            assert ("place" in what) == (face["wear"] != "bare")
             assert (face["wear"] == "masked") == (what.get("place") == "worn")
     with Image.open(made / "sheet.png") as sheet:
         assert sheet.width > 1000
@@ -429,7 +429,7 @@ def test_known_boxes_decide_who_is_bare(people: Path, tmp_path: Path) -> None:
         record = survey.survey(root, source)
         assert source.faces is not None
         for face, seen in zip(source.faces, record["faces"]):
-            assert face.wear == "unmasked" or "found" not in seen
+            assert face.wear == "bare" or "found" not in seen
     assert any("found" in face for face in survey.survey(root, sources[0])["faces"])
 
 

@@ -385,7 +385,7 @@ def test_album_finds_by_place_then_by_unique_name(tmp_path):
     assert album.find(str(tmp_path / "a/x.jpg")) == ("a/x.jpg", "")
 
 
-@given(st.lists(st.sampled_from(["masked", "unmasked", "incorrect"]), max_size=6))
+@given(st.lists(st.sampled_from(["masked", "bare", "incorrect"]), max_size=6))
 def test_label_of_faces(wears):
     faces = [Face(wear, 0, 0, 1, 1) for wear in wears]
     bare = [wear != "masked" for wear in wears]

@@ -283,7 +283,7 @@ def test_another_model_or_question_needs_another_folder(tmp_path: Path) -> None:
     photos, dest = paint(tmp_path / "photos", 1), tmp_path / "dest"
     command = [str(photos), "--engine", "local", "--out", str(dest)]
     assert invoke(*command).exit_code == 0
-    assert "give another --out" in str(invoke(*command, "--min-face", "3").exception)
+    assert "give another --out" in str(invoke(*command, "--min-face-px", "3").exception)
     assert "give another --out" in str(invoke(*command, "--format", "csv").exception)
     (dest / "manifest.json").write_text("{}")
     assert "is not one of allmasked" in str(invoke(*command).exception)
@@ -298,8 +298,8 @@ def test_another_model_or_question_needs_another_folder(tmp_path: Path) -> None:
 def test_the_run_stops_at_the_limit_of_errors(tmp_path: Path) -> None:
     photos, dest = paint(tmp_path / "photos", 4, broken=6), tmp_path / "dest"
     command = [str(photos), "--engine", "local", "--out", str(dest), "--shard", "2"]
-    result = invoke(*command, "--limit-errors", "1")
-    assert result.exit_code == 1 and "2 photos failed, more than --limit-errors 1" in result.output
+    result = invoke(*command, "--max-errors", "1")
+    assert result.exit_code == 1 and "2 photos failed, more than --max-errors 1" in result.output
     assert manifest(dest)["state"].startswith("stopped: 2 photos failed")
     assert len(rows(dest)) == 6
     assert "4 photos answered" in invoke(*command).output

@@ -723,7 +723,7 @@ def test_a_warning_beyond_this_machine_without_a_key(monkeypatch: pytest.MonkeyP
 
     assert "warning" not in said() and made[-1]["hosts"] == frozenset()
     assert "warning: whoever reaches 0.0.0.0" in said("--host", "0.0.0.0") and made[-1]["hosts"] is None
-    assert "warning" not in said("--host", "0.0.0.0", "--api-key", "k", "--min-face", "12")
+    assert "warning" not in said("--host", "0.0.0.0", "--api-key", "k", "--min-face-px", "12")
     assert made[-1]["api_key"] == "k" and made[-1]["look"] == Look(12)
 
 

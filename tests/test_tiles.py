@@ -173,8 +173,8 @@ def test_what_cannot_be_looked_at_closer() -> None:
 
     for look, message in (
         (Look(tiles="always"), "finds no faces.*--tiles"),
-        (Look(min_face_px=9), "finds no faces.*--min-face"),
-        (Look(min_face_share=0.5), "finds no faces.*--min-face"),
+        (Look(min_face_px=9), "finds no faces.*--min-face-px"),
+        (Look(min_face_share=0.5), "finds no faces.*--min-face-px"),
     ):
         with pytest.raises(ConfigError, match=message):
             list(predict_paths(Blind(), [], look=look))

@@ -444,11 +444,11 @@ def test_faces_that_are_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("allmasked.model.open_predictor", lambda *_args, **_options: ColourModel())
     video = film(tmp_path / "x.mp4", [("all", 10)])
     for size, label in (("20", "all"), ("70", "nobody")):  # faces are 48 px high
-        result = CliRunner().invoke(cli, ["watch", str(video), "--min-face", size])
+        result = CliRunner().invoke(cli, ["watch", str(video), "--min-face-px", size])
         assert json.loads(result.stdout.splitlines()[1])["label"] == label, result.output
     ColourModel.finds_faces = False
     try:
-        result = CliRunner().invoke(cli, ["watch", str(video), "--min-face", "20"])
+        result = CliRunner().invoke(cli, ["watch", str(video), "--min-face-px", "20"])
     finally:
         ColourModel.finds_faces = True
     assert isinstance(result.exception, ConfigError)

@@ -31,7 +31,7 @@ def inspect(
     layout: str | None = None,
     classes: Mapping[str, str] | None = None,
     wear: Mapping[str, str] | None = None,
-    incorrect_is: Literal["masked", "unmasked"] = "unmasked",
+    incorrect_is: Literal["masked", "bare"] = "bare",
 ) -> Inspection:
     """What is in a data set and what is wrong with it.
 
@@ -39,7 +39,7 @@ def inspect(
         data: a data set in any layout of ``docs/layouts.md``, or a ``split.json``.
         layout: its layout; seen when None.
         classes: what class folders or labels mean: ``all``, ``none``, ``some``, ``nobody``, or ``ignore``.
-        wear: what a detection set's classes mean: ``masked``, ``unmasked``, ``incorrect``, ``unknown``, or ``ignore``.
+        wear: what a detection set's classes mean: ``masked``, ``bare``, ``incorrect``, ``unknown``, or ``ignore``.
         incorrect_is: what a mask worn incorrectly counts as in labels.
 
     Returns:
@@ -71,7 +71,7 @@ def split(
     layout: str | None = None,
     classes: Mapping[str, str] | None = None,
     wear: Mapping[str, str] | None = None,
-    incorrect_is: Literal["masked", "unmasked"] = "unmasked",
+    incorrect_is: Literal["masked", "bare"] = "bare",
 ) -> Split:
     """Divide a data set into train, validation and test without leaks: near-duplicates stay in one part.
 
@@ -416,7 +416,7 @@ def _options(
     layout: str | None,
     classes: Mapping[str, str] | None,
     wear: Mapping[str, str] | None,
-    incorrect_is: Literal["masked", "unmasked"],
+    incorrect_is: Literal["masked", "bare"],
 ) -> Options:
     from allmasked.data.readers import Options
 

@@ -175,11 +175,12 @@ class Model:
         """Whether its answers are read off faces, which it tells."""
         return self.predictor.finds_faces
 
+    @renamed.arguments
     def __call__(
         self,
         photo: PhotoInput,
         *,
-        min_face: float | None = None,
+        min_face_px: float | None = None,
         min_face_share: float | None = None,
         tiles: str = "never",
     ) -> Answer:
@@ -188,9 +189,9 @@ class Model:
         Args:
             photo: its path, its file's bytes, an open binary file, an image of Pillow, or an array (height, width, 3)
                 of uint8 RGB 0-255. EXIF's orientation is followed where there is one.
-            min_face: a face lower than this, in px of the photo, is too small to judge: shown, not counted. By the
-                model's own rule when None.
-            min_face_share: a face lower than this share (0-1) of the highest face is far behind: shown, not counted.
+            min_face_px: a face smaller than this, in px of height in the photo, can't be judged: shown, not
+                counted. By the model's own rule when None.
+            min_face_share: a face smaller than this share (0-1) of the largest is far behind: shown, not counted.
             tiles: look again, closer, at five overlapping parts of the photo: ``never``, where ``unsure``, ``always``.
 
         Raises:
@@ -207,18 +208,19 @@ class Model:
             kind = type(photo).__name__
             raise ConfigError(f"a model is called with one photo ({px.GIVE}), not {kind}; predict takes many")
         name, given = _named(photo, 1)
-        look = Look(min_face, min_face_share, tiles)
+        look = Look(min_face_px, min_face_share, tiles)
         (answer,) = map(_answer_of, answer_paths(self.predictor, [(name, given)], threads=1, look=look))
         if answer.error:
             raise PhotoError(answer.path, answer.error)
         return answer
 
+    @renamed.arguments
     def predict(
         self,
         source: PhotoInput | Iterable[PhotoInput],
         *,
         batch_size: int = 32,
-        min_face: float | None = None,
+        min_face_px: float | None = None,
         min_face_share: float | None = None,
         tiles: str = "never",
     ) -> Iterator[Answer]:
@@ -229,8 +231,8 @@ class Model:
         Args:
             source: a pattern (``photos/**/*.jpg``), a folder (with those below), one photo, or anything that gives
                 such one after the other; a generator is asked for about two batches ahead.
-            batch_size: photos a step of the network; the answers don't depend on it.
-            min_face, min_face_share, tiles: as for one photo.
+            batch_size: photos that the network is given at once; the answers don't depend on it.
+            min_face_px, min_face_share, tiles: as for one photo.
 
         Raises:
             ConfigError: an option is wrong, or not for this model; at once, before the first photo.
@@ -245,7 +247,7 @@ class Model:
             raise ConfigError(f"photos are {px.GIVE}, or many of these, not {type(source).__name__}")
         if batch_size < 1:
             raise ConfigError(f"batch_size = {batch_size}: must be at least 1")
-        return map(_answer_of, self.answered(_photos(source), batch_size, Look(min_face, min_face_share, tiles)))
+        return map(_answer_of, self.answered(_photos(source), batch_size, Look(min_face_px, min_face_share, tiles)))
 
     def answered(
         self, photos: Iterable[tuple[str, px.PhotoLike]], batch_size: int = 32, look: Look | None = None

@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "recipes": ("training", "List the training recipes, or print one to copy and edit."),
     "evaluate": ("scoring", "Score a run on a part of its split."),
     "compare": ("scoring", "Compare runs on the same photos, with paired tests."),
-    "suspects": ("scoring", "Photos whose label is probably wrong, and the worst errors."),
+    "label-issues": ("scoring", "Photos whose label is probably wrong, and the worst errors."),
     "ensemble": ("ensembling", "Let several runs answer together."),
     "distil": ("ensembling", "Train one small student from an ensemble's answers."),
     "export": ("exporting", "Write a run's or an ensemble's model as one file for other engines."),
@@ -49,10 +49,13 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name in renamed.COMMANDS:
+            renamed.told(cmd_name, renamed.COMMANDS[cmd_name])
+            cmd_name = renamed.COMMANDS[cmd_name]
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"allmasked.cli.{COMMANDS[cmd_name][0]}")
-        command = getattr(module, f"{cmd_name}_command")
+        command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         assert isinstance(command, click.Command)
         return command
 

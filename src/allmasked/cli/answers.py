@@ -49,9 +49,15 @@ device_option = click.option(
 )  # fmt: skip
 threads_option = click.option("--threads", type=click.IntRange(1), help="Processors to use.  [default: all]")
 batch_option = click.option(
-    "--batch-size", default=32, show_default=True, type=click.IntRange(1, 4096), help="Photos a step of the network."
+    "--batch-size",
+    default=32,
+    show_default=True,
+    type=click.IntRange(1, 4096),
+    help="Photos that the network is given at once.",
 )
-null_option = click.option("--null", "-0", is_flag=True, help="The list on stdin is parted by NUL (find -print0).")
+null_option = click.option(
+    "--null", "-0", is_flag=True, help="Names on stdin end with NUL bytes, as from find -print0."
+)
 
 
 def _labels(_ctx: click.Context, _param: click.Parameter, value: str | None) -> frozenset[str]:
@@ -78,11 +84,11 @@ def _labels(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 @click.option("--heat", is_flag=True, help="With --annotated: lay the evidence over the photo, too.")
 @click.option("--sort", "sort_to", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
               help="Copy each photo into DIR/all, none, some or nobody.")  # fmt: skip
-@click.option("--min-face", "min_face_px", metavar="PX", type=FiniteRange(0),
-              help="A face lower than this in the photo is too small to judge: shown, not counted.  [default: the"
+@click.option("--min-face-px", "min_face_px", metavar="PX", type=FiniteRange(0),
+              help="Faces of a smaller height than this in the photo are shown, but not counted.  [default: the"
               " model's own rule, see its card]")  # fmt: skip
 @click.option("--min-face-share", metavar="SHARE", type=FiniteRange(0, 1),
-              help="A face lower than this share of the highest face is far behind: shown, not counted.  [default: the"
+              help="Faces smaller than this share of the largest are shown, but not counted: far behind.  [default: the"
               " model's own rule]")  # fmt: skip
 @click.option("--unsure", is_flag=True, help="List only the answers that a person should look at.")
 @click.option("--tiles", default=TILES[0], show_default=True, type=click.Choice(TILES),

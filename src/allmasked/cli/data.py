@@ -48,12 +48,12 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--wear",
                 metavar="NAME=WEAR,...",
-                help="What a detection set's classes mean: masked, unmasked, incorrect, unknown, or ignore.",
+                help="What a detection set's classes mean: masked, bare, incorrect, unknown, or ignore.",
             ),
             click.option(
                 "--incorrect-is",
-                type=click.Choice(["masked", "unmasked"]),
-                default="unmasked",
+                type=click.Choice(["masked", "bare"]),
+                default="bare",
                 show_default=True,
                 help="What a mask worn incorrectly counts as in labels.",
             ),

@@ -37,7 +37,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "web": ("serve", "watch"),
     "synth": ("synth",),
     "train": (
-        "inspect", "split", "extend", "train", "evaluate", "compare", "suspects", "ensemble", "distil", "report",
+        "inspect", "split", "extend", "train", "evaluate", "compare", "label-issues", "ensemble", "distil", "report",
     ),
     "export": ("export",),
     "train,synth": ("demo",),

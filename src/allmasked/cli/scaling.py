@@ -29,7 +29,7 @@ _OPTIONS = (
                  help="With ray: a cluster that runs.  [default: RAY_ADDRESS, else one started here for this run]"),
     click.option("--shard", "shard_photos", default=2000, show_default=True, type=click.IntRange(1, 1_000_000),
                  help="With --engine: photos a shard; what a worker that is killed has to do again."),
-    click.option("--limit-errors", metavar="N", type=click.IntRange(0),
+    click.option("--max-errors", metavar="N", type=click.IntRange(0),
                  help="With --engine: stop when more photos than this have failed in this run."),
     click.option("--retry-failed", is_flag=True, help="With --engine: answer again for photos whose row has an error."),
 )  # fmt: skip
@@ -70,7 +70,7 @@ def predict_at_scale(ctx: click.Context, lines: Lines, look: Look) -> int | None
     given = ctx.params
     engine, out = given["engine"], given["out"]
     if engine is None and "://" not in (out or ""):
-        for option in ("workers", "address", "limit_errors", "retry_failed"):
+        for option in ("workers", "address", "max_errors", "retry_failed"):
             if given[option] not in (None, False):
                 raise click.UsageError(f"--{option.replace('_', '-')} goes with --engine")
         if given["kind"] == "parquet":
@@ -96,7 +96,7 @@ def predict_at_scale(ctx: click.Context, lines: Lines, look: Look) -> int | None
     )  # fmt: skip
     done = answer(
         given["paths"], job, engine=engine or "local", workers=given["workers"], address=given["address"],
-        shard_photos=given["shard_photos"], limit_errors=given["limit_errors"], retry_failed=given["retry_failed"],
+        shard_photos=given["shard_photos"], max_errors=given["max_errors"], retry_failed=given["retry_failed"],
         lines=lines,
     )  # fmt: skip
     for path, error in done.failures[:TOLD]:

@@ -1,4 +1,4 @@
-"""``allmasked evaluate``, ``compare`` and ``suspects``."""
+"""``allmasked evaluate``, ``compare`` and ``label-issues``."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def compare_command(
         sys.exit(1)
 
 
-@click.command("suspects")
+@click.command("label-issues")
 @click.argument("runs", nargs=-1, required=True, type=RUN, metavar="RUN...")
 @click.option(
     "--on",
@@ -90,11 +90,17 @@ def compare_command(
     show_default=True,
     help="Held-out part to judge; may be given more than once.",
 )
-@click.option("--out", type=RUN, metavar="FILE.html", help="The page. Default: suspects.html in the first run.")
-@click.option("--limit", type=click.IntRange(min=1), default=200, show_default=True, help="Most photos shown a kind.")
+@click.option("--out", type=RUN, metavar="FILE.html", help="The page. Default: label_issues.html in the first run.")
+@click.option(
+    "--max-photos",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    help="Photos of each kind on the page.",
+)
 @data_option
-def suspects_command(
-    runs: tuple[Path, ...], on: tuple[str, ...], out: Path | None, limit: int, data: Path | None
+def label_issues_command(
+    runs: tuple[Path, ...], on: tuple[str, ...], out: Path | None, max_photos: int, data: Path | None
 ) -> None:
     """Find photos whose label is probably wrong, and the worst errors.
 
@@ -103,12 +109,12 @@ def suspects_command(
     terminal gets the worst twenty as a table.
     """
     from allmasked.core.runs import Run
-    from allmasked.reports.suspects_page import make_page
-    from allmasked.scoring.suspects import find_suspects, markdown, write_suspects
+    from allmasked.reports.label_issues_page import make_page
+    from allmasked.scoring.label_issues import find_label_issues, markdown, write_label_issues
 
-    found = find_suspects(runs, on, data=data)
-    page = make_page(found, out or Run(runs[0]).suspects, limit=limit)
-    table, plain = write_suspects(found, page.with_suffix(".csv"))
+    found = find_label_issues(runs, on, data=data)
+    page = make_page(found, out or Run(runs[0]).label_issues, limit=max_photos)
+    table, plain = write_label_issues(found, page.with_suffix(".csv"))
     show(markdown(found, limit=20)) if sys.stdout.isatty() else click.echo(table.read_text(encoding="utf-8"), nl=False)
     click.echo(
         f"{found.photos:,} held-out photos: {len(found.of('label')):,} labels probably wrong, "

@@ -27,10 +27,10 @@ def face_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Which faces count, as ``predict`` has it."""
     for option in (
         click.option("--min-face-share", metavar="SHARE", type=FiniteRange(0, 1),
-                     help="A face lower than this share of the highest face is far behind: shown, not counted."
+                     help="Faces smaller than this share of the largest are shown, but not counted: far behind."
                      "  [default: the model's own rule]"),
-        click.option("--min-face", "min_face_px", metavar="PX", type=FiniteRange(0),
-                     help="A face lower than this in the photo is too small to judge: shown, not counted."
+        click.option("--min-face-px", "min_face_px", metavar="PX", type=FiniteRange(0),
+                     help="Faces of a smaller height than this in the photo are shown, but not counted."
                      "  [default: the model's own rule]"),
     ):  # fmt: skip
         command = option(command)
@@ -61,7 +61,11 @@ def face_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--max-photos", default=64, show_default=True, type=click.IntRange(1),
               help="Photos decoded, waiting or being answered at a time; likewise.")  # fmt: skip
 @click.option(
-    "--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Photos a step of the network."
+    "--batch-size",
+    default=8,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Photos that the network is given at once.",
 )
 @face_options
 @threads_option

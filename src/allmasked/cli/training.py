@@ -53,8 +53,8 @@ head_option = click.option(
     "--head",
     type=click.Choice(list(HEADS)),
     help="Head. [default: that of the recipe: "
-    + ", ".join(f"{recipe_head(recipe)} of {recipe}" for recipe in recipe_names())
-    + "; evidence of a TOML file without one]",
+    + ", ".join(f"{recipe} has {recipe_head(recipe)}" for recipe in recipe_names())
+    + "; a TOML file that names none has evidence]",
 )
 
 
@@ -91,7 +91,7 @@ def _overrides(fields: dict[str, Any]) -> dict[str, Any]:
 )
 @click.option("--no-test", is_flag=True, help="With --backbones: leave the test part unscored in the table at the end.")
 @head_option
-@click.option("--loader", default="cached", type=click.Choice(list(LOADERS)), help="Import option.")
+@click.option("--loader", default="cached", type=click.Choice(list(LOADERS)), help="Data loader.")
 @recipe_option
 @click.option(
     "--weights",
@@ -190,17 +190,17 @@ def _train_members(
 ) -> None:
     from allmasked.cli.scoring import show
     from allmasked.core.runs import Run
-    from allmasked.ensembles import zoo
+    from allmasked.ensembles import sweep
 
-    members = zoo.members_from(backbones, base, overrides)
+    members = sweep.members_from(backbones, base, overrides)
     if data is None and not (out / "split.json").is_file():
         raise click.UsageError("DATA is missing: a data set, or a split.json")
-    split = zoo.split_for(data, out, base.seed, data_folder)
+    split = sweep.split_for(data, out, base.seed, data_folder)
     estimates.tell_trainings(split, [config for name, config in members.items() if not Run(out / name).finished])
-    runs = zoo.train_members(split, members, out, cache=cache)
-    rows = zoo.results(runs, test=test, data=data_folder)
-    zoo.write_results(rows, out)
-    show(zoo.markdown(rows))
+    runs = sweep.train_members(split, members, out, cache=cache)
+    rows = sweep.results(runs, test=test, data=data_folder)
+    sweep.write_results(rows, out)
+    show(sweep.markdown(rows))
     click.echo(
         f"next: allmasked ensemble {' '.join(str(run.folder) for run in runs.values())} --out ENSEMBLE", err=True
     )

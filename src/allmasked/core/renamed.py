@@ -15,11 +15,17 @@ class OldSpelling(FutureWarning):
     """Something was given by a name that the next version doesn't know."""
 
 
+COMMANDS = {"suspects": "label-issues"}
+
 OPTIONS = {
     "--batch-statistics frozen": "--freeze-bn",
     "--batch-statistics trained": "--no-freeze-bn",
     "--fit squash": "--resize-mode stretch",
     "--fit": "--resize-mode",
+    "--incorrect-is unmasked": "--incorrect-is bare",
+    "--limit": "--max-photos",
+    "--limit-errors": "--max-errors",
+    "--min-face": "--min-face-px",
 }
 """Options of commands, with their value where that is renamed, too. No command has an option of an old name."""
 
@@ -29,11 +35,11 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Keys of recipes, and their values."""
 
-ARGUMENTS = {"fit": "resize_mode"}
+ARGUMENTS = {"fit": "resize_mode", "min_face": "min_face_px"}
 """Python: keywords of public functions, and attributes."""
 
-WORDS = {"squash": "stretch"}
-"""Values in files that an earlier version wrote."""
+WORDS = {"squash": "stretch", "unmasked": "bare"}
+"""Values, given or in files that an earlier version wrote."""
 
 
 def told(old: str, new: str) -> None:
@@ -76,6 +82,14 @@ def setting(key: str, value: Any, *, silent: bool = False) -> tuple[str, Any]:
     if not silent:
         told(f"{key} = {value!r}", f"{new} = {value_now!r}")
     return new, value_now
+
+
+def word(value: Any) -> Any:
+    """A value that somebody gave, as it is called today."""
+    if value not in WORDS:
+        return value
+    told(value, WORDS[value])
+    return WORDS[value]
 
 
 def arguments(function: Callable[P, R]) -> Callable[P, R]:

@@ -11,7 +11,7 @@ RUN/
   scores.json      what ``evaluate`` found, one entry a part
   scores.md        the same to read
   plots/           pictures made by ``evaluate`` and ``explain``
-  suspects.html    labels that are probably wrong, with suspects.csv and suspects.json
+  label_issues.html    labels that are probably wrong, with label_issues.csv and label_issues.json
   report.html      what ``report`` made
 
 An ensemble's folder has ``ensemble.json`` (:mod:`allmasked.predictors.ensemble`) in place of ``config.json`` and
@@ -108,7 +108,7 @@ class Run:
         self.scores = self.folder / "scores.json"
         self.scores_markdown = self.folder / "scores.md"
         self.plots = self.folder / "plots"
-        self.suspects = self.folder / "suspects.html"
+        self.label_issues = self.folder / "label_issues.html"
         self.report = self.folder / "report.html"
 
     def __fspath__(self) -> str:

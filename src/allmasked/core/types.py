@@ -14,7 +14,7 @@ Label = Literal["all", "none", "some"]
 AnyLabel = Literal["all", "none", "some", "nobody"]
 """What an answer may be; a photo of a data set has a :data:`Label`, or "nobody" where it is for training only."""
 Part = Literal["train", "validation", "test", "left_out"]
-Wear = Literal["masked", "unmasked", "incorrect", "unknown"]
+Wear = Literal["masked", "bare", "incorrect", "unknown"]
 """``unknown``: somebody may be there; nothing is asked about the place, and it never decides a label."""
 Size = tuple[int, int]
 """Width and height in px, in this order, as everywhere in this package."""
@@ -233,8 +233,8 @@ class Counting:
     """Which faces count, and for how much. A face that doesn't is shown, but says nothing about the photo.
 
     Attributes:
-        min_face_px: a face lower than this is too small to be judged; in px of whatever the boxes are in.
-        min_face_share: a face lower than this share of the highest face is far behind the people the photo is about.
+        min_face_px: a face less high than this is too small to be judged; in px of whatever the boxes are in.
+        min_face_share: a face less high than this share of the highest one is far behind the people the photo is about.
         some_factor: the odds of ``some`` are multiplied by it: people in one photo mostly do the same, which faces that
             are judged one by one don't know.
     """

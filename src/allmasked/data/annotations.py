@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from allmasked.core import renamed
 from allmasked.core.errors import ConfigError, DataError
 from allmasked.core.types import LABELS, NOBODY, Face, Label, Photo, Size, Wear
 from allmasked.data.albums import Album, Problem, plain, shown
@@ -24,7 +25,7 @@ _WORN = {
         masked mask with_mask face_mask face_with_mask wearing_mask mask_on has_mask good correct correct_mask
         mask_correct mask_worn_correctly mask_weared mask_weared_correct mask_worn with_mask_correct correctly_masked
         correct_with_mask masked_face mask+ +mask""",
-    "unmasked": """
+    "bare": """
         unmasked without_mask no_mask face face_no_mask face_without_mask without_face_mask not_wearing_mask mask_off
         no_face_mask non_mask not_masked unmasked_face bare bad face_other_covering mask- -mask""",
     "incorrect": """
@@ -42,7 +43,7 @@ _OF_BOXES_ONLY = {"face", "good", "bad", "correct", "incorrect", "improperly", "
 CLASS_NAMES: dict[str, str] = {**{name: name for name in LABELS}, "0": "none", "1": "all", "2": "some"}
 """Names of classes, the competition's numbers among them."""
 
-_LABEL_OF_WEAR = {"masked": "all", "unmasked": "none"}
+_LABEL_OF_WEAR = {"masked": "all", "bare": "none"}
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,12 @@ class Options:
     layout: str | None = None
     classes: Mapping[str, str] | None = None
     wear: Mapping[str, str] | None = None
-    incorrect_is: Literal["masked", "unmasked"] = "unmasked"
+    incorrect_is: Literal["masked", "bare"] = "bare"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "incorrect_is", renamed.word(self.incorrect_is))
+        if self.wear:
+            object.__setattr__(self, "wear", {name: renamed.word(meaning) for name, meaning in self.wear.items()})
         for option, table in (("--classes", self.classes), ("--wear", self.wear)):
             said: dict[str, str] = {}
             for name, meaning in (table or {}).items():
@@ -86,7 +90,7 @@ class Options:
         return _LABEL_OF_WEAR.get(self.incorrect_is if wear == "incorrect" else wear or "")
 
     def wearing(self, name: object) -> str | None:
-        """What a detection class's name means: masked, unmasked, incorrect, unknown, ignore; None where that is
+        """What a detection class's name means: masked, bare, incorrect, unknown, ignore; None where that is
         unknown."""
         key = plain(name)
         given = {plain(name): wear for name, wear in (self.wear or {}).items()}
@@ -110,7 +114,7 @@ class Notes:
         self.problems.append(Problem(path, reason))
 
 
-def label_of(faces: Iterable[Face], incorrect_is: str = "unmasked") -> Label | None:
+def label_of(faces: Iterable[Face], incorrect_is: str = "bare") -> Label | None:
     """The label that marked faces give a photo; None without faces of which something is known."""
     masked = {
         face.wear == "masked" or (face.wear == "incorrect" and incorrect_is == "masked")
@@ -257,9 +261,9 @@ class Marks:
             given = {plain(name) for name in self.options.wear or {}}
             for name in names:
                 if plain(name) == "face" and "face" not in given:
-                    self.strange[name] += self.notes.names[name, "unmasked"]
+                    self.strange[name] += self.notes.names[name, "bare"]
         if self.strange:
-            raise strange_names(self.root, self.strange, "--wear", "masked unmasked incorrect unknown ignore")
+            raise strange_names(self.root, self.strange, "--wear", "masked bare incorrect unknown ignore")
 
     def _judge_faces(self) -> None:
         """Refuse a set in which ``face`` marks masked faces, too, and the masks lie in them as boxes of their own."""
@@ -274,7 +278,7 @@ class Marks:
         if worn and worn * 2 >= masks:
             raise DataError(
                 f"{self.root}: {worn:,} of {masks:,} masks lie in boxes of class 'face', so 'face' is no bare face; "
-                "mark each face once, as masked or unmasked, or say with --wear 'face=...' what it means"
+                "mark each face once, as masked or bare, or say with --wear 'face=...' what it means"
             )
 
     def _agreed(self, path: str) -> list[Face]:

@@ -19,6 +19,7 @@ from typing import Any, get_args
 import numpy as np
 
 from allmasked.core.errors import ConfigError, DataError, PhotoError, RunError
+from allmasked.core.renamed import WORDS
 from allmasked.core.runs import read_json, write_text
 from allmasked.core.types import CLASSES, LABELS, NOBODY, PARTS, Face, Label, Part, Photo, Split, Wear
 from allmasked.data.albums import Problem
@@ -359,7 +360,9 @@ def _photo(path: Path, number: int, row: Any) -> Photo:
     faces = None
     if row.get("faces") is not None:
         try:
-            faces = tuple(Face(wear, *(float(edge) for edge in edges)) for wear, *edges in row["faces"])
+            faces = tuple(
+                Face(WORDS.get(wear, wear), *(float(edge) for edge in edges)) for wear, *edges in row["faces"]
+            )
         except (TypeError, ValueError):
             faces = (Face("?", 0, 0, 0, 0),)  # type: ignore[arg-type]
         if any(face.wear not in get_args(Wear) for face in faces):

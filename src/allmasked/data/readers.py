@@ -194,7 +194,7 @@ def _check(options: Options) -> None:
     tables_: tuple[tuple[str, Mapping[str, str | None] | None, Any], ...] = (
         ("class", options.classes, (*LABELS, "ignore")),
         ("wear", options.wear, WEARS),
-        ("meaning of incorrect", {"": options.incorrect_is}, ("masked", "unmasked")),
+        ("meaning of incorrect", {"": options.incorrect_is}, ("masked", "bare")),
         ("layout", {"": options.layout} if options.layout else {}, READERS),
     )
     for kind, table, known in tables_:
@@ -327,7 +327,7 @@ def _with_faces(photos: list[Photo], boxes: Path, options: Options, notes: Notes
         if photo not in known:
             notes.problem(f"{boxes.name}:{line}", f"there is no photo {photo}")
         elif meaning is None:
-            notes.problem(f"{boxes.name}:{line}", f"wear {wear!r} is none of masked, unmasked, incorrect, unknown")
+            notes.problem(f"{boxes.name}:{line}", f"wear {wear!r} is none of masked, bare, incorrect, unknown")
             spoilt.add(photo)
         elif meaning != "ignore" and face is None:
             notes.problem(f"{boxes.name}:{line}", f"{', '.join(edges)} is no box (edges in px)")

@@ -77,7 +77,7 @@ def grid(
     columns: int | None = None,
     caption_px: int = 14,
 ) -> Image.Image:
-    """Tiles in rows on white, each under its caption (lines parted by a newline), as one RGB image.
+    """Tiles in rows on white, each under its caption (of one line or several), as one RGB image.
 
     Args:
         tiles: RGB images, any sizes; a cell is as large as the largest, tiles are centred.

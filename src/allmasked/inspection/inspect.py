@@ -217,9 +217,16 @@ class Inspection:
             "augmented": [list(paths) for paths in self.augmented],
             "odd_boxes": [_plain(box) for box in self.odd_boxes],
             "size_leak": (_plain(self.size_leak) | {"words": self.size_leak.words}) if self.size_leak else None,
-            "people": _plain(self.people) if self.people else None,
+            "people": self._people(),
             "seen": {k: v for k, v in _plain(self.seen).items() if k != "seconds"} if self.seen else None,
         }
+
+    def _people(self) -> dict[str, Any] | None:
+        if self.people is None:
+            return None
+        people = _plain(self.people)
+        # the key that version 0.1 gave bare faces, which programs may read
+        return people | {"wear": {"unmasked" if k == "bare" else k: n for k, n in people["wear"].items()}}
 
 
 def _plain(value: Any) -> dict[str, Any]:
@@ -257,9 +264,7 @@ def people(photos: Sequence[Photo]) -> People | None:
         masked = worn["masked"]
         says = "nobody" if not worn else "all" if masked == worn.total() else "none" if not masked else "some"
         if worn and says != photo.label:
-            contradictions.append(
-                Contradiction(photo.path, photo.label, says, masked, worn["unmasked"], worn["incorrect"])
-            )
+            contradictions.append(Contradiction(photo.path, photo.label, says, masked, worn["bare"], worn["incorrect"]))
     return People(
         photos=len(boxed),
         faces=len(faces),

@@ -19,7 +19,7 @@ TARGET_CHANNELS = 8
 NEAR_CENTRE = 0.7
 """Cells whose evidence should be larger than this learn the face's box too; their weights sum to 1 a face."""
 MIN_FACE_PX = 4.0
-"""Marked faces lower than this in the input are too small to ask for: the cells around them are not scored."""
+"""Marked faces less high than this in the input are too small to ask for: the cells around them are not scored."""
 PRESENCE = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], np.float32)
 """Rows all, none, some, nobody: is a masked face there, is a bare face there?"""
 assert CLASSES == ("all", "none", "some")

@@ -182,7 +182,7 @@ class Look:
     """How closely to look, and at what.
 
     Attributes:
-        min_face_px: a face lower than this, in px of the photo, is too small to be judged.
+        min_face_px: a face less high than this, in px of the photo, is too small to be judged.
         min_face_share: one lower than this share of the highest face is far behind; both by the model's rule if None.
         tiles: at which photos to look again, closer, one of :data:`allmasked.predictors.tiles.TILES`.
     """
@@ -211,7 +211,7 @@ def predict_paths(
     Args:
         predictor: see :func:`open_predictor`.
         photos: (name, photo) pairs; consumed as needed.
-        batch_size: photos a step of the network; probabilities don't depend on it (up to rounding, about 1e-6).
+        batch_size: photos given to the network at once; probabilities don't depend on it (up to rounding, about 1e-6).
         threads: threads that decode meanwhile; by default one a processor.
         look: how closely.
 
@@ -241,12 +241,14 @@ def check_look(predictor: Predictor, look: Look) -> None:
     if look.tiles not in closer.TILES:
         raise ConfigError(f"tiles {look.tiles!r}: must be one of {', '.join(closer.TILES)}")
     if look.min_face_px is not None and not 0 <= look.min_face_px < math.inf:
-        raise ConfigError(f"min_face = {look.min_face_px!r}: must be a number of px from 0")
+        raise ConfigError(f"min_face_px = {look.min_face_px!r}: must be a number of px from 0")
     if look.min_face_share is not None and not 0 <= look.min_face_share <= 1:
         raise ConfigError(f"min_face_share = {look.min_face_share!r}: must be from 0 to 1")
     if not predictor.finds_faces:
         if look.min_face_px is not None or look.min_face_share is not None:
-            raise ConfigError(f"{predictor.name}: finds no faces, so none can be left out by their size (--min-face)")
+            raise ConfigError(
+                f"{predictor.name}: finds no faces, so none can be left out by their size (--min-face-px)"
+            )
         if look.tiles != "never":
             raise ConfigError(f"{predictor.name}: finds no faces, so a closer look at parts is of no use (--tiles)")
     if look.tiles != "never" and not predictor.looks_closer:

@@ -55,7 +55,7 @@ def answer(
     workers: int | None = None,
     address: str | None = None,
     shard_photos: int = 2000,
-    limit_errors: int | None = None,
+    max_errors: int | None = None,
     retry_failed: bool = False,
     lines: Callable[[], Iterator[str]] | None = None,
     heard: Callable[[Committed], None] = lambda _: None,
@@ -67,7 +67,7 @@ def answer(
         job: what to do; its run and model's digest are filled in here.
         engine: one of :data:`ENGINES`; ``workers`` and ``address`` are for Ray.
         shard_photos: photos a shard; what a worker loses when it is killed.
-        limit_errors: stop when more photos than this have failed in this run.
+        max_errors: stop when more photos than this have failed in this run.
         retry_failed: answer again for photos whose row has an error.
         heard: called with each shard that is committed.
 
@@ -130,8 +130,8 @@ def answer(
                     progress.stderr.print(
                         f"{answered} photos answered, {failed} failed, {rate:.1f} photos/s", markup=False
                     )
-                if limit_errors is not None and failed > limit_errors:
-                    stopped = f"{failed} photos failed, more than --limit-errors {limit_errors}"
+                if max_errors is not None and failed > max_errors:
+                    stopped = f"{failed} photos failed, more than --max-errors {max_errors}"
                     state = f"stopped: {stopped}"
                     break
         if not stopped:

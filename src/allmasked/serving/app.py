@@ -82,7 +82,7 @@ class Limits:
         max_seconds: that a body may take to arrive, and then an answer to be made.
         max_requests: requests for answers at a time.
         max_photos: photos decoded, waiting or being answered at a time.
-        batch_size: photos a step of the network.
+        batch_size: photos that the network is given at once.
         batch_wait_seconds: that the network waits at most for a batch to fill.
     """
 

@@ -106,7 +106,7 @@ class Model(BaseModel):
         default=None,
         description="Where the server has it, in px of the photo; it stands for min_face_px then.",
     )
-    min_face_share: float = Field(description="Nor does a face lower than this share of the highest.")
+    min_face_share: float = Field(description="Nor does one smaller than this share of the largest, by height.")
     version: str
     limits: dict[str, int | float] = Field(examples=[{"max_bytes": 33554432, "max_files": 32}])
 

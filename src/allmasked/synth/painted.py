@@ -210,7 +210,7 @@ def _tables(out: Path, records: Iterable[Record], source: str) -> None:
         for face in record["faces"]:
             face_rows.writerow([record["photo"], *(face[key] for key in ("wear", "left", "top", "right", "bottom"))])
         wears = Counter(face["wear"] for face in record["faces"])
-        counts = [wears[wear] for wear in ("masked", "incorrect", "unmasked")]
+        counts = [wears[wear] for wear in ("masked", "incorrect", "bare")]
         photo_rows.writerow([record["photo"], source, record["width"], record["height"], *counts])
     write_text(out / "faces.csv", faces.getvalue())
     write_text(out / "photos.csv", photos.getvalue())

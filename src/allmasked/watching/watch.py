@@ -133,7 +133,7 @@ def watch(model: Model, plan: Watch, emit: Emit, stop: threading.Event) -> Count
                 if first:
                     tell("start", model=model.name)
                     first = False
-                prediction = model(look.picture, min_face=plan.min_face_px, min_face_share=plan.min_face_share)
+                prediction = model(look.picture, min_face_px=plan.min_face_px, min_face_share=plan.min_face_share)
                 previous = smoother.label
                 changed = smoother.update(look.seconds, np.array(prediction.four))
                 assert smoother.label is not None

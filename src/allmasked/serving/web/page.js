@@ -460,9 +460,9 @@ async function describe() {
 
 function rulesOf(model) {
   const rules = [];
-  if (model.min_face_px_of_photo) rules.push(`lower than ${model.min_face_px_of_photo} px (too small to judge)`);
-  else if (model.min_face_px && model.min_face_px_of_photo === null) rules.push(`lower than ${Math.round(model.min_face_px)} px once the photo is shrunk to ${model.width} × ${model.height} px (too small to judge)`);
-  if (model.min_face_share) rules.push(`lower than ${percent(model.min_face_share)} of the highest one (far behind the others)`);
+  if (model.min_face_px_of_photo) rules.push(`smaller than ${model.min_face_px_of_photo} px (too small to judge)`);
+  else if (model.min_face_px && model.min_face_px_of_photo === null) rules.push(`smaller than ${Math.round(model.min_face_px)} px once the photo is shrunk to ${model.width} × ${model.height} px (too small to judge)`);
+  if (model.min_face_share) rules.push(`smaller than ${percent(model.min_face_share)} of the largest one (far behind the others)`);
   const grey = rules.length ? `Grey faces are found but not counted: those ${rules.join(", and those ")}. ` : "";
   return `${grey}An answer is unsure where it leads the next one by less than ${Math.round(100 * model.sure_margin)} percentage points.`;
 }

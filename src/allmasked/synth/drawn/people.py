@@ -86,7 +86,7 @@ def sample_person(rng: np.random.Generator, wear: Wear) -> Person:
         extra = ""
     return Person(
         wear=wear,
-        mask=None if wear == "unmasked" else mask,
+        mask=None if wear == "bare" else mask,
         place=place,
         skin=skin,
         hair=jitter(rng, pick(rng, HAIR, HAIR_SHARES[fair]), 6),

@@ -124,7 +124,7 @@ def wears(rng: np.random.Generator, label: Label, heights: Sequence[float]) -> l
     count = people if label == "all" else 0 if label == "none" else int(rng.integers(1, people))
     masked = rng.permutation(people) < count
     incorrect = (rng.random(people) < INCORRECT_SHARE) & (np.asarray(heights) >= INCORRECT_FACE)
-    return ["masked" if worn else "incorrect" if wrong else "unmasked" for worn, wrong in zip(masked, incorrect)]
+    return ["masked" if worn else "incorrect" if wrong else "bare" for worn, wrong in zip(masked, incorrect)]
 
 
 def label_of(faces: tuple[Face, ...]) -> Label:

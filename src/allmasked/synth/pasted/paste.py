@@ -209,7 +209,7 @@ def paste_photo(out: Path, root: Path, seed: int, task: Record) -> Record:
     frames, marked = [], []
     for number, view in enumerate(views):
         image = load_photo(root / view["path"])[0]
-        marks: list[Record] = [{"wear": "unmasked", "box": box} for box in view["bare"]]
+        marks: list[Record] = [{"wear": "bare", "box": box} for box in view["bare"]]
         here = [k for k in range(people) if faces[k][0] == number]
         for k in sorted(here, key=lambda k: faces[k][1]["box"][3] - faces[k][1]["box"][1]):
             box, score, points = faces[k][1]["found"]
@@ -285,7 +285,7 @@ def dress(
     wrong, distracted = rng.random() < INCORRECT_SHARE, rng.random() < DISTRACTOR_SHARE
     if not masked and wrong and found.height_px >= 36:
         place = "under_nose" if rng.random() < 0.6 else "on_chin"
-    what: Record = {"wear": "masked" if masked else "incorrect" if place else "unmasked"}
+    what: Record = {"wear": "masked" if masked else "incorrect" if place else "bare"}
     if place:
         style = _style(rng, skin)
         what |= {"kind": style.kind, "pattern": style.pattern, "place": place, "style_seed": style.seed}

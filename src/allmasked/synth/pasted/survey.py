@@ -96,7 +96,7 @@ def survey(root: Path, source: Source) -> Record:
     for face in source.faces:
         box = _rounded([face.left * scale, face.top * scale, face.right * scale, face.bottom * scale])
         small = box[3] - box[1] < SMALLEST_FACE_PX
-        why = "wears a mask" if face.wear != "unmasked" else "too small" if small else ""
+        why = "wears a mask" if face.wear != "bare" else "too small" if small else ""
         faces.append({"box": box, "why": why} if why else {"box": box, "found": None})
     hopeful = [face["box"] for view in views_of({**record, "faces": faces}, True) for face in view["faces"]]
     if not hopeful:  # nobody here can stand in a picture of their own, so nothing needs to be looked for

@@ -1,4 +1,4 @@
-"""Several runs on one split, trained one after another: the notebooks' seven backbones, or any list of members.
+"""A sweep: several runs on one split, one after another; the notebooks' seven backbones, or any list of members.
 
 Each member is an ordinary run folder below one folder. What is finished is skipped and what was begun is resumed, so
 that starting the same command again is all it takes after a kill.
@@ -37,8 +37,8 @@ def members_from(text: str, base: TrainConfig, overrides: Mapping[str, Any]) -> 
     """The members that an option ``--backbones`` stands for.
 
     Args:
-        text: ``all`` (the notebooks' seven), backbones parted by commas, or a TOML file with a table a member: its
-            ``backbone``, ``head``, ``loader``, ``weights``, ``seed``, ``recipe`` and any field of a recipe.
+        text: ``all`` (the notebooks' seven), backbones with commas between them, or a TOML file with a table a member:
+            its ``backbone``, ``head``, ``loader``, ``weights``, ``seed``, ``recipe`` and any field of a recipe.
         base: what a member does not say; without a head, its recipe's.
         overrides: recipe fields that hold for every member that doesn't set them itself.
 
@@ -49,7 +49,7 @@ def members_from(text: str, base: TrainConfig, overrides: Mapping[str, Any]) -> 
         return _read_members(Path(text), base, overrides)
     names = list(NOTEBOOK_BACKBONES) if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise ConfigError("--backbones: is empty; give all, backbones parted by commas, or a TOML file")
+        raise ConfigError("--backbones: is empty; give all, backbones with commas between them, or a TOML file")
     for number, name in enumerate(names):
         if name not in BACKBONES:
             raise unknown("backbone", name, BACKBONES)

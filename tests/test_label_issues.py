@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from allmasked.core.errors import ConfigError, RunError
 from allmasked.core.runs import read_json
 from allmasked.core.types import Photo, Prediction
-from allmasked.reports.suspects_page import make_page
-from allmasked.scoring.suspects import FIELDS, find_suspects, judge, write_suspects
+from allmasked.reports.label_issues_page import make_page
+from allmasked.scoring.label_issues import FIELDS, find_label_issues, judge, write_label_issues
 from fake_runs import FakeModel, fake_run, paint_photos
 
 PLANTED = {"all/test-003.png": "none", "none/test-010.png": "some", "some/validation-002.png": "all"}
@@ -36,24 +36,24 @@ def sure_of_the_planted() -> FakeModel:
 
 def test_planted_labels_are_found(tmp_path: Path, photos: list[Photo]) -> None:
     run = fake_run(tmp_path / "run", tmp_path / "data", photos)
-    found = find_suspects([run.folder], ask=sure_of_the_planted())
-    assert {suspect.path: suspect.proposed for suspect in found.of("label")} == PLANTED
+    found = find_label_issues([run.folder], ask=sure_of_the_planted())
+    assert {issue.path: issue.proposed for issue in found.of("label")} == PLANTED
     assert found.photos == 120
     assert found.accuracy == pytest.approx(117 / 120)
-    assert all(suspect.quality < 0.1 for suspect in found.suspects)
-    assert not [suspect for suspect in found.suspects if "train" in suspect.path]
+    assert all(issue.quality < 0.1 for issue in found.issues)
+    assert not [issue for issue in found.issues if "train" in issue.path]
 
 
 def test_errors_come_after_labels_and_worst_first(tmp_path: Path, photos: list[Photo]) -> None:
     run = fake_run(tmp_path / "run", tmp_path / "data", photos)
-    found = find_suspects([run.folder], ["test"], ask=FakeModel(0.6, confidence=0.5))
-    kinds = [suspect.kind for suspect in found.suspects]
+    found = find_label_issues([run.folder], ["test"], ask=FakeModel(0.6, confidence=0.5))
+    kinds = [issue.kind for issue in found.issues]
     assert kinds == sorted(kinds, key=("label", "error").index)
-    qualities = [suspect.quality for suspect in found.of("error")]
+    qualities = [issue.quality for issue in found.of("error")]
     assert qualities == sorted(qualities)
-    wrong = {suspect.path for suspect in found.suspects if suspect.label != suspect.proposed}
+    wrong = {issue.path for issue in found.issues if issue.label != issue.proposed}
     assert len(wrong) == round(60 * (1 - found.accuracy)), "no error is missing"
-    assert "train a better one first" in make_page(found, run.suspects).read_text()
+    assert "train a better one first" in make_page(found, run.label_issues).read_text()
 
 
 def test_runs_of_other_folds_cover_everything(tmp_path: Path, photos: list[Photo]) -> None:
@@ -70,12 +70,12 @@ def test_runs_of_other_folds_cover_everything(tmp_path: Path, photos: list[Photo
         held_out.setdefault(folder.name, set()).update(name for name, _ in wanted)
         return sure_of_the_planted()(folder, wanted)
 
-    found = find_suspects(folders, ["test"], ask=ask)
+    found = find_label_issues(folders, ["test"], ask=ask)
     assert found.photos == 180
-    assert {suspect.path for suspect in found.of("label")} == set(PLANTED)
-    assert all(suspect.runs == 1 for suspect in found.suspects)
-    both = find_suspects(folders, ["validation", "test"], ask=ask)
-    assert {suspect.path: suspect.runs for suspect in both.of("label")} == dict.fromkeys(PLANTED, 2)
+    assert {issue.path for issue in found.of("label")} == set(PLANTED)
+    assert all(issue.runs == 1 for issue in found.issues)
+    both = find_label_issues(folders, ["validation", "test"], ask=ask)
+    assert {issue.path: issue.runs for issue in both.of("label")} == dict.fromkeys(PLANTED, 2)
     for number, names in enumerate(held_out[f"fold{number}"] for number in range(3)):
         trained = order[(3 - number) % 3]
         assert not [name for name in names if f"/{trained}-" in name]
@@ -83,9 +83,9 @@ def test_runs_of_other_folds_cover_everything(tmp_path: Path, photos: list[Photo
 
 def test_page_csv_and_json(tmp_path: Path, photos: list[Photo]) -> None:
     run = fake_run(tmp_path / "run", tmp_path / "data", photos)
-    found = find_suspects([run.folder], ask=sure_of_the_planted())
-    page = make_page(found, run.suspects)
-    table, plain = write_suspects(found, page.with_suffix(".csv"))
+    found = find_label_issues([run.folder], ask=sure_of_the_planted())
+    page = make_page(found, run.label_issues)
+    table, plain = write_label_issues(found, page.with_suffix(".csv"))
     text = page.read_text()
     assert text.count("data:image/jpeg;base64,") == 3
     assert "train a better one first" not in text
@@ -105,7 +105,7 @@ def test_the_page_is_safe_and_holds_with_odd_names_and_lost_photos(tmp_path: Pat
     run = fake_run(tmp_path / "run", tmp_path / "data", odd)
     model = FakeModel(1.0, confidence=0.9)
     model.wrong = {name: "none", photos[1].path: "some"}
-    found = find_suspects([run.folder], ask=model)
+    found = find_label_issues([run.folder], ask=model)
     (tmp_path / "data" / photos[1].path).unlink()
     text = make_page(found, tmp_path / "page.html").read_text()
     assert "<b>&" not in text
@@ -115,12 +115,12 @@ def test_the_page_is_safe_and_holds_with_odd_names_and_lost_photos(tmp_path: Pat
     assert "The first 1 are shown" in limited
 
 
-def test_no_suspects_at_all(tmp_path: Path, photos: list[Photo]) -> None:
+def test_no_issues_at_all(tmp_path: Path, photos: list[Photo]) -> None:
     run = fake_run(tmp_path / "run", tmp_path / "data", photos)
-    found = find_suspects([run.folder], ask=FakeModel(1.0))
-    assert found.suspects == ()
-    page = make_page(found, run.suspects)
-    table, _ = write_suspects(found, page.with_suffix(".csv"))
+    found = find_label_issues([run.folder], ask=FakeModel(1.0))
+    assert found.issues == ()
+    page = make_page(found, run.label_issues)
+    table, _ = write_label_issues(found, page.with_suffix(".csv"))
     assert "None." in page.read_text()
     assert len(table.read_text().splitlines()) == 1
 
@@ -129,10 +129,10 @@ def test_where_nobody_is_found_no_class_is_proposed(tmp_path: Path, photos: list
     run = fake_run(tmp_path / "run", tmp_path / "data", photos)
     model = sure_of_the_planted()
     model.wrong |= {"none/test-005.png": "nobody", "all/test-006.png": "nobody"}
-    found = find_suspects([run.folder], ask=model)
-    assert {suspect.path: suspect.proposed for suspect in found.of("label")} == PLANTED
-    errors = {suspect.path: suspect for suspect in found.of("error")}
-    assert {path: suspect.proposed for path, suspect in errors.items()} == {
+    found = find_label_issues([run.folder], ask=model)
+    assert {issue.path: issue.proposed for issue in found.of("label")} == PLANTED
+    errors = {issue.path: issue for issue in found.of("error")}
+    assert {path: issue.proposed for path, issue in errors.items()} == {
         "none/test-005.png": "nobody",
         "all/test-006.png": "nobody",
     }
@@ -140,7 +140,7 @@ def test_where_nobody_is_found_no_class_is_proposed(tmp_path: Path, photos: list
     assert (one.p_all, one.p_nobody, one.quality) == (0, 1, 0)
     assert "seen as nobody (100%)" in one.reason
     assert found.accuracy == pytest.approx(115 / 120)
-    assert "nobody" in make_page(found, run.suspects).read_text()
+    assert "nobody" in make_page(found, run.label_issues).read_text()
 
 
 def test_judge_copes_with_absent_classes() -> None:
@@ -156,23 +156,23 @@ def test_judge_copes_with_absent_classes() -> None:
 def test_wrong_use(tmp_path: Path, photos: list[Photo]) -> None:
     run = fake_run(tmp_path / "run", tmp_path / "data", photos)
     with pytest.raises(ConfigError, match="held-out"):
-        find_suspects([run.folder], ["train"], ask=FakeModel(1))
+        find_label_issues([run.folder], ["train"], ask=FakeModel(1))
     with pytest.raises(ConfigError, match="at least one"):
-        find_suspects([])
+        find_label_issues([])
     relabelled = [dataclasses.replace(p, label="none") if p.path == "all/test-000.png" else p for p in photos]
     other = fake_run(tmp_path / "other", tmp_path / "data", relabelled)
     with pytest.raises(RunError, match="same labels"):
-        find_suspects([run.folder, other.folder], ask=FakeModel(1))
+        find_label_issues([run.folder, other.folder], ask=FakeModel(1))
 
 
 def test_command(tmp_path: Path, photos: list[Photo]) -> None:
-    from allmasked.cli.scoring import suspects_command
+    from allmasked.cli.scoring import label_issues_command
 
     run = fake_run(tmp_path / "run", tmp_path / "data", photos)
-    find_suspects([run.folder], ask=sure_of_the_planted())
-    result = CliRunner().invoke(suspects_command, [str(run.folder)])
+    find_label_issues([run.folder], ask=sure_of_the_planted())
+    result = CliRunner().invoke(label_issues_command, [str(run.folder)])
     assert result.exit_code == 0, result.output
     rows = list(csv.DictReader(result.stdout.splitlines()))
     assert {row["path"] for row in rows} == set(PLANTED)
     assert "3 labels probably wrong" in result.stderr
-    assert run.suspects.is_file()
+    assert run.label_issues.is_file()

@@ -26,7 +26,7 @@ FIELDS = ("path", "kind", "label", "proposed", "quality", "p_all", "p_none", "p_
 
 
 @dataclass(frozen=True)
-class Suspect:
+class LabelIssue:
     """One doubtful photo.
 
     ``kind`` is ``label`` where cleanlab takes the label for wrong, ``error`` where the model alone is wrong, as far as
@@ -51,10 +51,10 @@ class Suspect:
 
 
 @dataclass(frozen=True)
-class Suspicion:
-    """What :func:`find_suspects` found: suspects (worst first), where their files lie, and what it rests on."""
+class LabelIssues:
+    """What :func:`find_label_issues` found: issues (worst first), where their files lie, and what it rests on."""
 
-    suspects: tuple[Suspect, ...]
+    issues: tuple[LabelIssue, ...]
     files: dict[str, Path]
     photos: int
     runs: tuple[str, ...]
@@ -62,17 +62,17 @@ class Suspicion:
     accuracy: float
     failed: tuple[Prediction, ...]
 
-    def of(self, kind: str) -> tuple[Suspect, ...]:
-        return tuple(suspect for suspect in self.suspects if suspect.kind == kind)
+    def of(self, kind: str) -> tuple[LabelIssue, ...]:
+        return tuple(issue for issue in self.issues if issue.kind == kind)
 
 
-def find_suspects(
+def find_label_issues(
     folders: Sequence[str | Path],
     on: Sequence[str] = ("validation", "test"),
     *,
     data: str | Path | None = None,
     ask: Ask = ask_model,
-) -> Suspicion:
+) -> LabelIssues:
     """Judge the labels of the photos that the runs held out.
 
     Photos held out by several runs get the mean of their probabilities. The parts are first scored by
@@ -83,7 +83,7 @@ def find_suspects(
         RunError: an unfinished run, runs that label the same photo differently, or too few photos.
     """
     if not folders:
-        raise ConfigError("suspects needs at least one run")
+        raise ConfigError("label-issues needs at least one run")
     if "train" in on:
         raise ConfigError("labels are judged on held-out photos only; to reach the training photos too, name several "
                           "runs that were trained on other folds")  # fmt: skip
@@ -125,7 +125,7 @@ def find_suspects(
     flagged, quality = np.zeros(len(names), bool), mean[np.arange(len(names)), labels]
     flagged[judged], quality[judged] = judge(labels[judged], there[judged])
     doubtful = [
-        Suspect(
+        LabelIssue(
             path=photos[name].path,
             kind="label" if flagged[row] else "error",
             label=photos[name].label,
@@ -141,9 +141,9 @@ def find_suspects(
         for row, name in enumerate(names)
         if flagged[row] or predicted[row] != labels[row]
     ]
-    doubtful.sort(key=lambda suspect: (suspect.kind != "label", suspect.quality, suspect.path))
-    return Suspicion(
-        suspects=tuple(doubtful),
+    doubtful.sort(key=lambda issue: (issue.kind != "label", issue.quality, issue.path))
+    return LabelIssues(
+        issues=tuple(doubtful),
         files=files,
         photos=len(names),
         runs=tuple(Run(folder).name for folder in folders),
@@ -181,23 +181,23 @@ def _reason(label: Label, four: np.ndarray, proposed: AnyLabel, flagged: bool) -
 # --- written down ----------------------------------------------------------------------------------------------------
 
 
-def write_suspects(suspicion: Suspicion, path: Path) -> tuple[Path, Path]:
-    """Write all suspects as CSV into the file ``path``, and as JSON beside it; both paths."""
+def write_label_issues(found: LabelIssues, path: Path) -> tuple[Path, Path]:
+    """Write all issues as CSV into the file ``path``, and as JSON beside it; both paths."""
     plain = path.with_suffix(".json")
-    rows = [asdict(suspect) for suspect in suspicion.suspects]
+    rows = [asdict(issue) for issue in found.issues]
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, FIELDS)
         writer.writeheader()
         writer.writerows(rows)
-    facts: dict[str, Any] = {"photos": suspicion.photos, "accuracy": suspicion.accuracy}
-    facts |= {"runs": suspicion.runs, "parts": suspicion.parts, "suspects": rows}
+    facts: dict[str, Any] = {"photos": found.photos, "accuracy": found.accuracy}
+    facts |= {"runs": found.runs, "parts": found.parts, "suspects": rows}
     write_json(plain, facts)
     return path, plain
 
 
-def markdown(suspicion: Suspicion, limit: int) -> str:
+def markdown(found: LabelIssues, limit: int) -> str:
     """The worst of each kind as a Markdown table."""
-    shown = [suspect for kind in ("label", "error") for suspect in suspicion.of(kind)[:limit]]
+    shown = [issue for kind in ("label", "error") for issue in found.of(kind)[:limit]]
     head = ["photo", "what is wrong", "label", "proposed", "quality", *(f"P({name})" for name in LABELS)]
     rows = [
         [s.path, s.kind, s.label, s.proposed, s.quality]

@@ -15,7 +15,7 @@ from allmasked.core.errors import ConfigError, RunError
 from allmasked.core.runs import Run, read_json
 from allmasked.core.types import Split
 from allmasked.data.dataset import write_split
-from allmasked.ensembles import zoo
+from allmasked.ensembles import sweep
 from allmasked.networks.backbones import BACKBONES
 from conftest import make_split
 from fake_runs import FakeModel, paint_nobody, paint_photos
@@ -24,21 +24,21 @@ BASE = TrainConfig("", "softmax", "cached", "random", 3, "default", Recipe(size=
 
 
 def test_all_are_the_notebooks_seven() -> None:
-    members = zoo.members_from("all", BASE, {})
+    members = sweep.members_from("all", BASE, {})
     assert len(members) == 7 and not any(name.startswith("EfficientNetLite") for name in members)
     assert all(config.backbone == name and config.seed == 3 for name, config in members.items())
-    weights = {c.weights for c in zoo.members_from("all", dataclasses.replace(BASE, weights=""), {}).values()}
+    weights = {c.weights for c in sweep.members_from("all", dataclasses.replace(BASE, weights=""), {}).values()}
     assert weights == {"imagenet"}
 
 
 def test_members_by_name_and_from_a_file(tmp_path: Path) -> None:
-    assert list(zoo.members_from("Xception, EfficientNetLite0", BASE, {})) == ["Xception", "EfficientNetLite0"]
+    assert list(sweep.members_from("Xception, EfficientNetLite0", BASE, {})) == ["Xception", "EfficientNetLite0"]
     file = tmp_path / "members.toml"
     file.write_text(
         '[a]\nbackbone = "EfficientNetLite1"\nseed = 5\nsize = "128x96"\n'
         '[b]\nhead = "notebook"\nrecipe = "notebook"\nbackbone = "EfficientNetLite0"\nweights = "package"\nepochs = 2\n'
     )
-    found = zoo.members_from(str(file), BASE, {"size": [64, 64], "dropout": 0.1})
+    found = sweep.members_from(str(file), BASE, {"size": [64, 64], "dropout": 0.1})
     assert found["a"].recipe.size == (128, 96) and found["a"].seed == 5 and found["a"].recipe.dropout == 0.1
     assert found["b"].recipe.size == (64, 64) and found["b"].recipe.epochs == 2 and found["b"].weights == "package"
     assert found["b"].recipe_name == "notebook" and found["b"].head == "notebook" and found["b"].seed == 3
@@ -55,7 +55,7 @@ def test_members_by_name_and_from_a_file(tmp_path: Path) -> None:
 )
 def test_wrong_members_are_named(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        zoo.members_from(text, BASE, {})
+        sweep.members_from(text, BASE, {})
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_wrong_file_of_members_is_named(text: str, message: str, tmp_path: Pat
     file = tmp_path / "members.toml"
     file.write_text(text)
     with pytest.raises(ConfigError, match=message):
-        zoo.members_from(str(file), dataclasses.replace(BASE, backbone="EfficientNetLite0"), {})
+        sweep.members_from(str(file), dataclasses.replace(BASE, backbone="EfficientNetLite0"), {})
 
 
 class FakeTraining:
@@ -102,25 +102,25 @@ def test_a_second_start_goes_on(stop_at: str, tmp_path: Path, monkeypatch: pytes
     split = Split(
         tmp_path / "data", tuple(paint_photos(tmp_path / "data", {"train": 2, "validation": 8, "test": 8})), 0
     )
-    monkeypatch.setattr(zoo, "_forget_models", lambda: None)
-    members = zoo.members_from("EfficientNetLite0,Xception,ResNet50V2", BASE, {})
+    monkeypatch.setattr(sweep, "_forget_models", lambda: None)
+    members = sweep.members_from("EfficientNetLite0,Xception,ResNet50V2", BASE, {})
     stopped = FakeTraining(stop_at)
-    monkeypatch.setattr(zoo, "train", stopped)
+    monkeypatch.setattr(sweep, "train", stopped)
     with pytest.raises(KeyboardInterrupt):
-        zoo.train_members(split, members, tmp_path / "out")
+        sweep.train_members(split, members, tmp_path / "out")
     again = FakeTraining()
-    monkeypatch.setattr(zoo, "train", again)
-    runs = zoo.train_members(split, members, tmp_path / "out")
+    monkeypatch.setattr(sweep, "train", again)
+    runs = sweep.train_members(split, members, tmp_path / "out")
     assert stopped.trained == ["EfficientNetLite0"] and again.trained == ["Xception", "ResNet50V2"]
 
     skills = {name: FakeModel(0.6 + 0.1 * k, k) for k, name in enumerate(members)}
-    rows = zoo.results(runs, ask=lambda folder, photos: skills[folder.name](folder, photos), measure=lambda _: 2.5)
+    rows = sweep.results(runs, ask=lambda folder, photos: skills[folder.name](folder, photos), measure=lambda _: 2.5)
     assert [row["backbone"] for row in rows] == list(members)
     assert rows[0]["test"] == read_json(runs["EfficientNetLite0"].scores)["parts"]["test"]["accuracy"]
     assert rows[0]["parameters"] == 10 and rows[0]["ms"] == 2.5 and 0 <= rows[0]["train"] <= 1
-    text = zoo.markdown(rows)
+    text = sweep.markdown(rows)
     assert all(name in text for name in members) and "ms a photo" in text
-    zoo.write_results(rows, tmp_path / "out")
+    sweep.write_results(rows, tmp_path / "out")
     assert (tmp_path / "out" / "members.md").read_text() == text
 
 
@@ -128,21 +128,23 @@ def test_the_test_part_may_stay_unscored(tmp_path: Path, monkeypatch: pytest.Mon
     split = Split(
         tmp_path / "data", tuple(paint_photos(tmp_path / "data", {"train": 2, "validation": 8, "test": 8})), 0
     )
-    monkeypatch.setattr(zoo, "_forget_models", lambda: None)
-    monkeypatch.setattr(zoo, "train", FakeTraining())
-    runs = zoo.train_members(split, zoo.members_from("Xception", BASE, {}), tmp_path / "out")
-    rows = zoo.results(runs, test=False, ask=FakeModel(0.9), measure=lambda _: 1.0)
+    monkeypatch.setattr(sweep, "_forget_models", lambda: None)
+    monkeypatch.setattr(sweep, "train", FakeTraining())
+    runs = sweep.train_members(split, sweep.members_from("Xception", BASE, {}), tmp_path / "out")
+    rows = sweep.results(runs, test=False, ask=FakeModel(0.9), measure=lambda _: 1.0)
     assert rows[0]["test"] is None and "test" not in read_json(runs["Xception"].scores)["parts"]
-    assert "| - |" in zoo.markdown(rows)
+    assert "| - |" in sweep.markdown(rows)
 
 
 def test_photos_of_nobody_are_not_in_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tmp_path / "data"
     photos = [*paint_photos(data, {"train": 2, "validation": 4, "test": 4}), *paint_nobody(data, 3)]
-    monkeypatch.setattr(zoo, "_forget_models", lambda: None)
-    monkeypatch.setattr(zoo, "train", FakeTraining())
-    runs = zoo.train_members(Split(data, tuple(photos), 0), zoo.members_from("Xception", BASE, {}), tmp_path / "out")
-    rows = zoo.results(runs, ask=FakeModel(1.0), measure=lambda _: 1.0)
+    monkeypatch.setattr(sweep, "_forget_models", lambda: None)
+    monkeypatch.setattr(sweep, "train", FakeTraining())
+    runs = sweep.train_members(
+        Split(data, tuple(photos), 0), sweep.members_from("Xception", BASE, {}), tmp_path / "out"
+    )
+    rows = sweep.results(runs, ask=FakeModel(1.0), measure=lambda _: 1.0)
     assert [rows[0][part] for part in ("train", "validation", "test")] == [1, 1, 1]
 
 
@@ -151,17 +153,17 @@ def test_other_settings_and_another_split_are_refused_before_training(
 ) -> None:
     photos = tuple(paint_photos(tmp_path / "data", {"train": 2, "validation": 2, "test": 2}))
     split = Split(tmp_path / "data", photos, 0)
-    monkeypatch.setattr(zoo, "_forget_models", lambda: None)
+    monkeypatch.setattr(sweep, "_forget_models", lambda: None)
     fake = FakeTraining()
-    monkeypatch.setattr(zoo, "train", fake)
-    members = zoo.members_from("Xception", BASE, {})
-    zoo.train_members(split, members, tmp_path / "out")
-    more = zoo.members_from("EfficientNetLite0,Xception", dataclasses.replace(BASE, seed=4), {})
+    monkeypatch.setattr(sweep, "train", fake)
+    members = sweep.members_from("Xception", BASE, {})
+    sweep.train_members(split, members, tmp_path / "out")
+    more = sweep.members_from("EfficientNetLite0,Xception", dataclasses.replace(BASE, seed=4), {})
     with pytest.raises(RunError, match="Xception: was begun with other settings"):
-        zoo.train_members(split, more, tmp_path / "out")
+        sweep.train_members(split, more, tmp_path / "out")
     fewer = dataclasses.replace(split, photos=photos[1:])
     with pytest.raises(RunError, match="another split"):
-        zoo.train_members(fewer, zoo.members_from("EfficientNetLite0,Xception", BASE, {}), tmp_path / "out")
+        sweep.train_members(fewer, sweep.members_from("EfficientNetLite0,Xception", BASE, {}), tmp_path / "out")
     assert fake.trained == ["Xception"]
 
 
@@ -169,13 +171,13 @@ def test_one_split_for_all(tmp_path: Path) -> None:
     photos = tuple(paint_photos(tmp_path / "data", {"train": 2, "validation": 2, "test": 2}))
     write_split(Split(tmp_path / "data", photos, 0), tmp_path / "one.json")
     write_split(Split(tmp_path / "data", photos[1:], 0), tmp_path / "other.json")
-    made = zoo.split_for(tmp_path / "one.json", tmp_path / "out", 0)
-    assert zoo.split_for(None, tmp_path / "out", 0).photos == made.photos
-    assert zoo.split_for(tmp_path / "one.json", tmp_path / "out", 0).photos == made.photos
+    made = sweep.split_for(tmp_path / "one.json", tmp_path / "out", 0)
+    assert sweep.split_for(None, tmp_path / "out", 0).photos == made.photos
+    assert sweep.split_for(tmp_path / "one.json", tmp_path / "out", 0).photos == made.photos
     with pytest.raises(RunError, match="another split"):
-        zoo.split_for(tmp_path / "other.json", tmp_path / "out", 0)
+        sweep.split_for(tmp_path / "other.json", tmp_path / "out", 0)
     with pytest.raises(ConfigError, match=r"no split\.json yet"):
-        zoo.split_for(None, tmp_path / "elsewhere", 0)
+        sweep.split_for(None, tmp_path / "elsewhere", 0)
 
 
 @pytest.mark.slow
@@ -216,4 +218,4 @@ def test_the_command_trains_two_members_and_their_ensemble(tmp_path: Path) -> No
 
 
 def test_the_table_of_backbones_still_has_seven_of_keras() -> None:
-    assert len(zoo.NOTEBOOK_BACKBONES) == 7 < len(BACKBONES)
+    assert len(sweep.NOTEBOOK_BACKBONES) == 7 < len(BACKBONES)
