@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import json
 import shutil
 import subprocess
 import sys
@@ -94,7 +95,7 @@ def page(photo: Path, target: Path) -> None:
     )
     assert server.stderr is not None
     try:
-        address = next(line.split()[2] for line in server.stderr if line.startswith("listening on"))
+        address = next(json.loads(line)["address"] for line in server.stderr if '"listening"' in line)
         for _ in range(600):  # told before it accepts
             with contextlib.suppress(OSError), urllib.request.urlopen(address + "readyz", timeout=10):
                 break

@@ -7,6 +7,7 @@ import csv
 import io
 import re
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from allmasked.core.colours import UNSURE
+from allmasked.core.colours import FACES, UNSURE
 from allmasked.core.types import Answers, Counting
 from allmasked.networks.reading import Calibration
 from colour_model import BLUE, GREY, SKIN, ColourModel, encoded
@@ -292,3 +293,128 @@ def test_a_busy_and_a_vanished_server(browser: Any) -> None:
             page.click("#clear")
             page.set_input_files("#files", [photo("a.png", "all")])
             sync_api.expect(page.locator("#alert")).to_contain_text("can't be reached", timeout=20_000)
+
+
+def test_whole_folders(browser: Any, address: str, tmp_path: Path) -> None:
+    for name, label in (("a.png", "all"), ("in/a.png", "none"), ("in/deep/b.png", "some")):
+        (tmp_path / "trip" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "trip" / name).write_bytes(encoded(label))
+    (tmp_path / "trip" / "notes.txt").write_text("no photo")
+    names = ["trip/a.png", "trip/in/a.png", "trip/in/deep/b.png"]
+    with opened(browser, address) as page:
+        session = page.context.new_cdp_session(page)
+        data = {"items": [], "files": [str(tmp_path / "trip")], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            session.send("Input.dispatchDragEvent", {"type": kind, "x": 200, "y": 200, "data": data})
+        sync_api.expect(page.locator("li")).to_have_count(3, timeout=20_000)
+        assert sorted(page.locator("li .file").all_text_contents()) == names
+        page.click("#clear")
+        page.set_input_files("#folder", tmp_path / "trip")
+        sync_api.expect(page.locator("li.some")).to_have_count(1, timeout=20_000)
+        assert sorted(page.locator("li .file").all_text_contents()) == names
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "empty" / "notes.txt").write_text("no photo")
+        page.set_input_files("#folder", tmp_path / "empty")
+        sync_api.expect(page.locator("#alert")).to_contain_text("No photo was found")
+
+
+def test_many_photos_paused_and_cancelled(browser: Any) -> None:
+    with serving(ColourModel(seconds_a_photo=0.1)) as client, opened(browser, str(client.base_url)) as page:
+        page.set_input_files("#files", [photo(f"{n}.png", "all") for n in range(60)])
+        sync_api.expect(page.locator("li.all")).not_to_have_count(0, timeout=20_000)
+        page.click("#pause")
+        page.wait_for_function("document.querySelectorAll('li.all').length + ' of 60 photos answered, paused' =="
+                               " document.getElementById('done').textContent")  # fmt: skip
+        page.wait_for_timeout(600)  # those that were being asked for
+        before = page.locator("li.all").count()
+        page.wait_for_timeout(600)
+        assert page.locator("li.all").count() == before < 50 and page.locator("#progress").is_visible()
+        page.click("#pause")
+        sync_api.expect(page.locator("li.all")).not_to_have_count(before)
+        page.click("#cancel")
+        sync_api.expect(page.locator("#progress")).to_be_hidden()
+        answered, left = page.locator("li.all").count(), page.locator("li.left").count()
+        page.wait_for_timeout(600)
+        answered, left = page.locator("li.all").count(), page.locator("li.left").count()
+        assert answered + left == 60 and left, "each is answered, or said not to be"
+        page.locator("#filters button", has_text=f"Not asked: {left}").click()
+        assert page.locator("#verdict").inner_text() == "Not asked"
+        page.set_input_files("#files", [photo("late.png", "none")])
+        sync_api.expect(page.locator("li.none")).to_have_count(1, timeout=20_000)
+        assert page.locator("li.left").count() == left
+
+
+def test_pictures_with_faces_are_saved(browser: Any, address: str, tmp_path: Path) -> None:
+    for name in ("one/a.png", "two/a.png", "two/a.jpg", "two/b.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(encoded("some", (320, 240)))
+    (tmp_path / "in" / "two" / "broken.png").write_bytes(b"nothing")
+    with opened(browser, address) as page:
+        page.set_input_files("#folder", tmp_path / "in")
+        sync_api.expect(page.locator("#progress")).to_be_hidden(timeout=20_000)
+        page.locator("li button", has_text="b.png").click()
+        where = "all => all.map(e => [e.getAttribute('class'), e.x.baseVal.value, e.y.baseVal.value])"
+        boxes = page.locator("#faces rect:not(.halo)").evaluate_all(where)
+        with page.expect_download() as download:
+            page.click("#save")
+        assert download.value.suggested_filename == "b.answered.jpg"
+        picture = Image.open(download.value.path())
+        assert picture.width == 640 and picture.height > 480, "a strip with the answer"
+        for wear, left, top in boxes:
+            around = np.asarray(picture, int)[
+                max(0, int(2 * top) - 25) : int(2 * top) + 40, max(0, int(2 * left) - 3) :
+            ]
+            assert (np.abs(around[:, :12] - FACES[wear]).max(-1) < 40).any()
+        with page.expect_download() as download:
+            page.click("#zip")
+        with zipfile.ZipFile(download.value.path()) as made:
+            assert made.testzip() is None
+            names = ["in/one/a.jpg", "in/two/a (2).jpg", "in/two/a.jpg", "in/two/b.jpg"]
+            assert sorted(made.namelist()) == names
+            assert Image.open(io.BytesIO(made.read("in/two/b.jpg"))).size == picture.size
+        sync_api.expect(page.locator("#progress")).to_be_hidden()
+
+
+def test_what_the_browser_cannot_show_is_shown(browser: Any, address: str) -> None:
+    heic = {"name": "a.heic", "mimeType": "image/heic", "buffer": encoded("some", (128, 96), "HEIF")}
+    with opened(browser, address) as page:
+        page.set_input_files("#files", [heic, photo("b.png", "all")])
+        sync_api.expect(page.locator("#verdict")).to_contain_text(VERDICTS["some"], timeout=20_000)
+        sync_api.expect(page.locator("#photo")).to_be_visible()
+        assert page.locator("#photo").evaluate("e => [e.naturalWidth, e.naturalHeight]") == [128, 96]
+        assert page.locator("#no-preview").is_hidden() and page.locator("li canvas").count() == 2
+        with page.expect_download() as download:
+            page.click("#save")
+        assert Image.open(download.value.path()).width == 256
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_barrier_that_axe_finds(browser: Any, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+
+    def check(page: Any, state: str) -> None:
+        found = axe.run(page)
+        assert found.response["passes"] and not found.response["violations"], f"{state}: {found.generate_report()}"
+
+    files = [photo(f"{label}.png", label) for label in VERDICTS]
+    files += [painted("doubtful.png", (RED, (16, 16, 40, 72)), (SKIN, (64, 40, 80, 56)))]
+    files += [{"name": "broken.jpg", "mimeType": "image/jpeg", "buffer": b"nothing"}]
+    with (
+        serving(Doubtful(), api_key="k") as client,
+        opened(browser, str(client.base_url), color_scheme=scheme, viewport={"width": 1280, "height": 900}) as page,
+    ):
+        page.set_input_files("#files", files)
+        page.locator("#key").wait_for()
+        check(page, "asked for the key, photos waiting")
+        page.fill("#key-value", "k")
+        page.keyboard.press("Enter")
+        sync_api.expect(page.locator("#progress")).to_be_hidden(timeout=20_000)
+        for number in range(len(files)):
+            page.locator("li button").nth(number).click()
+            check(page, files[number]["name"])
+        page.click("#camera")
+        page.locator("#shoot:enabled").wait_for()
+        page.set_viewport_size({"width": 400, "height": 800})
+        check(page, "camera")
+        page.click("#clear")
+        check(page, "empty")

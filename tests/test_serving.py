@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import struct
@@ -27,7 +28,7 @@ from PIL import Image
 
 from allmasked.core.types import SURE_MARGIN, Answers, Candidates, Counting
 from allmasked.networks.reading import FAR_BEHIND, TOO_SMALL, Calibration, answer_of, label_of
-from allmasked.predictors.predictor import Look
+from allmasked.predictors.predictor import Look, open_predictor
 from colour_model import BLUE, GREY, SKIN, ColourModel, encoded
 
 httpx = pytest.importorskip("httpx")
@@ -42,8 +43,8 @@ LABELS = ("all", "none", "some", "nobody")
 
 
 @contextlib.contextmanager
-def serving(predictor: Any = None, limits: Any = None, **options: Any) -> Iterator[Any]:
-    """A server on a free port of this machine, and a client of it."""
+def serving(predictor: Any = None, limits: Any = None, patience: float | None = None, **options: Any) -> Iterator[Any]:
+    """A server on a free port of this machine, and a client of it; patience with slow clients: ``max_seconds``."""
     app = create_app(predictor or ColourModel(), limits, **options)
     limits = app.state.service.limits
     with socket.socket() as listening:
@@ -51,7 +52,7 @@ def serving(predictor: Any = None, limits: Any = None, **options: Any) -> Iterat
         port = listening.getsockname()[1]
         config = uvicorn.Config(
             app,
-            http=protocol(limits.max_seconds, serving_module.DRAINED_BODIES * limits.max_bytes),
+            http=protocol(patience or limits.max_seconds, serving_module.DRAINED_BODIES * limits.max_bytes),
             log_config=None,
             access_log=False,
             lifespan="on",
@@ -198,22 +199,44 @@ def test_a_model_without_faces() -> None:
 
 def test_the_documented_answer_is_right() -> None:
     (example,) = serving_module.Photo.model_json_schema()["examples"]
-    assert serving_module.Photo(**example).model_dump(exclude={"heatmap"}) == example
+    assert serving_module.Photo(**example).model_dump(exclude={"heatmap", "preview"}) == example
     check_faces(example)
     text = (Path(__file__).parents[1] / "docs/serving.md").read_text()
     documented = json.loads(text.split("```json\n")[1].split("```")[0])
     (photo,) = documented["photos"]
     assert photo == example
+    assert (
+        documented["model"]
+        == open_predictor(None).name
+        == serving_module.Photos.model_json_schema()["examples"][0]["model"]
+    )
+
+
+def turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    return exif
 
 
 def test_turned_photos_get_faces_on_the_upright_photo(client: Any) -> None:
     stream = io.BytesIO()
-    exif = Image.Exif()
-    exif[0x0112] = 6  # lies on its side
     upright = Image.open(io.BytesIO(encoded("all", (96, 128))))
-    upright.rotate(90, expand=True).save(stream, "JPEG", exif=exif)
+    upright.rotate(90, expand=True).save(stream, "JPEG", exif=turned())
     (photo,) = client.post("/v1/predict?boxes=1", files=form(stream.getvalue())).json()["photos"]
     assert (photo["width"], photo["height"], photo["label"]) == (96, 128, "all")
+
+
+def test_a_preview_of_what_browsers_cannot_show(client: Any) -> None:
+    upright, stream = Image.open(io.BytesIO(encoded("none", (96, 128)))), io.BytesIO()
+    upright.rotate(90, expand=True).save(stream, "TIFF", exif=turned())
+    heic, tiff = encoded("some", (128, 96), "HEIF"), stream.getvalue()
+    first, second, third = client.post("/v1/predict?preview=1", files=form(heic, tiff, b"text")).json()["photos"]
+    assert (first["label"], second["label"]) == ("some", "none") and "preview" not in third
+    for photo, size in ((first, (128, 96)), (second, (96, 128))):
+        jpeg = base64.b64decode(photo["preview"].removeprefix("data:image/jpeg;base64,"))
+        assert Image.open(io.BytesIO(jpeg)).size == size == (photo["width"], photo["height"])
+    shrunk = client.service._read(serving_module.Upload("x", encoded("all", (1400, 700), "BMP")), True).preview
+    assert Image.open(io.BytesIO(shrunk)).size == (1280, 640)
 
 
 def test_bad_photos_among_good_ones(client: Any) -> None:
@@ -244,11 +267,15 @@ def test_metrics_and_logs_without_names(client: Any, caplog: pytest.LogCaptureFi
         client.post(
             "/v1/predict", files=form(encoded("all"), name="secret-name.png"), headers={"X-Request-ID": "abc-1"}
         )
-        client.get("/secret-path")
+        for path in ("/secret-path", "/v1/secret", "/secret/static/x"):
+            client.get(path)
+        client.get("/v1/model", headers={"Origin": "http://secret.example"})
     lines = [json.loads(JsonLines().format(record)) for record in caplog.records]
     line = next(line for line in lines if line.get("id") == "abc-1")
     assert (line["event"], line["path"], line["status"], line["photos"]) == ("request", "/v1/predict", 200, 1)
     assert "secret" not in json.dumps(lines)
+    told = [(line["path"], line["status"]) for line in lines if line["event"] == "request"][-4:]
+    assert told == [("unknown", 404)] * 3 + [("/v1/model", 403)]
     text = client.get("/metrics").text
     assert 'allmasked_photos_total{label="all"}' in text and "allmasked_batch_photos_bucket" in text
     assert "secret" not in text
@@ -493,6 +520,51 @@ def test_endless_senders(client: Any) -> None:
     assert client.service.intake.held_bytes == 0 and client.service.active == 0
 
 
+def test_an_answer_that_nobody_takes() -> None:
+    noise = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (900, 900, 3), dtype=np.uint8)).save(noise, "PNG")
+    with serving(patience=1) as client, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", client.port))
+        request = client.build_request("POST", "/v1/predict?preview=1", files=form(*[noise.getvalue()] * 8))
+        head = f"POST /v1/predict?preview=1 HTTP/1.1\r\nHost: x\r\nContent-Type: {request.headers['content-type']}\r\n"
+        body = request.read()
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        top = connection.recv(2000)
+        assert top.startswith(b"HTTP/1.1 200") and b"\r\ncontent-length: " in top
+        time.sleep(2)
+        got = len(top)
+        with contextlib.suppress(ConnectionResetError):
+            while some := connection.recv(1 << 20):
+                got += len(some)
+        assert got < int(top.split(b"content-length: ")[1].split()[0]), "it is not kept for ever"
+
+
+def test_silent_clients_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("allmasked.serving.http.IDLE_CONNECTIONS", 20)
+    with serving() as client, contextlib.ExitStack() as stack:
+        assert client.get("/healthz").status_code == 200
+        silent = [stack.enter_context(socket.create_connection(("127.0.0.1", client.port), 5)) for _ in range(100)]
+        assert silent[0].recv(1) == silent[70].recv(1) == b"", "the longest idle are closed"
+        silent[-1].sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert silent[-1].recv(100).startswith(b"HTTP/1.1 200")
+        assert httpx.get(f"http://127.0.0.1:{client.port}/healthz").status_code == 200
+
+
+def test_requests_sent_before_the_last_one_is_answered(client: Any) -> None:
+    """HTTP pipelining."""
+    requests = b""
+    for label in LABELS:
+        body = encoded(label)
+        head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(body)}\r\n\r\n"
+        requests += head.encode() + body
+    with socket.create_connection(("127.0.0.1", client.port), 20) as connection:
+        connection.sendall(requests + b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answers = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    assert re.findall(r'"label":"(\w+)"', answers) == list(LABELS)
+    assert answers.count("HTTP/1.1 200") == 5 and answers.endswith('{"status":"ok"}')
+
+
 def test_memory_stays_steady(client: Any) -> None:
     psutil = pytest.importorskip("psutil")
     process = psutil.Process()
@@ -621,14 +693,14 @@ listening = socket.socket()
 listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 listening.bind(("127.0.0.1", {port}))
 print(listening.getsockname()[1], flush=True)
-run(create_app(ColourModel(seconds_a_photo=1.0)), listening)
+run(create_app(ColourModel(seconds_a_photo=1.0)), listening, drain_seconds={drain})
 """
 
 
-def start(port: int = 0) -> tuple[subprocess.Popen[str], int]:
+def start(port: int = 0, drain: float = 0) -> tuple[subprocess.Popen[str], int]:
     paths = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "src")]
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVER.format(paths=paths, port=port)],
+        [sys.executable, "-c", SERVER.format(paths=paths, port=port, drain=drain)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -678,6 +750,21 @@ def test_a_clean_end_under_load_and_a_new_start() -> None:
         again.kill()
 
 
+def test_readyz_says_first_that_it_ends() -> None:
+    process, port = start(drain=3)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client, ThreadPoolExecutor(1) as pool:
+        taken = pool.submit(client.post, "/v1/predict", files=form(encoded("none")))
+        wait_for_active(port, 1)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        ready = client.get("/readyz")
+        assert ready.status_code == 503 and ready.headers["connection"] == "close"
+        late = client.post("/v1/predict", files=form(encoded("some")))
+        assert [one.json()["photos"][0]["label"] for one in (taken.result(), late)] == ["none", "some"]
+    assert process.wait(20) == 0
+    process.communicate()
+
+
 # --- command line and the contract -----------------------------------------------------------------------------------
 
 
@@ -715,14 +802,19 @@ def test_a_warning_beyond_this_machine_without_a_key(monkeypatch: pytest.MonkeyP
     made: list[dict[str, Any]] = []
     monkeypatch.setattr("allmasked.model.open_predictor", lambda *_args, **_options: ColourModel())
     monkeypatch.setattr("allmasked.serving.app.create_app", lambda *_args, **options: made.append(options))
-    monkeypatch.setattr("allmasked.serving.http.run", lambda *_args: None)
+    monkeypatch.setattr("allmasked.serving.http.run", lambda *_args, **_options: None)
+    for logger in map(logging.getLogger, ("allmasked", "uvicorn")):
+        for attribute in ("handlers", "propagate", "level"):
+            monkeypatch.setattr(logger, attribute, getattr(logger, attribute))  # to be as before afterwards
 
     def said(*options: str) -> str:
         result = CliRunner().invoke(cli, ["serve", "--port", "0", *options], catch_exceptions=False)
+        *_, last = (json.loads(line) for line in result.stderr.splitlines())
+        assert last["event"] == "listening" and last["address"].startswith("http://")
         return result.stderr
 
     assert "warning" not in said() and made[-1]["hosts"] == frozenset()
-    assert "warning: whoever reaches 0.0.0.0" in said("--host", "0.0.0.0") and made[-1]["hosts"] is None
+    assert "whoever reaches 0.0.0.0" in said("--host", "0.0.0.0") and made[-1]["hosts"] is None
     assert "warning" not in said("--host", "0.0.0.0", "--api-key", "k", "--min-face-px", "12")
     assert made[-1]["api_key"] == "k" and made[-1]["look"] == Look(12)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import json
 import os
 import re
 import runpy
@@ -199,7 +200,7 @@ class Shell:
         server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self.servers.append(server)
         assert server.stderr is not None
-        self.address = next(line.split()[2] for line in server.stderr if line.startswith("listening on"))
+        self.address = next(json.loads(line)["address"] for line in server.stderr if '"listening"' in line)
         for _ in range(600):  # told before it accepts
             with contextlib.suppress(OSError), urllib.request.urlopen(self.address + "readyz", timeout=10):
                 return

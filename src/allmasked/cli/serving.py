@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -68,6 +69,8 @@ def face_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Photos that the network is given at once.",
 )
 @face_options
+@click.option("--drain-seconds", default=0.0, show_default=True, type=FiniteRange(0),
+              help="After SIGTERM, go on so long with 503 at /readyz, for a proxy that asks there.")  # fmt: skip
 @threads_option
 @device_option
 def serve_command(
@@ -83,6 +86,7 @@ def serve_command(
     max_seconds: float,
     min_face_px: float | None,
     min_face_share: float | None,
+    drain_seconds: float,
     threads: int | None,
     device: str,
     **limits: Any,
@@ -99,7 +103,7 @@ def serve_command(
     from allmasked.predictors.predictor import Look, check_look
     from allmasked.serving.app import Limits, create_app
     from allmasked.serving.guard import hosts_of, is_loopback, origins_of
-    from allmasked.serving.http import run
+    from allmasked.serving.http import run, start_logs
 
     key = _key(api_key)
     limit = Limits(
@@ -114,12 +118,17 @@ def serve_command(
         predictor, look = load(model, threads=threads, device=device).predictor, Look(min_face_px, min_face_share)
         check_look(predictor, look)
         app = create_app(predictor, limit, api_key=key, page=page, look=look, hosts=hosts, origins=origins)
+        start_logs()
+        log = logging.getLogger("allmasked.serving")
         if not key and not is_loopback(address):
-            _tell(f"warning: whoever reaches {host} over the network can use this server; set $ALLMASKED_API_KEY")
+            log.warning(f"whoever reaches {host} over the network can use this server; set $ALLMASKED_API_KEY")
         shown = f"[{host}]" if ":" in host else host
         where = f"http://{shown}:{listening.getsockname()[1]}/"
-        progress.stderr.print(f"listening on {where} (Ctrl-C stops)", markup=False, soft_wrap=True)
-        run(app, listening)
+        if sys.stderr.isatty():
+            _tell(f"listening on {where} (Ctrl-C stops)")
+        else:
+            log.info("listening", extra={"fields": {"address": where}})
+        run(app, listening, drain_seconds=drain_seconds)
     finally:
         listening.close()
 

@@ -53,6 +53,8 @@ DRAIN_SECONDS = 2.0
 DRAINED_BODIES = 4
 """Of a refused request so many times the bytes that one may have are still taken, so that its sender sees why."""
 WEB = Path(__file__).parent / "web"
+PREVIEW_PX = 1280
+"""Of a preview's longer side, at most."""
 JPEG_SCANS = 300
 """Progressive JPEGs have about ten scans, each of which costs a pass over all pixels; a file with more than this is
 made to keep a decoder busy."""
@@ -123,6 +125,16 @@ class Fitted:
     size: Size = (0, 0)
     pixels: NDArray[np.uint8] | None = None
     error: str = ""
+    preview: bytes = b""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an answer shall hold besides label and probabilities."""
+
+    heatmap: bool = False
+    boxes: bool = False
+    preview: bool = False
 
 
 class Service:
@@ -140,6 +152,7 @@ class Service:
             on_batch=self._count_batch,
         )
         self.active = 0
+        self.draining = False
         self._decoders = ThreadPoolExecutor(processors(), thread_name_prefix="decode")
         self.blank: Answers | None = None
         self.metrics.active.set_function(lambda: self.active)
@@ -157,7 +170,7 @@ class Service:
         self.metrics.batch.observe(photos)
         self.metrics.network.observe(seconds)
 
-    async def photos(self, request: Request, *, heatmap: bool, boxes: bool) -> list[Photo]:
+    async def photos(self, request: Request, wanted: Wanted) -> list[Photo]:
         """The answers for a request's photos. Raises :class:`Refused`."""
         if self.active >= self.limits.max_requests:
             raise busy(1 + self.batcher.held * 0.05)
@@ -166,7 +179,7 @@ class Service:
             async with self.intake.photos(request) as uploads:
                 request.state.photos = len(uploads)
                 with self._room(len(uploads)):
-                    return await self._while_wanted(request, self._answer_all(uploads, heatmap, boxes))
+                    return await self._while_wanted(request, self._answer_all(uploads, wanted))
         finally:
             self.active -= 1
 
@@ -198,8 +211,8 @@ class Service:
                 task.cancel()
             await asyncio.gather(working, listening, return_exceptions=True)
 
-    async def _answer_all(self, uploads: list[Upload], heatmap: bool, boxes: bool) -> list[Photo]:
-        tasks = [asyncio.ensure_future(self._answer(upload, heatmap, boxes)) for upload in uploads]
+    async def _answer_all(self, uploads: list[Upload], wanted: Wanted) -> list[Photo]:
+        tasks = [asyncio.ensure_future(self._answer(upload, wanted)) for upload in uploads]
         uploads.clear()  # each is let go of as soon as it is decoded
         try:
             return list(await asyncio.gather(*tasks))
@@ -207,10 +220,10 @@ class Service:
             for task in tasks:
                 task.cancel()
 
-    async def _answer(self, upload: Upload, heatmap: bool, boxes: bool) -> Photo:
+    async def _answer(self, upload: Upload, wanted: Wanted) -> Photo:
         loop = asyncio.get_running_loop()
         started = time.perf_counter()
-        fitted = await loop.run_in_executor(self._decoders, self._read, upload)
+        fitted = await loop.run_in_executor(self._decoders, self._read, upload, wanted.preview)
         self.metrics.decode.observe(time.perf_counter() - started)
         if fitted.pixels is None:
             self.metrics.photos.labels("error").inc()
@@ -219,21 +232,26 @@ class Service:
         size, fit = self.predictor.size, self.predictor.fit
         prediction = prediction_of(fitted.name, answers, row, fitted.size, size, fit, self.look.counting)
         self.metrics.photos.labels(prediction.label).inc()
-        photo = described(prediction, fitted.size, boxes=boxes)
-        strength = heat_of(answers, row, prediction) if heatmap else None
+        photo = described(prediction, fitted.size, boxes=wanted.boxes)
+        strength = heat_of(answers, row, prediction) if wanted.heatmap else None
         if strength is not None:
             png = await loop.run_in_executor(self._decoders, heat_png, strength, fitted.size, size, fit)
             photo.heatmap = "data:image/png;base64," + base64.b64encode(png).decode()
+        if wanted.preview:
+            photo.preview = "data:image/jpeg;base64," + base64.b64encode(fitted.preview).decode()
         return photo
 
-    def _read(self, upload: Upload) -> Fitted:
+    def _read(self, upload: Upload, preview: bool) -> Fitted:
         name, data = upload.name, upload.data
         if data.count(b"\xff\xda") > JPEG_SCANS and data.startswith(b"\xff\xd8"):
             return Fitted(name, error=f"has more than {JPEG_SCANS} scans")
         size, fit = self.predictor.size, self.predictor.fit
         try:
             image = px.decode(data, name=name, fit_within=size, max_pixels=self.limits.max_pixels)
-            return Fitted(name, px.upright_size(data), px.fit_to(image, size, fit))
+            fitted = Fitted(name, px.upright_size(data), px.fit_to(image, size, fit))
+            if preview:
+                fitted.preview = preview_jpeg(image)
+            return fitted
         except PhotoError as error:
             return Fitted(name, error=error.reason)
         except Exception:  # a header that only the decoder forgave
@@ -261,7 +279,7 @@ class Service:
 
     def ready(self) -> str:
         """Why no photo can be answered now; empty when all is well."""
-        if not self.batcher.alive:
+        if self.draining or not self.batcher.alive:
             return "starting or stopping"
         stuck = self.batcher.stuck_seconds
         return f"the network has been at one step for {stuck:.0f} s" if stuck > self.limits.max_seconds else ""
@@ -333,6 +351,14 @@ def heat_png(strength: NDArray[np.float32], photo: Size, size: Size, fit: px.Fit
     pixels = (np.concatenate([colour, alpha], -1) + 0.5).clip(0, 255).astype(np.uint8)
     stream = io.BytesIO()
     Image.fromarray(pixels, "RGBA").save(stream, "PNG", compress_level=3)
+    return stream.getvalue()
+
+
+def preview_jpeg(image: Image.Image) -> bytes:
+    """A photo for browsers that can't show its format (HEIC, TIFF), no larger than :data:`PREVIEW_PX`."""
+    image.thumbnail((PREVIEW_PX, PREVIEW_PX))
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=85)
     return stream.getvalue()
 
 
@@ -413,9 +439,12 @@ def create_app(
         request: Request,
         heatmap: Annotated[bool, Query(description="Add a PNG to lay over each photo, as a data URI.")] = False,
         boxes: Annotated[bool, Query(description="Add the faces found, edges in px of the upright photo.")] = False,
+        preview: Annotated[
+            bool, Query(description=f"Add the upright photo as JPEG of at most {PREVIEW_PX} px, as a data URI.")
+        ] = False,
     ) -> Response:
         """Photos come as multipart form, field `files`, or one as the request's body. The answers have their order."""
-        photos = await service.photos(request, heatmap=heatmap, boxes=boxes)
+        photos = await service.photos(request, Wanted(heatmap, boxes, preview))
         answer = {"model": predictor.name, "photos": [photo.plain() for photo in photos]}
         if any(photo.error is None for photo in photos):
             return JSONResponse(answer)
@@ -463,7 +492,8 @@ def create_app(
         )
     refused_for = service.metrics.refused.labels
     app.add_middleware(Guard, hosts=hosts, origins=origins, refused=lambda reason: refused_for(reason).inc())
-    app.add_middleware(Envelope, service=service)
+    paths = frozenset(getattr(route, "path", "") for route in app.routes)
+    app.add_middleware(Envelope, service=service, paths=paths)
     return app
 
 
@@ -505,8 +535,8 @@ def _add_problems(app: FastAPI, service: Service) -> None:
 class Envelope:
     """Around every request: an id, security headers, one line of log, metrics."""
 
-    def __init__(self, app: Any, service: Service) -> None:
-        self.app, self.service = app, service
+    def __init__(self, app: Any, service: Service, paths: frozenset[str]) -> None:
+        self.app, self.service, self.paths = app, service, paths
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -544,6 +574,8 @@ class Envelope:
                 status = message["status"]
                 headers = message.setdefault("headers", [])
                 extra = {"X-Request-ID": request_id, **HEADERS}
+                if self.service.draining:
+                    extra["Connection"] = "close"
                 if scope["path"].startswith("/v1/"):
                     extra["Cache-Control"] = "no-store"
                 headers += [(name.lower().encode(), value.encode()) for name, value in extra.items()]
@@ -558,7 +590,7 @@ class Envelope:
                 await JSONResponse(detail, 500)(scope, receive, sent)
         finally:
             seconds = time.perf_counter() - started
-            path = getattr(scope.get("route"), "path", "") or ("/static" if "/static/" in scope["path"] else "other")
+            path = self.path(scope)
             method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "OPTIONS") else "other"
             self.service.metrics.requests.labels(path, method, str(status)).inc()
             self.service.metrics.seconds.labels(path).observe(seconds)
@@ -566,6 +598,13 @@ class Envelope:
             fields |= {"photos": scope.get("state", {}).get("photos", 0), "seconds": round(seconds, 4)}
             level = logging.DEBUG if path in ("/healthz", "/readyz", "/metrics") else logging.INFO
             log.log(level, "request", extra={"fields": fields})
+
+    def path(self, scope: MutableMapping[str, Any]) -> str:
+        """What was asked for, as logs and metrics say it: a path of this app, /static or unknown, nothing else."""
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path.startswith("/static/"):
+            return "/static"
+        return path if path in self.paths else "unknown"
 
 
 class JsonLines(logging.Formatter):

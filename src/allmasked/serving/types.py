@@ -59,16 +59,17 @@ class Photo(BaseModel):
     error: str | None = None
     faces: list[Face] | None = Field(default=None, description="With ?boxes=1.")
     heatmap: str | None = Field(default=None, description="With ?heatmap=1: PNG, a data URI, to lay over the photo.")
+    preview: str | None = Field(default=None, description="With ?preview=1: the upright photo as JPEG, a data URI.")
 
     def plain(self) -> dict[str, Any]:
-        """As JSON: without ``faces`` and ``heatmap`` where they were not set."""
-        return self.model_dump(exclude={"faces", "heatmap"} - self.model_fields_set)
+        """As JSON: without ``faces``, ``heatmap`` and ``preview`` where they were not set."""
+        return self.model_dump(exclude={"faces", "heatmap", "preview"} - self.model_fields_set)
 
 
 class Photos(BaseModel):
     """Answers in the order of the photos sent."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"model": "default", "photos": [_ANSWER]}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"model": "allmasked-2", "photos": [_ANSWER]}]})
 
     model: str
     photos: list[Photo]
@@ -93,7 +94,7 @@ class Ready(BaseModel):
 class Model(BaseModel):
     """What answers."""
 
-    name: str = Field(examples=["default"])
+    name: str = Field(examples=["allmasked-2"])
     width: int = Field(examples=[512], description="Of the network's input, px.")
     height: int = Field(examples=[384])
     fit: Literal["letterbox", "stretch"]

@@ -1,4 +1,6 @@
 // The page's work: photos in, one request each (a few at a time), answers shown. No framework, nothing from elsewhere.
+import { annotated, facesInOrder, save, Zip } from "./download.js";
+
 const $ = (id) => document.getElementById(id);
 const LABELS = ["all", "some", "none", "nobody"];
 const VERDICTS = {
@@ -8,15 +10,19 @@ const WORDS = { all: "Everyone", some: "Some", none: "No one", nobody: "Nobody t
 const SIGNS = { all: "✓", some: "◐", none: "✗", nobody: "–", error: "!", unsure: "?" };
 const AT_A_TIME = 3;
 const TRIES = 8;
+const ZIP_BYTES = 1e9; // more pictures go into a further file
 
-let photos = []; // {file, name, row, element, state: "waiting" | "asking" | "done"}
+let photos = []; // {file, picture, name, row, element, state: "waiting" | "asking" | "done" | "left"}; picture: what can be shown
 let current = null;
 let filter = null;
 let asking = 0;
-let stopped = false;
+let paused = false;
+let running = new AbortController();
+let packing = null; // {done, of, cancelled}
 let needsKey = false;
 let stream = null;
 let address = null;
+let shown = null;
 let limits = {};
 let key = sessionStorage.getItem("api-key") || "";
 
@@ -24,7 +30,7 @@ const headers = () => (key ? { "X-API-Key": key } : {});
 const pause = (seconds) => new Promise((resume) => setTimeout(resume, seconds * 1000));
 const labelOf = (photo) => (photo.row ? photo.row.label || "error" : null);
 const unsure = (row) => Boolean(row) && row.sure === false;
-const kindsOf = (photo) => [labelOf(photo), unsure(photo.row) && "unsure"].filter(Boolean);
+const kindsOf = (photo) => [labelOf(photo), unsure(photo.row) && "unsure", photo.state === "left" && "left"].filter(Boolean);
 const uncounted = (row) => (row.faces || []).filter((face) => !face.counts);
 const percent = (p) => (p > 0 && p < 0.005 ? "< 1 %" : `${Math.round(100 * p)} %`);
 
@@ -58,11 +64,13 @@ function inShort(row) {
 
 // --- asking ---------------------------------------------------------------------------------------------------------
 
-function add(files) {
-  const fresh = [...files].map((file) => ({ file, name: file.name || "photo", row: null, state: "waiting" }));
+const nameOf = (file) => file.webkitRelativePath || file.name || "photo";
+
+function add(files, names = [...files].map(nameOf)) {
+  const fresh = [...files].map((file, n) => ({ file, picture: file, name: names[n], row: null, state: "waiting" }));
   if (!fresh.length) return;
   alertUser("");
-  stopped = false;
+  paused = false;
   photos.push(...fresh);
   fresh.forEach(addThumbnail);
   if (photos.length === fresh.length) current = null;
@@ -72,14 +80,14 @@ function add(files) {
 }
 
 function work() {
-  while (asking < AT_A_TIME && !stopped && !needsKey) {
+  while (asking < AT_A_TIME && !paused && !needsKey) {
     const photo = photos.find((one) => one.state === "waiting");
     if (!photo) break;
     photo.state = "asking";
     asking += 1;
-    ask(photo).finally(() => {
+    ask(photo, running.signal).finally(() => {
       asking -= 1;
-      thumbnail(photo);
+      label(photo);
       if (photo === current) show(photo);
       refresh();
       work();
@@ -87,7 +95,7 @@ function work() {
   }
 }
 
-async function ask(photo) {
+async function ask(photo, signal) {
   const failed = (error) => {
     photo.row = { error };
     photo.state = "done";
@@ -95,20 +103,27 @@ async function ask(photo) {
   if (limits.max_bytes && photo.file.size > limits.max_bytes) {
     return failed(`is larger than ${Math.round(limits.max_bytes / 2 ** 20)} MiB`);
   }
+  const visible = await thumbnail(photo);
   const form = new FormData();
   form.append("files", photo.file, photo.name);
   for (let attempt = 1; ; attempt += 1) {
     let response;
     try {
-      response = await fetch("v1/predict?heatmap=1&boxes=1", { method: "POST", body: form, headers: headers() });
+      response = await fetch(`v1/predict?heatmap=1&boxes=1${visible ? "" : "&preview=1"}`, {
+        method: "POST", body: form, headers: headers(), signal,
+      });
     } catch {
+      if (signal.aborted) break;
       if (attempt < 3) { await pause(attempt); continue; }
       alertUser("The server can't be reached. Is it still running?");
       return failed("the server can't be reached");
     }
-    if (response.status === 503 && attempt < TRIES && !stopped) {
+    if (response.status === 503 && attempt < TRIES) {
       await pause(Number(response.headers.get("Retry-After")) || 1);
-      continue;
+      if (signal.aborted) break;
+      if (!paused) continue;
+      photo.state = "waiting";
+      return;
     }
     if (response.status === 401) {
       photo.state = "waiting";
@@ -116,13 +131,20 @@ async function ask(photo) {
       return;
     }
     const answer = await response.json().catch(() => ({ detail: `the server answered ${response.status}` }));
+    if (signal.aborted) break;
     if (answer.photos && answer.photos.length) {
-      photo.row = answer.photos[0];
+      const { preview, ...row } = answer.photos[0];
+      photo.row = row;
       photo.state = "done";
+      if (preview) {
+        photo.picture = new Blob([Uint8Array.from(atob(preview.split(",")[1]), (c) => c.charCodeAt(0))], { type: "image/jpeg" });
+        await thumbnail(photo);
+      }
       return;
     }
     return failed(answer.detail);
   }
+  photo.state = "left";
 }
 
 function askForKey() {
@@ -144,13 +166,13 @@ $("key").addEventListener("submit", (event) => {
 // --- one photo ------------------------------------------------------------------------------------------------------
 
 function show(photo) {
-  const again = photo === current;
   current = photo;
   for (const one of photos) one.element.firstChild.setAttribute("aria-current", String(one === photo));
   $("one").hidden = false;
-  if (!again) {
+  if (shown !== photo.picture) {
     if (address) URL.revokeObjectURL(address);
-    address = URL.createObjectURL(photo.file);
+    shown = photo.picture;
+    address = URL.createObjectURL(shown);
     $("photo").hidden = false;
     $("no-preview").hidden = true;
     $("photo").src = address;
@@ -159,11 +181,12 @@ function show(photo) {
   $("one").className = kindsOf(photo).join(" ");
   $("name").textContent = photo.name;
   $("photo").alt = row && row.label ? `${photo.name}: ${verdict(row)}` : photo.name;
-  $("verdict").textContent = !row ? (photo.state === "waiting" && stopped ? "Not asked" : "Looking …")
+  $("verdict").textContent = !row ? (photo.state === "left" ? "Not asked" : "Looking …")
     : row.error ? "No answer" : `${signOf(row)} ${verdict(row)}`;
   $("counts").textContent = !row ? "" : row.error ? `This photo ${row.error}.` : inWords(row);
   $("no-preview").textContent = row && row.error ? "No picture to show."
-    : "This browser can't show this kind of photo. The answer stands all the same.";
+    : "This browser can't show this kind of photo; the server sends a picture with the answer.";
+  $("save").hidden = !row || Boolean(row.error);
   $("uncounted").textContent = row && !row.error ? reasonsInWords(row) : "";
   drawProbabilities(row);
   drawFaces(row);
@@ -214,7 +237,7 @@ function drawFaces(row) {
   svg.setAttribute("viewBox", `0 0 ${row.width} ${row.height}`);
   svg.setAttribute("preserveAspectRatio", "none");
   const shape = (kind) => document.createElementNS("http://www.w3.org/2000/svg", kind);
-  for (const face of [...faces].sort((a, b) => a.counts - b.counts || a.score - b.score)) { // the surest on top
+  for (const face of facesInOrder(row)) {
     const group = shape("g");
     const title = shape("title");
     title.textContent = described(face);
@@ -250,6 +273,14 @@ function drawHeat(row) {
 
 $("heat-strength").addEventListener("input", (event) => { $("heat").style.opacity = event.target.value / 100; });
 $("faces-on").addEventListener("change", (event) => { $("faces").style.display = event.target.checked ? "" : "none"; });
+$("save").addEventListener("click", async () => {
+  const photo = current;
+  try {
+    save(await withAnswer(photo), `${stemOf(photo.name).split("/").pop()}.answered.jpg`);
+  } catch {
+    alertUser("This browser can't make that picture.");
+  }
+});
 $("photo").addEventListener("error", () => {
   if (!$("photo").getAttribute("src")) return;
   $("photo").hidden = true;
@@ -279,39 +310,49 @@ function addThumbnail(photo) {
   $("thumbnails").append(photo.element);
 }
 
-async function thumbnail(photo) {
-  if (!photo.row || !photo.element) return;
+function label(photo) {
   const button = photo.element.firstChild;
   photo.element.className = kindsOf(photo).join(" ");
-  button.children[1].textContent = `${signOf(photo.row)} ${inShort(photo.row)}`;
-  if (photo.row.error) button.title = `${photo.name} ${photo.row.error}`;
+  button.children[1].textContent = photo.row ? `${signOf(photo.row)} ${inShort(photo.row)}` : photo.state === "left" ? "not asked" : "…";
+  if (photo.row?.error) button.title = `${photo.name} ${photo.row.error}`;
+}
+
+async function thumbnail(photo) {
+  const button = photo.element.firstChild;
   try {
-    const small = await createImageBitmap(photo.file, { resizeWidth: 240, resizeQuality: "medium" });
+    const small = await createImageBitmap(photo.picture, { resizeWidth: 240, resizeQuality: "medium" });
     const canvas = element("canvas");
     [canvas.width, canvas.height] = [small.width, small.height];
     canvas.getContext("2d").drawImage(small, 0, 0);
     small.close();
     button.children[0].replaceChildren(canvas);
+    return true;
   } catch {
     button.children[0].textContent = "no preview";
+    return false;
   }
 }
 
 function refresh() {
   const many = photos.length > 1;
-  const done = photos.filter((photo) => photo.state === "done").length;
-  $("progress").hidden = !many || (done === photos.length) || stopped;
-  $("bar").max = photos.length || 1;
-  $("bar").value = done;
-  $("done").textContent = `${done} of ${photos.length} photos answered`;
+  const wanted = photos.filter((photo) => photo.state !== "left");
+  const done = wanted.filter((photo) => photo.state === "done").length;
+  $("progress").hidden = !packing && (!many || done === wanted.length);
+  $("bar").max = packing ? packing.of : wanted.length || 1;
+  $("bar").value = packing ? packing.done : done;
+  $("done").textContent = packing ? `${packing.done} of ${packing.of} pictures made`
+    : `${done} of ${wanted.length} photos answered${paused ? ", paused" : ""}`;
+  $("pause").textContent = paused ? "Go on" : "Pause";
+  $("pause").hidden = Boolean(packing);
+  $("zip").disabled = Boolean(packing) || !photos.some(labelled);
   $("batch").hidden = !many;
   const counts = {};
   for (const kind of photos.flatMap(kindsOf)) counts[kind] = (counts[kind] || 0) + 1;
   if (filter && !counts[filter]) filter = null;
-  const names = { ...WORDS, unsure: "Unsure only", error: "No answer" };
+  const names = { ...WORDS, unsure: "Unsure only", error: "No answer", left: "Not asked" };
   const choices = [[null, `All ${photos.length}`]];
-  for (const choice of [...LABELS, "unsure", "error"]) {
-    if (counts[choice]) choices.push([choice, `${SIGNS[choice]} ${names[choice]}: ${counts[choice]}`]);
+  for (const choice of [...LABELS, "unsure", "error", "left"]) {
+    if (counts[choice]) choices.push([choice, `${SIGNS[choice] || ""} ${names[choice]}: ${counts[choice]}`]);
   }
   const focused = document.activeElement && document.activeElement.dataset.filter;
   $("filters").replaceChildren(...choices.map(([label, text]) => {
@@ -342,25 +383,80 @@ function csv() {
   return [columns.join(","), ...lines].join("\r\n") + "\r\n";
 }
 
-$("csv").addEventListener("click", () => {
-  const link = element("a");
-  link.href = URL.createObjectURL(new Blob([csv()], { type: "text/csv" }));
-  link.download = "allmasked.csv";
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-});
+const labelled = (photo) => Boolean(photo.row?.label);
+const stemOf = (name) => name.replace(/\.[^./]*$/, "");
+const withAnswer = ({ picture, row }) =>
+  annotated(picture, row, `${signOf(row)} ${verdict(row)}. ${inWords(row)}`, described);
+
+// The pictures of all answered photos, below the folders that they came in.
+async function pack() {
+  const answered = photos.filter(labelled);
+  const mine = packing = { done: 0, of: answered.length, cancelled: false };
+  const taken = new Set();
+  let [zip, files, missed] = [new Zip(), 0, 0];
+  const finish = () => {
+    files += 1;
+    save(zip.blob, files > 1 ? `allmasked ${files}.zip` : "allmasked.zip");
+    zip = new Zip();
+  };
+  for (const photo of answered) {
+    const stem = stemOf(photo.name.split(/[\\/]/).filter((part) => !/^\.*$/.test(part)).join("/")) || "photo";
+    let name = `${stem}.jpg`;
+    for (let n = 2; taken.has(name); n += 1) name = `${stem} (${n}).jpg`;
+    taken.add(name);
+    try {
+      await zip.add(name, await withAnswer(photo));
+    } catch {
+      missed += 1;
+    }
+    if (mine.cancelled) break;
+    if (zip.size > ZIP_BYTES) finish();
+    mine.done += 1;
+    refresh();
+  }
+  if (!mine.cancelled && zip.count) finish();
+  if (packing === mine) packing = null;
+  if (missed) alertUser(`This browser can't make the pictures of ${missed} photos.`);
+  refresh();
+}
+
+function cancelPacking() {
+  if (packing) packing.cancelled = true;
+  packing = null;
+}
+
+$("zip").addEventListener("click", pack);
+$("csv").addEventListener("click", () => save(new Blob([csv()], { type: "text/csv" }), "allmasked.csv"));
 $("clear").addEventListener("click", () => {
+  cancelPacking();
+  running.abort();
+  running = new AbortController();
   photos = [];
   current = filter = null;
-  stopped = true;
+  paused = false;
   $("thumbnails").replaceChildren();
   $("one").hidden = true;
   refresh();
   $("files").focus();
 });
-$("stop").addEventListener("click", () => {
-  stopped = true;
-  for (const photo of photos) if (photo.state === "waiting") photo.element.firstChild.children[1].textContent = "not asked";
+$("pause").addEventListener("click", () => {
+  paused = !paused;
+  refresh();
+  work();
+});
+$("cancel").addEventListener("click", () => {
+  if (packing) {
+    cancelPacking();
+  } else {
+    running.abort();
+    running = new AbortController();
+    paused = false;
+    for (const photo of photos.filter((one) => one.state === "waiting")) {
+      photo.state = "left";
+      label(photo);
+    }
+    show(current);
+  }
   refresh();
 });
 
@@ -368,6 +464,13 @@ $("stop").addEventListener("click", () => {
 
 $("files").addEventListener("change", (event) => {
   add(event.target.files);
+  event.target.value = "";
+});
+if ("webkitdirectory" in $("folder")) $("folder").hidden = $("choose-folder").hidden = false;
+$("folder").addEventListener("change", (event) => {
+  const found = [...event.target.files].filter(isPhoto);
+  add(found);
+  if (!found.length) alertUser(NO_PHOTOS);
   event.target.value = "";
 });
 document.addEventListener("paste", (event) => {
@@ -388,15 +491,23 @@ document.addEventListener("drop", async (event) => {
   event.preventDefault();
   $("drop").classList.remove("over");
   const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  const files = entries.some((entry) => entry.isDirectory)
-    ? (await Promise.all(entries.map(below))).flat() : [...event.dataTransfer.files];
-  add(files);
+  if (!entries.some((entry) => entry.isDirectory)) {
+    add(event.dataTransfer.files);
+    return;
+  }
+  const found = (await Promise.all(entries.map(below))).flat();
+  add(found.map(([file]) => file), found.map(([, name]) => name));
+  if (!found.length) alertUser(NO_PHOTOS);
 });
 
+const NO_PHOTOS = "No photo was found in that folder.";
+const isPhoto = (file) => file.type.startsWith("image/") || /\.(heic|heif|avif|tiff?)$/i.test(file.name);
+
+// The photos of a dropped folder and of the folders in it: [file, name with folders].
 async function below(entry) {
   if (entry.isFile) {
     const file = await new Promise((found, failed) => entry.file(found, failed)).catch(() => null);
-    return file && (file.type.startsWith("image/") || /\.(heic|heif|avif|tiff?)$/i.test(file.name)) ? [file] : [];
+    return file && isPhoto(file) ? [[file, entry.fullPath.replace(/^\//, "")]] : [];
   }
   const reader = entry.createReader();
   const found = [];
