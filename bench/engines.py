@@ -37,7 +37,7 @@ def main() -> None:
     from allmasked.core.config import TrainConfig, parse_size
     from allmasked.core.errors import AllmaskedError
     from allmasked.core.runs import Run
-    from allmasked.core.types import CLASSES
+    from allmasked.core.types import CLASSES, InputSpec
     from allmasked.data.dataset import load_photos, read_split
     from allmasked.exporting.export import export
     from allmasked.images import pixels
@@ -52,8 +52,9 @@ def main() -> None:
     photos = [photo for photo in split.part(options.part) or split.photos if photo.label in CLASSES]
     order = np.random.default_rng(0).permutation(len(photos))[: options.photos]
     chosen = [photos[index] for index in order]
-    fit: Any = recipe.resize_mode
-    read = pixels.read_batches([(p.path, split.root / p.path) for p in chosen], size, fit)
+    spec = InputSpec(size, recipe.fit)
+    paths = [(p.path, split.root / p.path) for p in chosen]
+    read = pixels.decode_batches(paths, lambda path, name: pixels.read(path, spec, name=name))
     arrays = [array for batch in read for _, array in batch]
     good = [index for index, array in enumerate(arrays) if isinstance(array, np.ndarray)]
     memory = np.stack([arrays[index] for index in good])

@@ -191,9 +191,11 @@ def arrays(work: Path, paths: list[Path], size: int) -> Answer:
     import numpy as np
     import onnxruntime
 
+    from allmasked.core.types import InputSpec
     from allmasked.images import pixels
 
-    read = pixels.read_batches(((str(path), path) for path in paths), (size, size), "stretch")
+    spec = InputSpec((size, size), "squash")
+    read = pixels.decode_batches(((str(path), path) for path in paths), lambda path, _: pixels.read(path, spec))
     memory = np.stack([array for batch in read for _, array in batch])
     session = onnxruntime.InferenceSession(str(work / "model.onnx"), providers=["CPUExecutionProvider"])
 

@@ -82,7 +82,7 @@ def main() -> None:
             path = target.relative_to(folder).as_posix()
             copies.append(dataclasses.replace(photo, path=path, sha256=sha256_of(target), faces=None))
         split = dataclasses.replace(split, root=folder, photos=tuple(copies))
-        source = Source(split, recipe.size, "stretch", folder / "cache")
+        source = Source(split, recipe.input, folder / "cache")
         with contextlib.redirect_stdout(io.StringIO()):
             generator = tf.keras.preprocessing.image.ImageDataGenerator().flow_from_directory(
                 str(folder / "photos"),

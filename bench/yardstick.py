@@ -83,13 +83,13 @@ def load(folder: Path, name: str, predictor: OnnxPredictor) -> Collection:
     fine = [index for index, one in enumerate(described) if not isinstance(one, PhotoError)]
     pairs = near_duplicates([described[index] for index in fine])  # type: ignore[misc]
     found: list[Peaks] = []
-    batches = decode_batches([paths[i] for i in fine], lambda p, n: read(p, predictor.size, predictor.fit, name=n))
+    batches = decode_batches([paths[i] for i in fine], lambda p, n: read(p, predictor.input, name=n))
     for batch in track(batches, name, -(-len(fine) // 32)):
         for maps in predictor.run(np.stack([pixels for _, pixels in batch]))["maps"]:
-            found.append(peaks_of(maps, predictor.size))
+            found.append(peaks_of(maps, predictor.input.size))
     labels = np.array([LABELS.index(photos[index].label) for index in fine])
     names = [photos[index].path for index in fine]
-    lowest = [lowest_px(photos[i], (described[i].width, described[i].height), predictor.size) for i in fine]  # type: ignore[union-attr]
+    lowest = [lowest_px(photos[i], (described[i].width, described[i].height), predictor.input.size) for i in fine]  # type: ignore[union-attr]
     people = np.array([len(photos[index].faces or ()) for index in fine])
     number = np.array(groups(len(fine), pairs))
     return Collection(name, names, labels, number, found, predictor.metadata.faces[0], people, np.array(lowest))

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from allmasked.core.types import Answers, Fit, Predictor, Size
+from allmasked.core.types import Answers, InputSpec, Predictor, Size
 from allmasked.networks.reading import UNCALIBRATED, Calibration, read_maps
 
 BLUE, SKIN, GREY = (30, 60, 230), (230, 180, 150), (128, 128, 128)
@@ -26,8 +26,7 @@ class ColourModel(Predictor):
     """
 
     name: str = "colours"
-    size: Size = (64, 48)
-    fit: Fit = "letterbox"
+    input: InputSpec = InputSpec((64, 48))
     seconds_a_photo: float = 0.0
     batches: list[int] = field(default_factory=list)
     go: threading.Event | None = None
@@ -39,7 +38,7 @@ class ColourModel(Predictor):
         time.sleep(self.seconds_a_photo * len(pixels))
         if self.go is not None and len(self.batches) > 1:
             self.go.wait(30)
-        return read_maps(np.stack([self.maps(photo) for photo in pixels]), self.size, self.calibration)
+        return read_maps(np.stack([self.maps(photo) for photo in pixels]), self.input.size, self.calibration)
 
     def maps(self, photo: np.ndarray) -> np.ndarray:
         """Evidence maps (h, w, 6): each cell of a colour says where the patch is that it belongs to."""

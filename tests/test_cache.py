@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from allmasked.cli import cli
 from allmasked.core.errors import ConfigError
-from allmasked.core.types import Size, Split
+from allmasked.core.types import InputSpec, Size, Split
 from allmasked.data import cache
 from allmasked.training.loaders import Source
 from conftest import make_split
@@ -26,9 +26,9 @@ BYTES = [12 * width * height * 3 + 128 for width, height in SIZES]
 
 def fill(split: Split, size: Size, folder: Path) -> str:
     """Use a set, and let it go."""
-    array = cache.pixel_cache(split, split.part("train"), size, "letterbox", folder)
+    array = cache.pixel_cache(split, split.part("train"), InputSpec(size), folder)
     assert array.shape[1:3] == size[::-1]
-    return cache.digest(split.part("train"), size, "letterbox")
+    return cache.digest(split.part("train"), InputSpec(size))
 
 
 def age(folder: Path, key: str, seconds: float) -> None:
@@ -56,7 +56,7 @@ def test_what_was_not_used_for_longest_goes_first(
 
 
 def test_a_set_in_use_stays(drawn_split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = Source(drawn_split, SIZES[0], "letterbox", tmp_path)
+    source = Source(drawn_split, InputSpec(SIZES[0]), tmp_path)
     folders = source.class_folders("train")
     (used,) = cache.entries(tmp_path)
     assert used.size_bytes > BYTES[0] and len(used.paths) == 2, "class folders belong to their set"
@@ -73,7 +73,7 @@ def test_a_set_in_use_stays(drawn_split: Split, tmp_path: Path, monkeypatch: pyt
 
 def _hold(root: Path, folder: Path) -> None:
     split = make_split(root, {"train": 2})
-    array = cache.pixel_cache(split, split.part("train"), (64, 48), "letterbox", folder)
+    array = cache.pixel_cache(split, split.part("train"), InputSpec((64, 48)), folder)
     (folder / "held").touch()
     time.sleep(120)
     del array

@@ -70,7 +70,7 @@ def test_targets_are_softened_and_fall_back_to_the_label() -> None:
 
 def test_a_photo_cropped_to_another_label_is_taught_by_that_label(split: Split) -> None:
     recipe = dataclasses.replace(RECIPE, subset_crops=1.0)
-    source = Source(split, recipe.size, "letterbox")
+    source = Source(split, recipe.input)
     soft = np.full((9, 3), [0.2, 0.3, 0.5], np.float32)
     changed = 0
     with ThreadPoolExecutor(2) as pool:
@@ -97,7 +97,7 @@ def test_only_the_whole_photo_is_taught_by_the_teacher(tmp_path: Path, way: str)
     plain = {"size": [64, 48], "batch_size": 5, "subset_crops": 0.0, "empty_crops": 0.0, "mosaic": 0.0}
     recipe = read_recipe("default", plain | changes)
     soft = np.full((9, 4), 0.25, np.float32)
-    source = Source(split, recipe.size, "letterbox", tmp_path / "cache")
+    source = Source(split, recipe.input, tmp_path / "cache")
     grid = lambda size: (size[0] // 8, size[1] // 8)  # noqa: E731
     with ThreadPoolExecutor(2) as pool:
         batches = training_batches(source, LOADERS["cached"], recipe, 0, 0, pool, grid=grid, soft=soft)
@@ -139,7 +139,7 @@ def test_a_student_with_maps(ensemble: Run, tmp_path: Path, frame: list[int], sp
     assert np.isfinite(student.history()[0]["loss"])
     assert student.teacher.is_file() and student.model.is_file()
     soft = np.full((9, 4), 0.25, np.float32)
-    source = Source(split, recipe.size, "letterbox", tmp_path / "cache")
+    source = Source(split, recipe.input, tmp_path / "cache")
     with ThreadPoolExecutor(2) as pool:
         batches = training_batches(
             source, LOADERS["cached"], recipe, 0, 0, pool, grid=lambda size: (size[0] // 8, size[1] // 8), soft=soft

@@ -17,7 +17,19 @@ from PIL import Image
 
 from allmasked.core.errors import ConfigError, RunError
 from allmasked.core.runs import Run, read_json
-from allmasked.core.types import CLASSES, LABELS, Answers, Candidates, Counting, Photo, Prediction, Predictor, Split
+from allmasked.core.types import (
+    CLASSES,
+    LABELS,
+    Answers,
+    Candidates,
+    Counting,
+    Fit,
+    InputSpec,
+    Photo,
+    Prediction,
+    Predictor,
+    Split,
+)
 from allmasked.data.dataset import read_split, write_split
 from allmasked.ensembles.assemble import assemble, markdown
 from allmasked.networks.reading import Calibration, once
@@ -189,14 +201,13 @@ def test_the_whole_may_move(runs: list[Run], tmp_path: Path) -> None:
 class Brightness(Predictor):
     """p_all = mean brightness of what it is given; needs no Keras. Notes how many photos it saw."""
 
-    fit = "letterbox"
     finds_faces = False
 
-    def __init__(self, name: str, size: tuple[int, int], fit: str = "letterbox", gain: float = 1.0) -> None:
-        self.name, self.size, self.fit, self.gain, self.seen = name, size, fit, gain, 0  # type: ignore[assignment]
+    def __init__(self, name: str, size: tuple[int, int], fit: Fit = "letterbox", gain: float = 1.0) -> None:
+        self.name, self.input, self.gain, self.seen = name, InputSpec(size, fit), gain, 0
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
-        assert pixels.shape[1:] == (self.size[1], self.size[0], 3) and pixels.dtype == np.uint8
+        assert pixels.shape[1:] == (*self.input.size[::-1], 3) and pixels.dtype == np.uint8
         self.seen += len(pixels)
         bright = np.clip(self.gain * pixels.reshape(len(pixels), -1).mean(1) / 255, 0, 1)
         return np.stack([bright, 1 - bright, 0 * bright], 1).astype(np.float32)
@@ -210,7 +221,7 @@ def _predictor(members: Sequence[Brightness], vote: str, early: bool) -> Ensembl
     from allmasked.stats.votes import equal
 
     rows = tuple(
-        Member(m.name, m.name, "", "", "", "", 0, m.size, m.fit, 0, 0.0, 1.0, 1.0, 0.9)
+        Member(m.name, m.name, "", "", "", "", 0, m.input.size, m.input.fit, 0, 0.0, 1.0, 1.0, 0.9)
         for m in members  # type: ignore[arg-type]
     )
     order = tuple(range(len(members)))
@@ -227,7 +238,7 @@ def test_each_photo_is_decoded_once_and_fitted_to_every_member(
         Brightness("d", (48, 40), gain=0.9),
     ]  # fmt: skip
     predictor = _predictor(members, "majority", early)
-    assert predictor.size == (48, 40) and len(predictor.views) == 3
+    assert predictor.input.size == (48, 40) and len(predictor.views) == 3
     paths = []
     for level in range(0, 250, 10):
         paths.append(str(tmp_path / f"{level}.png"))
@@ -247,7 +258,7 @@ def test_each_photo_is_decoded_once_and_fitted_to_every_member(
     assert sorted(decoded) == sorted(paths)
     assert [p.path for p in found] == paths and found[3].error == "no such file"
     own = [
-        [px.fit_to(decode(path), m.size, m.fit) for path in paths if "gone" not in path]  # type: ignore[arg-type]
+        [px.fit_to(decode(path), m.input) for path in paths if "gone" not in path]  # type: ignore[arg-type]
         for m in members
     ]
     each = np.stack([m.predict(np.stack(rows)) for m, rows in zip(members, own)])
@@ -270,7 +281,7 @@ def pictures(tmp_path: Path) -> list[tuple[str, Path]]:
 
 def _colours(vote: str = "soft", early: bool = False, **second: Any) -> EnsemblePredictor:
     """Two members that find faces at two sizes."""
-    members = [ColourModel("near", (128, 96)), ColourModel("far", **{"size": (64, 48)} | second)]
+    members = [ColourModel("near", InputSpec((128, 96))), ColourModel("far", **{"input": InputSpec((64, 48))} | second)]
     return _predictor(members, vote, early)  # type: ignore[arg-type]
 
 
@@ -298,7 +309,7 @@ def test_what_an_ensemble_says_of_a_photo_and_of_its_pixels_is_the_same(pictures
         pixels = np.stack([np.asarray(Image.open(path)) for _, path in pictures])
         answers = predictor.answer(pixels)
         for row, one in enumerate(found):
-            other = prediction_of(one.path, answers, row, (128, 96), predictor.size, predictor.fit)
+            other = prediction_of(one.path, answers, row, (128, 96), predictor.input)
             assert (other.label, other.masked, other.bare) == (one.label, one.masked, one.bare)
             assert other.four == pytest.approx(one.four, abs=1e-6)
         assert found[0].label == ("nobody" if counting.min_face_px == 30 else "all")
@@ -317,8 +328,8 @@ def test_all_members_that_find_faces_are_asked() -> None:
 @pytest.mark.parametrize("vote", ["majority", "soft", "weighted"])
 def test_who_finds_nobody_votes_for_no_class(vote: str) -> None:
     """Two of three see an empty street, the third is all but sure of a bare face: nobody, and never "all"."""
-    blind = ColourModel("blind", (64, 48), calibration=Calibration((-60.0, 0.1, 0.0, 0.0)))
-    seeing = ColourModel("seeing", (64, 48))
+    blind = ColourModel("blind", InputSpec((64, 48)), calibration=Calibration((-60.0, 0.1, 0.0, 0.0)))
+    seeing = ColourModel("seeing", InputSpec((64, 48)))
     none = np.asarray(picture("none"))[None]
     few = _predictor([blind, blind, seeing], vote, False).answer(none)  # type: ignore[list-item]
     assert few.nobody is not None and few.nobody[0] > 0.5
@@ -342,7 +353,7 @@ def test_nobody_is_the_mean_of_those_asked() -> None:
 
 
 def test_one_blind_member_and_the_ensemble_finds_no_faces(pictures: list[tuple[str, Path]]) -> None:
-    members = [ColourModel("near", (128, 96)), Brightness("dark", (64, 48))]
+    members = [ColourModel("near", InputSpec((128, 96))), Brightness("dark", (64, 48))]
     predictor = _predictor(members, "soft", False)  # type: ignore[arg-type,list-item]
     assert not predictor.finds_faces
     for one in predict_paths(predictor, pictures):

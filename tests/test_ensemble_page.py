@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from allmasked.core.errors import ConfigError, RunError
 from allmasked.core.runs import Run
+from allmasked.core.types import InputSpec
 from allmasked.ensembles.assemble import assemble
 from allmasked.explaining.ensemble_heat import combined, explain_ensemble, write_members
 from allmasked.explaining.pictures import write_pictures
@@ -99,10 +100,12 @@ def test_photos_where_no_face_is_found_count_as_in_the_evaluation(vote: str, tmp
 
 def _networks(vote: str = "soft") -> EnsemblePredictor:
     members = [
-        KerasPredictor("wide", (64, 48), "letterbox", (model := planted(size=(64, 48))), model),
-        KerasPredictor("square", (48, 48), "stretch", (square := planted(size=(48, 48))), square),
+        KerasPredictor("wide", InputSpec((64, 48), "letterbox"), (model := planted(size=(64, 48))), model),
+        KerasPredictor("square", InputSpec((48, 48), "squash"), (square := planted(size=(48, 48))), square),
     ]
-    rows = tuple(Member(m.name, m.name, "", "", "", "", 0, m.size, m.fit, 0, 0.0, 1.0, 1.0, 0.9) for m in members)  # type: ignore[arg-type]
+    rows = tuple(
+        Member(m.name, m.name, "", "", "", "", 0, m.input.size, m.input.fit, 0, 0.0, 1.0, 1.0, 0.9) for m in members
+    )  # type: ignore[arg-type]
     return EnsemblePredictor("both", Ensemble(vote, rows, equal(2), (0, 1), vote == "majority"), members)
 
 
@@ -125,7 +128,9 @@ def test_the_combined_heat_is_where_its_members_look(tmp_path: Path) -> None:
     none = next(iter(explain_ensemble(predictor, [(paths[0], paths[0])], wanted="none")))
     assert none.combined.explained == "none" and none.combined.prediction.label == "all"
 
-    written = write_pictures(write_members(iter(found), tmp_path / "out"), tmp_path / "out", predictor.size, "stretch")
+    written = write_pictures(
+        write_members(iter(found), tmp_path / "out"), tmp_path / "out", InputSpec(predictor.input.size, "squash")
+    )
     assert [picture is None for _, picture in written] == [False, False, True]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "red.grad-cam.jpg", "red.grad-cam.members.jpg", "blue.grad-cam.jpg", "blue.grad-cam.members.jpg", "grid.png",

@@ -16,7 +16,7 @@ from sklearn.metrics import f1_score
 from allmasked.cli import main
 from allmasked.core.errors import ConfigError, DataError, RunError
 from allmasked.core.runs import Run, read_json
-from allmasked.core.types import Face, Photo, Prediction, Split
+from allmasked.core.types import Face, InputSpec, Photo, Prediction, Split
 from allmasked.data.dataset import write_split
 from allmasked.data.heldout import trained_on
 from allmasked.ensembles.assemble import assemble
@@ -318,9 +318,9 @@ def test_files_from_before_the_reading_was_kept(tmp_path: Path, root: Path, phot
 def test_smallest_face_in_px_of_the_input() -> None:
     faces = (Face("masked", 0, 0, 50, 100), Face("bare", 0, 0, 20, 40))
     photo = Photo("a.jpg", "some", width=800, height=600, faces=faces)
-    assert smallest_face_px(photo, (416, 320), "letterbox") == pytest.approx(40 * 416 / 800)
-    assert smallest_face_px(photo, (256, 256), "stretch") == pytest.approx(40 * 256 / 600)
-    assert math.isnan(smallest_face_px(dataclasses.replace(photo, faces=None), (416, 320), "letterbox"))
+    assert smallest_face_px(photo, InputSpec((416, 320))) == pytest.approx(40 * 416 / 800)
+    assert smallest_face_px(photo, InputSpec((256, 256), "squash")) == pytest.approx(40 * 256 / 600)
+    assert math.isnan(smallest_face_px(dataclasses.replace(photo, faces=None), InputSpec((416, 320))))
 
 
 def test_trained_on_ignores_unknown_groups() -> None:

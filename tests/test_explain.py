@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from allmasked.core.errors import ConfigError, DataError, RunError
-from allmasked.core.types import CLASSES, Answers, Face, Photo
+from allmasked.core.types import CLASSES, Answers, Face, InputSpec, Photo
 from allmasked.explaining import explain, faithfulness, maps, network, pictures
 from allmasked.explaining.maps import EXPLAINERS, Explainer
 from allmasked.images import draw
@@ -275,11 +275,11 @@ def test_heat_lies_on_the_photo_not_on_the_bars() -> None:
     heat = np.zeros((6, 8), np.float32)
     heat[1, 6] = 1  # in a 3:1 photo's input of 64 x 48, rows 0 and 5 are bars
     for photo, expected in (((300, 150), (64, 32)), ((640, 480), (64, 48)), ((100, 400), (12, 48))):
-        assert draw.on_photo(heat, photo, SIZE, "letterbox").shape == expected[::-1]
-    on = draw.on_photo(heat, (640, 320), SIZE, "letterbox")
+        assert draw.on_photo(heat, photo, InputSpec(SIZE)).shape == expected[::-1]
+    on = draw.on_photo(heat, (640, 320), InputSpec(SIZE))
     y, x = np.unravel_index(on.argmax(), on.shape)
     assert (abs(x - 52) <= 2, abs(y - (12 - 8)) <= 2) == (True, True)
-    assert draw.on_photo(heat, (640, 320), SIZE, "stretch").shape == (48, 64)
+    assert draw.on_photo(heat, (640, 320), InputSpec(SIZE, "squash")).shape == (48, 64)
 
 
 def predictor_of(model: Any) -> Any:
@@ -309,7 +309,7 @@ def test_pictures_and_grid(tmp_path: Path, model: Any) -> None:
     broken.write_bytes(b"nothing")
     photos.insert(1, ("broken.jpg", str(broken)))
     explanations = explain.explain_paths(predictor_of(model), photos, batch_size=2)
-    results = list(pictures.write_pictures(explanations, out, SIZE, "letterbox"))
+    results = list(pictures.write_pictures(explanations, out, InputSpec(SIZE)))
     assert [e.prediction.label for e, _ in results] == ["all", None, "none", "all", "all"]
     assert results[1][1] is None
     assert "not a photo" in results[1][0].prediction.error
@@ -334,8 +334,8 @@ def test_photos_are_decoded_as_for_predict(tmp_path: Path, model: Any, monkeypat
     path = tmp_path / "all" / "large.jpg"
     path.parent.mkdir()
     Image.fromarray(noise).save(path)
-    wanted = px.read(path, SIZE, "letterbox")
-    assert (wanted != px.fit_to(px.decode(path), SIZE, "letterbox")).any(), "or the test means nothing"
+    wanted = px.read(path, InputSpec(SIZE))
+    assert (wanted != px.fit_to(px.decode(path), InputSpec(SIZE))).any(), "or the test means nothing"
     seen: list[np.ndarray] = []
     predictor, cut = predictor_of(model), network.network(model)
     own, probabilities = predictor.answer, cut.probabilities

@@ -21,7 +21,7 @@ from allmasked.cli import cli
 from allmasked.core.config import Recipe, TrainConfig
 from allmasked.core.errors import ConfigError, RunError
 from allmasked.core.runs import Run
-from allmasked.core.types import Answers, Counting
+from allmasked.core.types import Answers, Counting, InputSpec
 from allmasked.data.dataset import write_split
 from allmasked.exporting import round_trip
 from allmasked.exporting.export import export
@@ -140,7 +140,7 @@ def test_every_format_answers_as_keras(name: str, runs: Path, tmp_path: Path, mo
     assert (report.drawn, report.size_bytes > 1e6) == (True, True)
     keras, found = open_predictor(runs / "evidence"), open_predictor(out)
     assert isinstance(keras, KerasPredictor)
-    assert (found.name, found.size, found.fit) == ("evidence", SIZE, "letterbox")
+    assert (found.name, found.input) == ("evidence", InputSpec(SIZE))
     expected, answers = keras.answer(pictures()), found.answer(pictures())
     assert np.ptp(expected.probabilities, axis=0).max() > 0.001  # not one answer for all
     assert max(len(one) for one in expected.faces or ()) > 1
@@ -209,7 +209,7 @@ def test_every_backbone_can_be_written(backbone: str, tmp_path: Path) -> None:
 
 def test_another_size(runs: Path, tmp_path: Path) -> None:
     report = export(runs / "evidence", tmp_path / "x.onnx", size=(128, 96))
-    assert report.metadata.size == open_predictor(tmp_path / "x.onnx").size == (128, 96)
+    assert report.metadata.size == open_predictor(tmp_path / "x.onnx").input.size == (128, 96)
     answers = OnnxPredictor.open(tmp_path / "x.onnx").answer(round_trip.drawn_pictures((128, 96), 2))
     assert answers.evidence is not None
     assert answers.evidence.shape == (2, 12, 16, 2)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from allmasked.core.errors import DataError
-from allmasked.core.types import CLASSES, Split
+from allmasked.core.types import CLASSES, InputSpec, Split
 from allmasked.data import cache
 from allmasked.images import pixels
 from allmasked.training.loaders import LOADERS, Source, ahead
@@ -24,7 +24,7 @@ from conftest import make_split
 
 def epoch(split: Split, name: str, seed: int | None, fit: str = "letterbox") -> list[tuple[str, int]]:
     """What an import option delivers in one epoch: (digest of the pixels, class index), in order."""
-    source = Source(split, (64, 48), fit)  # type: ignore[arg-type]
+    source = Source(split, InputSpec((64, 48), fit))  # type: ignore[arg-type]
     delivered = []
     for batch in LOADERS[name].batches(source, "train", 5, seed):
         assert batch.pixels.shape[1:] == (48, 64, 3)
@@ -44,7 +44,7 @@ def epoch(split: Split, name: str, seed: int | None, fit: str = "letterbox") -> 
 def test_all_deliver_the_same_photos_labels_and_pixels(drawn_split: Split, name: str, fit: str) -> None:
     truth = sorted(
         (
-            hashlib.sha256(pixels.read(drawn_split.root / photo.path, (64, 48), fit).tobytes()).hexdigest(),  # type: ignore[arg-type]
+            hashlib.sha256(pixels.read(drawn_split.root / photo.path, InputSpec((64, 48), fit)).tobytes()).hexdigest(),  # type: ignore[arg-type]
             CLASSES.index(photo.label),
         )
         for photo in drawn_split.part("train")
@@ -69,25 +69,25 @@ def test_cached_needs_no_tensorflow(drawn_split: Split, monkeypatch: pytest.Monk
 
 def test_a_changed_photo_is_named_not_served_stale(drawn_split: Split, tmp_path: Path) -> None:
     photos = drawn_split.part("train")
-    before = cache.pixel_cache(drawn_split, photos, (64, 48), "letterbox", tmp_path / "c").copy()
+    before = cache.pixel_cache(drawn_split, photos, InputSpec((64, 48)), tmp_path / "c").copy()
     path = drawn_split.root / photos[3].path
     path.write_bytes((drawn_split.root / photos[0].path).read_bytes())
     with pytest.raises(DataError, match="has changed since the split"):
-        cache.pixel_cache(drawn_split, photos, (64, 32), "letterbox", tmp_path / "c")
+        cache.pixel_cache(drawn_split, photos, InputSpec((64, 32)), tmp_path / "c")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     changed = tuple(dataclasses.replace(p, sha256=digest) if p is photos[3] else p for p in photos)
-    after = cache.pixel_cache(drawn_split, changed, (64, 48), "letterbox", tmp_path / "c")
+    after = cache.pixel_cache(drawn_split, changed, InputSpec((64, 48)), tmp_path / "c")
     assert not np.array_equal(before[3], after[3]) and np.array_equal(after[3], after[0])
 
 
 def test_settings_and_order_have_their_own_cache(drawn_split: Split) -> None:
     photos = drawn_split.part("train")
     keys = {
-        cache.digest(photos, (64, 48), "letterbox"),
-        cache.digest(photos, (48, 64), "letterbox"),
-        cache.digest(photos, (64, 48), "stretch"),
-        cache.digest(photos[::-1], (64, 48), "letterbox"),
-        cache.digest(photos[1:], (64, 48), "letterbox"),
+        cache.digest(photos, InputSpec((64, 48))),
+        cache.digest(photos, InputSpec((48, 64))),
+        cache.digest(photos, InputSpec((64, 48), "squash")),
+        cache.digest(photos[::-1], InputSpec((64, 48))),
+        cache.digest(photos[1:], InputSpec((64, 48))),
     }
     assert len(keys) == 5
 
@@ -103,7 +103,7 @@ def _fill_slowly(root: Path, folder: Path) -> None:
     pixels.read = slow
     monotonic = time.monotonic
     cache.time.monotonic = lambda: monotonic() * 10  # marks are saved ten times as often
-    cache.pixel_cache(split, split.part("train"), (64, 48), "letterbox", folder)
+    cache.pixel_cache(split, split.part("train"), InputSpec((64, 48)), folder)
 
 
 def test_a_fill_that_was_killed_goes_on(tmp_path: Path) -> None:
@@ -124,12 +124,12 @@ def test_a_fill_that_was_killed_goes_on(tmp_path: Path) -> None:
     read = pixels.read
     try:
         pixels.read = lambda *args, **kwargs: reads.append(kwargs["name"]) or read(*args, **kwargs)  # type: ignore
-        array = cache.pixel_cache(split, split.part("train"), (64, 48), "letterbox", folder)
+        array = cache.pixel_cache(split, split.part("train"), InputSpec((64, 48)), folder)
     finally:
         pixels.read = read
     assert len(reads) == 30 - done.sum()
     for index, photo in enumerate(split.part("train")):
-        assert np.array_equal(array[index], pixels.read(root / photo.path, (64, 48), "letterbox"))
+        assert np.array_equal(array[index], pixels.read(root / photo.path, InputSpec((64, 48))))
 
 
 def test_ahead_passes_items_and_errors_on() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from allmasked.cli import cli
-from allmasked.core.types import Face, FoundFace, Photo, Prediction
+from allmasked.core.types import Face, FoundFace, InputSpec, Photo, Prediction
 from allmasked.inspection.inspect import Inspection, inspect
 from allmasked.inspection.look import judged
 from allmasked.reports.inspection_page import make_page
@@ -40,7 +40,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Inspection:
     write(root, "none/nowhere.png", "nobody", [("bare", 1)], rows)
     write(root, "none/unknown.png", "none", [("bare", 0), ("unknown", 1)], rows)
     (root / "faces.csv").write_text("\n".join(rows))
-    return inspect(root, looks=lambda _: ColourModel(size=SIZE))
+    return inspect(root, looks=lambda _: ColourModel(input=InputSpec(SIZE)))
 
 
 def test_what_contradicts_the_model_is_found_and_nothing_else(found: Inspection) -> None:
@@ -103,7 +103,9 @@ def test_unsure_answers_and_uncounted_faces_accuse_nobody() -> None:
 def test_the_command_looks_unless_told_not_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("allmasked.predictors.predictor.open_predictor", lambda *_args, **_more: ColourModel(size=SIZE))
+    monkeypatch.setattr(
+        "allmasked.predictors.predictor.open_predictor", lambda *_args, **_more: ColourModel(input=InputSpec(SIZE))
+    )
     for label in WEAR:
         write(tmp_path / "data", f"{label}/x.png", "all", None, [])
 

@@ -63,7 +63,7 @@ def said(node: Path, model: Path, names: list[str]) -> list[dict[str, Any]]:
 
 def test_the_same_pixels_get_the_same_answer_and_faces(node: Path, untrained: Path) -> None:
     predictor = OnnxPredictor.open(untrained)
-    width, height = predictor.size
+    width, height = predictor.input.size
     random = np.random.default_rng(0)
     names = []
     sizes = [(width, height)] * 4 + [(width, height // 2), (width // 3, height)]  # none is resized
@@ -73,12 +73,12 @@ def test_the_same_pixels_get_the_same_answer_and_faces(node: Path, untrained: Pa
         Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(node / names[-1])
     counts = set()
     for name, found in zip(names, said(node, untrained, names)):
-        answers = predictor.answer(read(node / name, predictor.size, predictor.fit)[None])
+        answers = predictor.answer(read(node / name, predictor.input)[None])
         four = four_of(answers, 0)
         assert [found[f"p_{label}"] for label in LABELS] == pytest.approx(four, abs=1e-4)
         assert found["label"] == label_of(four)
         assert answers.faces is not None
-        wanted = on_photo(answers.faces[0], Image.open(node / name).size, predictor.size, predictor.fit)
+        wanted = on_photo(answers.faces[0], Image.open(node / name).size, predictor.input)
         got = sorted(found["faces"], key=lambda face: -face["score"])
         assert len(got) >= len(wanted) > 0
         by_score = {round(face["score"], 5): face for face in got}

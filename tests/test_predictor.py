@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from allmasked.core.errors import RunError
-from allmasked.core.types import CLASSES, Answers, Counting, Fit, Predictor
+from allmasked.core.types import CLASSES, Answers, Counting, InputSpec, Predictor
 from allmasked.networks.reading import Calibration
 from allmasked.predictors import predictor as predictors
 from allmasked.predictors.photo_files import find_photos
@@ -28,8 +28,7 @@ class Brightness(Predictor):
     """p_all = mean brightness; needs no Keras. Notes its batches."""
 
     name = "brightness"
-    size = (8, 6)
-    fit: Fit = "stretch"
+    input = InputSpec((8, 6), "squash")
     finds_faces = False
 
     def __init__(self) -> None:
@@ -213,7 +212,7 @@ def test_a_broken_or_foreign_model_is_one_line(run: Path, tmp_path: Path) -> Non
 def test_a_keras_run_answers(run: Path, tmp_path: Path) -> None:
     model = open_predictor(run)
     assert isinstance(model, KerasPredictor)
-    assert (model.name, model.size, model.fit) == ("planted", SIZE, "letterbox")
+    assert (model.name, model.input) == ("planted", InputSpec(SIZE))
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (37, *SIZE[::-1], 3), np.uint8)
     pixels[0], pixels[1] = patch(RED, (4, 8)), patch(BLUE, (44, 30))

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allmasked.core.types import LABELS, Candidates, Counting, Prediction
-from allmasked.images.pixels import Fit
+from allmasked.core.types import LABELS, Candidates, Counting, Fit, InputSpec, Prediction
 from allmasked.networks.reading import (
     CANDIDATES,
     FAR_BEHIND,
@@ -60,7 +59,7 @@ def test_label_and_faces_of_maps_never_contradict_each_other(
     np.testing.assert_allclose(answers.probabilities.sum(1), 1, atol=1e-5)
     for row in range(3):
         rule = (lambda *_own: counting) if counting else counting_on_photo
-        check(prediction_of("x", answers, row, (width, height), SIZE, fit, rule))
+        check(prediction_of("x", answers, row, (width, height), InputSpec(SIZE, fit), rule))
 
 
 @given(candidate_lists(), countings)
@@ -137,7 +136,7 @@ def test_masked_and_bare_are_treated_alike(seed: int) -> None:
     np.testing.assert_allclose(one.nobody, other.nobody, atol=1e-6)
     mirrored = {"all": "none", "none": "all", "some": "some", "nobody": "nobody"}
     for row in range(2):
-        first, second = (prediction_of("x", answers, row, SIZE, SIZE, "stretch") for answers in (one, other))
+        first, second = (prediction_of("x", answers, row, SIZE, InputSpec(SIZE, "squash")) for answers in (one, other))
         ranked = sorted(first.four)
         if ranked[-1] - ranked[-2] > 1e-6:
             assert second.label == mirrored[str(first.label)]

@@ -26,9 +26,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from allmasked.core.types import SURE_MARGIN, Answers, Candidates, Counting
+from allmasked.core.types import SURE_MARGIN, Answers, Candidates, Counting, InputSpec
+from allmasked.images.pixels import read
 from allmasked.networks.reading import FAR_BEHIND, TOO_SMALL, Calibration, answer_of, label_of
-from allmasked.predictors.predictor import Look, open_predictor
+from allmasked.predictors.ensemble import Ensemble, EnsemblePredictor, Member
+from allmasked.predictors.predictor import Look, open_predictor, predict_paths
+from allmasked.stats.votes import equal
 from colour_model import BLUE, GREY, SKIN, ColourModel, encoded
 
 httpx = pytest.importorskip("httpx")
@@ -155,8 +158,34 @@ def painted(*faces: tuple[tuple[int, int, int], tuple[int, int, int, int]]) -> b
     return stream.getvalue()
 
 
+class Stripes(ColourModel):
+    """Says how much the pixels differ from each other: a photo resized twice differs less."""
+
+    finds_faces = False
+
+    def answer(self, pixels: np.ndarray) -> Answers:
+        share = (pixels.std((1, 2, 3)) / 128).clip(0, 1)
+        return Answers(np.stack([share, 1 - share, 0 * share], 1).astype(np.float32))
+
+
+def test_each_member_of_an_ensemble_sees_the_photo_itself_as_predict_has_it() -> None:
+    views = (InputSpec((64, 48)), InputSpec((40, 40), "squash"))
+    members = [Stripes("near", views[0]), Stripes("far", views[1])]
+    rows = tuple(Member(m.name, "", "", "", "", "", 0, m.input.size, m.input.fit, 0, 0, 1, 1, 0.9) for m in members)
+    both = EnsemblePredictor("both", Ensemble("soft", rows, equal(2), (0, 1)), members)
+    stream = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    Image.fromarray(noise).save(stream, "PNG")
+    (told,) = predict_paths(both, [("x.png", stream.getvalue())])
+    with serving(both) as client:
+        (photo,) = client.post("/v1/predict", files=form(stream.getvalue())).json()["photos"]
+    assert photo["p_all"] == pytest.approx(told.four[0], abs=1e-6)
+    once = both.answer(read(stream.getvalue(), views[0])[None]).probabilities[0, 0]
+    assert abs(once - told.four[0]) > 0.001, "or the test means nothing"
+
+
 def test_faces_that_do_not_count() -> None:
-    model = ColourModel(size=(160, 120), calibration=Calibration(counting=Counting(10, 0.4)))
+    model = ColourModel(input=InputSpec((160, 120)), calibration=Calibration(counting=Counting(10, 0.4)))
     near, behind, small = (BLUE, (16, 16, 40, 72)), (SKIN, (64, 40, 80, 56)), (SKIN, (72, 104, 80, 112))
     with serving(model) as client:
         answer = client.post("/v1/predict?boxes=1", files=form(painted(near, behind, small), painted(small)))

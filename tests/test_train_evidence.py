@@ -61,7 +61,7 @@ def test_the_model_is_calibrated_as_its_best_epoch_was(trained: tuple[Split, Run
     assert calibration is not None and fitted != Calibration()
     assert calibration.score == pytest.approx(fitted.score) and calibration.wear == pytest.approx(fitted.wear)
     photos = split.part("validation")
-    pixels = np.array(pixel_cache(split, photos, RECIPE.size, "letterbox", run.folder.parent / "cache"), np.float32)
+    pixels = np.array(pixel_cache(split, photos, RECIPE.input, run.folder.parent / "cache"), np.float32)
     outputs = models.load(run.model).predict_on_batch(pixels)
     assert {name: np.shape(value)[1:] for name, value in outputs.items()} == {
         "probabilities": (3,), "answer": (4,), "faces": (64, 7), "maps": (8, 12, 6)
@@ -130,9 +130,9 @@ def test_photos_of_nobody_are_for_heads_that_can_say_so(trained: tuple[Split, Ru
 def test_without_boxes_whole_photos_are_learnt_from(trained: tuple[Split, Run], tmp_path: Path) -> None:
     split, _ = trained
     bare = tuple(dataclasses.replace(photo, faces=None) for photo in split.photos if photo.label in CLASSES)
-    source = training.Source(dataclasses.replace(split, photos=bare), RECIPE.size, "letterbox", tmp_path)
+    source = training.Source(dataclasses.replace(split, photos=bare), RECIPE.input, tmp_path)
     assert training._frames(source, CONFIG, LOADERS["cached"]) is None
-    marked = training.Source(split, RECIPE.size, "letterbox", tmp_path)
+    marked = training.Source(split, RECIPE.input, tmp_path)
     frames = training._frames(marked, CONFIG, LOADERS["cached"])
     assert frames is not None and frames.size == (120, 80)
 
@@ -141,7 +141,7 @@ def test_without_boxes_whole_photos_are_learnt_from(trained: tuple[Split, Run], 
 def test_a_share_of_the_steps_shows_photos_whole(trained: tuple[Split, Run], tmp_path: Path, share: float) -> None:
     split, _ = trained
     recipe = dataclasses.replace(RECIPE, whole_frames=share)
-    source = training.Source(split, recipe.size, "letterbox", tmp_path)
+    source = training.Source(split, recipe.input, tmp_path)
     frames = training._frames(source, CONFIG, LOADERS["cached"])
     given = (source, LOADERS["cached"], recipe, 0, 0)
     with ThreadPoolExecutor(2) as pool:

@@ -150,7 +150,7 @@ def drawn(answered: Answered, *, heat: bool = False) -> Image.Image:
         photo = photo.resize((round(photo.width * enlarged), round(photo.height * enlarged)), Image.Resampling.BICUBIC)
     maps = None
     if heat and answered.evidence is not None:
-        maps = np.stack([on_photo(answered.evidence[..., part], photo.size, *answered.view) for part in (0, 1)], -1)
+        maps = np.stack([on_photo(answered.evidence[..., part], photo.size, answered.input) for part in (0, 1)], -1)
     elif heat:
         _say_heat_is_missing()
     return annotate(photo, answered.photo_px, answered.prediction, maps)

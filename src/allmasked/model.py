@@ -157,12 +157,12 @@ class Model:
     @property
     def size(self) -> Size:
         """Width and height of its input in px; of the largest one of an ensemble."""
-        return self.predictor.size
+        return self.predictor.input.size
 
     @property
-    def resize_mode(self) -> Fit:
-        """How photos are resized to that: ``letterbox`` (aspect kept, the rest grey) or ``stretch``."""
-        return self.predictor.fit
+    def fit(self) -> Fit:
+        """How photos are resized to that: ``letterbox`` or ``squash``."""
+        return self.predictor.input.fit
 
     @property
     def fit(self) -> Fit:

@@ -237,8 +237,6 @@ def opened() -> Any:
     from allmasked.predictors.predictor import open_predictor
 
     predictor = open_predictor()
-    width, height = predictor.size
+    width, height = predictor.input.size
     pixels = np.full((1, height, width, 3), 127, np.uint8)
-    return lambda: (
-        prediction_of("grey", predictor.answer(pixels), 0, predictor.size, predictor.size, predictor.fit).label
-    )
+    return lambda: prediction_of("grey", predictor.answer(pixels), 0, predictor.input.size, predictor.input).label

@@ -131,7 +131,7 @@ def measured_speed() -> float | None:
         predictor = OnnxPredictor.open(DEFAULT)
     except AllmaskedError:
         return None
-    width, height = predictor.size
+    width, height = predictor.input.size
     pixels = np.full((2 * processors(), height, width, 3), 127, np.uint8)
     seconds = []
     for _ in range(3):

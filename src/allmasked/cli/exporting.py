@@ -59,7 +59,7 @@ def export_command(
         settings={name: value for name, value in settings.items() if value is not None}, seed=seed,
     )  # fmt: skip
     found = report.round_trip
-    sizes = [size for size, _ in report.metadata.views] or [report.metadata.size]
+    sizes = [view.size for view in report.metadata.views] or [report.metadata.size]
     inputs = " and ".join(f"{width} x {height}" for width, height in sizes)
     python = "the Python ensemble" if report.metadata.members else "Keras"
     pictures = "drawn pictures" if report.drawn else "photos"

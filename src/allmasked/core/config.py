@@ -14,7 +14,7 @@ from typing import Any
 from allmasked.core import renamed
 from allmasked.core.errors import ConfigError, RunError, unknown
 from allmasked.core.runs import read_json, write_json
-from allmasked.core.types import Size
+from allmasked.core.types import Fit, InputSpec, Scaling, Size
 
 
 def _setting(default: Any, help_text: str, *choices: str) -> Any:
@@ -34,10 +34,8 @@ class Recipe:
     whole_frames: float = _setting(
         0.12, "Share of the training steps that show photos whole at the input's size instead, for large faces, 0-1."
     )
-    resize_mode: str = _setting(
-        "letterbox", "How photos are resized: aspect kept with grey bars, or not.", "letterbox", "stretch"
-    )
-    scaling: str = _setting(
+    fit: Fit = _setting("letterbox", "How a photo comes to that size.", "letterbox", "squash")
+    scaling: Scaling = _setting(
         "backbone", "Input scaling: the backbone's own, or none (raw 0-255, as in the notebooks).", "backbone", "none"
     )
     precision: str = _setting("float32", "Arithmetic of the layers.", "float32", "mixed_bfloat16", "mixed_float16")
@@ -96,6 +94,11 @@ class Recipe:
     shrink: float = _setting(0.25, "Augment: lose resolution, down to this factor, in half of the photos; 1 = off.")
     colour: float = _setting(0.25, "Augment: strength of brightness, contrast and saturation changes, 0-1.")
     jpeg: float = _setting(0.2, "Augment: share of photos re-encoded as JPEG of quality 25-90.")
+
+    @property
+    def input(self) -> InputSpec:
+        """What the network takes."""
+        return InputSpec(self.size, self.fit, self.scaling)
 
     def __post_init__(self) -> None:
         for setting in dataclasses.fields(self):

@@ -20,8 +20,8 @@ Size = tuple[int, int]
 """Width and height in px, in this order, as everywhere in this package."""
 Fit = Literal["letterbox", "stretch"]
 """How a photo is resized to a network's input: aspect kept and the rest filled with grey, or stretched."""
-View = tuple[Size, Fit]
-"""A network's input. Members of an ensemble that share it are given the same pixels."""
+Scaling = Literal["backbone", "none"]
+"""A network's own first step: its backbone's scaling, or none (raw 0-255, as in the notebooks)."""
 
 CLASSES: tuple[Label, ...] = ("all", "none", "some")
 """The class order of every probability array: column 0 is P(all), 1 is P(none), 2 is P(some)."""
@@ -33,6 +33,18 @@ LABELS: tuple[AnyLabel, ...] = (*CLASSES, NOBODY)
 """All labels a photo may have; training labels are indices into it."""
 
 PARTS: tuple[Part, ...] = ("train", "validation", "test", "left_out")
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a network takes: RGB photos 0-255, fitted to ``size`` by ``fit``.
+
+    Members of an ensemble whose inputs are equal are given the same pixels; ``scaling`` makes no difference to these.
+    """
+
+    size: Size
+    fit: Fit = "letterbox"
+    scaling: Scaling = field(default="backbone", compare=False)
 
 
 @dataclass(frozen=True)
@@ -255,7 +267,7 @@ class MemberFaces:
         faces: N candidates; None for a photo that it was not asked about.
     """
 
-    view: View
+    view: InputSpec
     share: float
     counting: Counting
     faces: Sequence[Candidates | None]
@@ -309,13 +321,12 @@ class Answers:
 class Predictor(Protocol):
     """What answers: a Keras run, an exported file or an ensemble. Interfaces always carry RGB 0-255.
 
-    A class that names it as its base need only give ``name``, ``size``, ``fit``, :attr:`finds_faces` and
-    :meth:`answer`; all else is as for one network with one input.
+    A class that names it as its base need only give ``name``, ``input``, :attr:`finds_faces` and :meth:`answer`; all
+    else is as for one network with one input.
     """
 
     name: str
-    size: Size
-    fit: Fit
+    input: InputSpec
 
     @property
     def finds_faces(self) -> bool:
@@ -323,9 +334,9 @@ class Predictor(Protocol):
         ...
 
     @property
-    def views(self) -> tuple[View, ...]:
-        """The inputs that a photo is fitted to, one of them ``size`` and ``fit``; more than one of some ensembles."""
-        return ((self.size, self.fit),)
+    def views(self) -> tuple[InputSpec, ...]:
+        """The inputs that a photo is fitted to, ``input`` among them; more than one of some ensembles."""
+        return (self.input,)
 
     @property
     def looks_closer(self) -> bool:
@@ -342,7 +353,7 @@ class Predictor(Protocol):
         return self.answer(pixels).probabilities
 
     def answer(self, pixels: NDArray[np.uint8]) -> Answers:
-        """The same with all that the model can tell, for photos fitted to ``size`` and ``fit``."""
+        """The same with all that the model can tell, for photos fitted to ``input``."""
         ...
 
     def answer_views(self, views: Sequence[NDArray[np.uint8]]) -> Answers:

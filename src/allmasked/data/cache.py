@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from allmasked.core.errors import ConfigError, DataError, PhotoError, require
 from allmasked.core.progress import stderr, track
-from allmasked.core.types import Photo, Size, Split
+from allmasked.core.types import InputSpec, Photo, Split
 from allmasked.images import pixels
 
 VERSION = 3
@@ -60,14 +60,16 @@ def limit_bytes() -> float:
     return limit * GB
 
 
-def digest(photos: Sequence[Photo], size: Size, fit: str) -> str:
+def digest(photos: Sequence[Photo], spec: InputSpec) -> str:
     """The cache's key: 24 hex digits over contents, order, size, fit and code version."""
-    text = "\n".join([f"{VERSION} {size[0]}x{size[1]} {fit} {pixels.PAD}", *(photo.sha256 for photo in photos)])
+    text = "\n".join(
+        [f"{VERSION} {spec.size[0]}x{spec.size[1]} {spec.fit} {pixels.PAD}", *(photo.sha256 for photo in photos)]
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def pixel_cache(
-    split: Split, photos: Sequence[Photo], size: Size, fit: pixels.Fit, folder: Path | None = None
+    split: Split, photos: Sequence[Photo], spec: InputSpec, folder: Path | None = None
 ) -> NDArray[np.uint8]:
     """The photos as a read-only memory map (N, height, width, 3) uint8 RGB, made now if it isn't there.
 
@@ -79,9 +81,9 @@ def pixel_cache(
     """
     folder = folder or default_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    key = digest(photos, size, fit)
+    key = digest(photos, spec)
     whole = folder / f"{key}.npy"
-    shape = (len(photos), size[1], size[0], 3)
+    shape = (len(photos), spec.size[1], spec.size[0], 3)
     with _lock(folder / f"{key}.lock"):
         used = _use(folder, key)
         try:
@@ -89,7 +91,7 @@ def pixel_cache(
                 os.utime(whole)  # used now
             else:
                 make_room(folder, math.prod(shape), key)
-                _fill(split, photos, size, fit, whole, shape)
+                _fill(split, photos, spec, whole, shape)
             array = np.load(whole, mmap_mode="r")
             if array.shape != shape or array.dtype != np.uint8:
                 whole.unlink()
@@ -101,15 +103,13 @@ def pixel_cache(
     return array
 
 
-def _fill(
-    split: Split, photos: Sequence[Photo], size: Size, fit: pixels.Fit, whole: Path, shape: tuple[int, ...]
-) -> None:
+def _fill(split: Split, photos: Sequence[Photo], spec: InputSpec, whole: Path, shape: tuple[int, ...]) -> None:
     partial, marks = whole.with_suffix(".partial"), whole.with_suffix(".done")
     done = np.zeros(len(photos), np.uint8)
     if partial.is_file() and marks.is_file() and marks.stat().st_size == len(photos):
         done = np.fromfile(marks, np.uint8)
     array = np.lib.format.open_memmap(partial, "r+" if done.any() else "w+", dtype=np.uint8, shape=shape)
-    errors = _decode(split, photos, size, fit, array, done, marks)
+    errors = _decode(split, photos, spec, array, done, marks)
     if errors:
         lines = "\n  ".join(str(error) for error in errors[:20])
         raise DataError(
@@ -124,8 +124,7 @@ def _fill(
 def _decode(
     split: Split,
     photos: Sequence[Photo],
-    size: Size,
-    fit: pixels.Fit,
+    spec: InputSpec,
     array: NDArray[np.uint8],
     done: NDArray[np.uint8],
     marks: Path,
@@ -135,7 +134,7 @@ def _decode(
     def one(index: int) -> PhotoError | None:
         photo = photos[index]
         try:
-            array[index] = pixels.read(content_of(split, photo), size, fit, name=photo.path)
+            array[index] = pixels.read(content_of(split, photo), spec, name=photo.path)
         except PhotoError as error:
             return error
         done[index] = 1

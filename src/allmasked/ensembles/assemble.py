@@ -197,7 +197,7 @@ def _names(runs: Sequence[Run]) -> list[str]:
 def _member(run: Run, name: str, target: Run, said: Said, number: int, measure: Callable[[Path], float]) -> Member:
     config = TrainConfig.read(run.config)
     facts = read_json(run.config).get("facts", {})
-    size, fit = input_of(run)
+    spec = input_of(run)
     return Member(
         name=name,
         run=Path(os.path.relpath(run.folder.resolve(), target.folder.resolve())).as_posix(),
@@ -206,8 +206,8 @@ def _member(run: Run, name: str, target: Run, said: Said, number: int, measure: 
         head=config.head,
         loader=config.loader,
         seed=config.seed,
-        size=size,
-        fit=fit,
+        size=spec.size,
+        fit=spec.fit,
         parameters=int(facts.get("parameters", 0)),
         train_seconds=float(facts.get("train_seconds", 0.0)),
         ms=round(measure(run.folder), 4),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from allmasked.core.errors import PhotoError, RunError
 from allmasked.core.runs import replacing
-from allmasked.core.types import CLASSES, Label, Prediction, Predictor, Size
+from allmasked.core.types import CLASSES, InputSpec, Label, Prediction, Predictor, Size
 from allmasked.explaining.explain import Explanation, explain_paths
 from allmasked.explaining.maps import explainer_for, explainer_named
 from allmasked.explaining.network import Floats
@@ -81,7 +81,7 @@ def explain_ensemble(
         good = [found for _, found in batch if not isinstance(found, PhotoError)]
         if good:
             views = dict(zip(predictor.views, (np.stack(view) for view in zip(*(arrays for _, arrays in good)))))
-            inputs = [views[member.size, member.fit] for member in predictor.members]
+            inputs = [views[member.input] for member in predictor.members]
             together = predictor.answer_views(list(views.values()), early=False)
             own = [member.answer(pixels) for member, pixels in zip(predictor.members, inputs)]
             likeliest = together.probabilities.argmax(1)
@@ -95,14 +95,12 @@ def explain_ensemble(
                 continue
             photo, _ = found
             explained = CLASSES[int(classes[number])]
-            laid = [draw.on_photo(h[number], photo, m.size, m.fit) for h, m in zip(heats, predictor.members)]
-            prediction = prediction_of(name, together, number, photo, predictor.size, predictor.fit)
+            laid = [draw.on_photo(h[number], photo, m.input) for h, m in zip(heats, predictor.members)]
+            prediction = prediction_of(name, together, number, photo, predictor.input)
             yield Heat(
                 Explanation(prediction, path, explained, combined(laid, weights, photo)),
                 tuple(
-                    Explanation(
-                        prediction_of(member.name, said, number, photo, member.size, member.fit), path, explained, heat
-                    )
+                    Explanation(prediction_of(member.name, said, number, photo, member.input), path, explained, heat)
                     for member, said, heat in zip(predictor.members, own, laid)
                 ),
             )
@@ -141,17 +139,18 @@ def write_heat(
     if isinstance(predictor, EnsemblePredictor):
         explainer = explainer or "grad-cam"
         heats = explain_ensemble(predictor, photos, explainer=explainer, wanted=wanted)
-        return write_pictures(write_members(heats, out, tag=explainer), out, predictor.size, "stretch", tag=explainer)
+        whole = InputSpec(predictor.input.size, "squash")
+        return write_pictures(write_members(heats, out, tag=explainer), out, whole, tag=explainer)
     explainer = explainer or explainer_for(predictor)
     found = explain_paths(predictor, photos, explainer=explainer, wanted=wanted)
-    return write_pictures(found, out, predictor.size, predictor.fit, tag=explainer)
+    return write_pictures(found, out, predictor.input, tag=explainer)
 
 
 def write_members(heats: Iterable[Heat], out: str | Path, *, tag: str = "grad-cam") -> Iterator[Explanation]:
     """Pass the combined explanations on; beside them write ``NAME.TAG.members.jpg``: the photo and every member's map.
 
-    For :func:`allmasked.explaining.pictures.write_pictures`, whose size and fit are then those of the photo: any,
-    ``stretch``.
+    For :func:`allmasked.explaining.pictures.write_pictures`, whose input is then the photo itself: any size,
+    ``squash``.
     """
     out = Path(out)
     taken: dict[str, int] = {}

@@ -52,10 +52,10 @@ def explain_paths(
         RunError: an explainer that looks into the network, for an exported file.
     """
     row = explainer_named(explainer or explainer_for(predictor))
-    size, fit = predictor.size, predictor.fit
+    spec = predictor.input
 
     def read(path: str | Path, name: str) -> tuple[str, Size, NDArray[np.uint8]]:
-        photo, (array,) = read_views([(size, fit)], path, name)  # as predict decodes it, so that both answer the same
+        photo, (array,) = read_views([spec], path, name)  # as predict decodes it, so that both answer the same
         return str(path), photo, array
 
     for batch in px.decode_batches(photos, read, batch_size=batch_size):
@@ -73,7 +73,7 @@ def explain_paths(
                 yield Explanation(Prediction(name, None, None, found.reason), "", None, None)
                 continue
             path, photo, _ = found
-            prediction = prediction_of(name, answers, number, photo, size, fit)
+            prediction = prediction_of(name, answers, number, photo, spec)
             yield Explanation(prediction, path, CLASSES[int(indices[number])], heats[number])
             number += 1
 

@@ -13,11 +13,12 @@ from PIL import ImageFilter
 
 from allmasked.core.errors import DataError, PhotoError
 from allmasked.core.progress import track
-from allmasked.core.types import CLASSES, NOBODY, Face, Photo
+from allmasked.core.types import CLASSES, NOBODY, Face, Fit, InputSpec, Photo
 from allmasked.explaining.maps import explainer_named
 from allmasked.explaining.network import Floats, Network, network
 from allmasked.images import pixels as px
 from allmasked.images.draw import enlarge
+from allmasked.predictors.views import read_views
 
 if TYPE_CHECKING:
     import keras
@@ -121,7 +122,7 @@ def measure(
     model: keras.Model | Network,
     photos: Sequence[Photo],
     root: Path,
-    fit: px.Fit,
+    fit: Fit,
     *,
     explainers: Sequence[str],
     steps: int = 12,
@@ -147,6 +148,7 @@ def measure(
         ConfigError: an explainer is not known or doesn't fit the head.
     """
     cut = network(model)
+    spec = InputSpec(cut.size, fit)
     rows = {name: explainer_named(name) for name in explainers}
     names = [*rows, RANDOM]
     curves: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
@@ -155,16 +157,12 @@ def measure(
     photos = [photo for photo in photos if photo.label != NOBODY]
     for number, photo in enumerate(track(photos, "faithfulness")):
         try:
-            pixels = px.read(root / photo.path, cut.size, fit, name=photo.path)  # as predict decodes it
-            width, height = px.upright_size(root / photo.path)
+            (width, height), (pixels,) = read_views([spec], root / photo.path, photo.path)  # as predict decodes it
         except PhotoError as error:
             broken.append(error)
             continue
-        except Exception:  # gone meanwhile, or a header that only the decoder forgave
-            broken.append(PhotoError(photo.path, "its size cannot be read"))
-            continue
         rng = np.random.default_rng((seed, number))
-        place = px.placement((width, height), cut.size, fit)
+        place = px.placement((width, height), spec)
         left, top, right, bottom = (round(edge) for edge in place.box(0, 0, width, height))
         predicted = int(cut.probabilities(pixels[None])[0].argmax())
         faces = faces_about(photo)

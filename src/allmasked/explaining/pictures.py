@@ -12,7 +12,7 @@ from PIL.Image import Image
 
 from allmasked.core.errors import PhotoError
 from allmasked.core.runs import replacing
-from allmasked.core.types import CLASSES, NOBODY, Label, Prediction, Size
+from allmasked.core.types import CLASSES, NOBODY, InputSpec, Label, Prediction, Size
 from allmasked.explaining.explain import Explanation
 from allmasked.explaining.network import Floats
 from allmasked.images import draw
@@ -21,11 +21,11 @@ from allmasked.images import pixels as px
 TILE: Size = (220, 165)
 
 
-def picture(path: str | Path, heat: Floats, size: Size, fit: px.Fit, *, longest_px: int = 1024) -> tuple[Image, Image]:
+def picture(path: str | Path, heat: Floats, spec: InputSpec, *, longest_px: int = 1024) -> tuple[Image, Image]:
     """The photo (at most ``longest_px`` long) and the same with the heat map laid over it. Raises PhotoError."""
     frame = (longest_px, longest_px)
     photo = px.thumbnail(px.decode(path, fit_within=frame), frame)
-    return photo, draw.overlay(photo, draw.on_photo(heat, photo.size, size, fit))
+    return photo, draw.overlay(photo, draw.on_photo(heat, photo.size, spec))
 
 
 def true_label(path: str | Path) -> Label | None:
@@ -37,8 +37,7 @@ def true_label(path: str | Path) -> Label | None:
 def write_pictures(
     explanations: Iterable[Explanation],
     out: str | Path,
-    size: Size,
-    fit: px.Fit,
+    spec: InputSpec,
     *,
     tag: str = "grad-cam",
     tiles_shown: int = 48,
@@ -59,7 +58,7 @@ def write_pictures(
             yield explanation, None
             continue
         try:
-            photo, overlaid = picture(explanation.path, explanation.heat, size, fit)
+            photo, overlaid = picture(explanation.path, explanation.heat, spec)
         except PhotoError as error:
             yield replace(explanation, prediction=Prediction(error.path, None, None, error.reason)), None
             continue

@@ -90,16 +90,14 @@ def one_model(ensemble: Ensemble, members: Sequence[keras.Model]) -> keras.Model
     Raises:
         ConfigError: the vote is none of :data:`KNOWN`.
     """
-    views = list(dict.fromkeys((member.size, member.fit) for member in ensemble.members))
-    inputs = [
-        keras.Input((height, width, 3), name=f"view_{number}") for number, ((width, height), _) in enumerate(views)
-    ]
+    views = list(dict.fromkeys(member.input for member in ensemble.members))
+    inputs = [keras.Input((*view.size[::-1], 3), name=f"view_{number}") for number, view in enumerate(views)]
     with_maps = all(isinstance(model.output, dict) for model in members)
     found: dict[str, list[Any]] = {"answer": [], "maps": []} if with_maps else {"probabilities": []}
     for number, (row, model) in enumerate(zip(ensemble.members, members)):
         outputs = model.output if isinstance(model.output, dict) else {"probabilities": model.output}
         inside = keras.Model(model.input, [outputs[name] for name in found], name=f"member_{number}")
-        said = inside(inputs[views.index((row.size, row.fit))])
+        said = inside(inputs[views.index(row.input)])
         for name, value in zip(found, said if isinstance(said, list | tuple) else [said]):
             found[name].append(value)
     vote = Vote(ensemble, nobody=with_maps, name="vote", dtype="float32")

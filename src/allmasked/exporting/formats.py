@@ -117,8 +117,8 @@ def _served(source: Source) -> Any:
     module.model = source.model
 
     given = [
-        tensorflow.TensorSpec((None, height, width, 3), tensorflow.uint8, name)
-        for name, ((width, height), _) in zip(source.inputs, source.views)
+        tensorflow.TensorSpec((None, *view.size[::-1], 3), tensorflow.uint8, name)
+        for name, view in zip(source.inputs, source.views)
     ]
 
     @tensorflow.function(input_signature=given, autograph=False)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from allmasked.core.errors import AllmaskedError, PhotoError
 from allmasked.core.runs import Run
-from allmasked.core.types import Answers, Size, View
+from allmasked.core.types import Answers, InputSpec, Size
 from allmasked.exporting.formats import PRECISIONS
 from allmasked.exporting.source import Pixels, Source, Views
 from allmasked.images import pixels as px
@@ -58,7 +58,7 @@ def photos(run: Run, data: str | Path | None, source: Source, part: str, count: 
     """
     from allmasked.data.dataset import load_photos, read_split
 
-    none = [np.zeros((0, height, width, 3), np.uint8) for (width, height), _ in source.views]
+    none = [np.zeros((0, *view.size[::-1], 3), np.uint8) for view in source.views]
     if data is not None:
         split = load_photos(Path(data))
         chosen = split.part(part) or split.photos  # type: ignore[arg-type]
@@ -79,13 +79,11 @@ def photos(run: Run, data: str | Path | None, source: Source, part: str, count: 
     return [np.stack(view) for view in zip(*read)] if read else none
 
 
-def drawn_views(views: Sequence[View], seed: int = 0) -> Views:
+def drawn_views(views: Sequence[InputSpec], seed: int = 0) -> Views:
     """:func:`drawn_pictures` fitted to each view."""
-    largest = max((size for size, _ in views), key=lambda size: size[0] * size[1])
+    largest = max((view.size for view in views), key=lambda size: size[0] * size[1])
     pictures = drawn_pictures(largest, seed=seed)
-    return [
-        np.stack([px.fit_to(px.Image.fromarray(picture), size, fit) for picture in pictures]) for size, fit in views
-    ]
+    return [np.stack([px.fit_to(px.Image.fromarray(picture), view) for picture in pictures]) for view in views]
 
 
 def drawn_pictures(size: Size, count: int = 16, seed: int = 0) -> Pixels:

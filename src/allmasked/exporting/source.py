@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from allmasked.core.config import TrainConfig
 from allmasked.core.errors import ConfigError
 from allmasked.core.runs import Run
-from allmasked.core.types import Answers, Size, View
+from allmasked.core.types import Answers, InputSpec, Size
 from allmasked.networks import model as models
 from allmasked.networks.heads import HEADS
 from allmasked.networks.reading import Calibration
@@ -51,9 +51,9 @@ class Source:
         return self.metadata.precision
 
     @property
-    def views(self) -> tuple[View, ...]:
-        """Size and fit of each input."""
-        return self.metadata.views or ((self.metadata.size, self.metadata.fit),)
+    def views(self) -> tuple[InputSpec, ...]:
+        """Its inputs."""
+        return self.metadata.views or (self.metadata.input,)
 
     @property
     def inputs(self) -> list[str]:
@@ -93,7 +93,7 @@ class Source:
         if self.ensemble is not None:
             rows = self.ensemble.ensemble
             by_view = dict(zip(self.views, views))
-            said = [member.answer(by_view[member.size, member.fit]) for member in self.ensemble.members]
+            said = [member.answer(by_view[member.input]) for member in self.ensemble.members]
             own = [one.probabilities if one.nobody is None else joint(one.probabilities, one.nobody) for one in said]
             if not self.ensemble.finds_faces:
                 own = [one.probabilities for one in said]
@@ -123,7 +123,7 @@ def open_ensemble_source(run: Run, size: Size | None) -> Source:
         source = open_source(Run(folder))
         members.append(source)
         metadata, model = source.metadata, source.model
-        return KerasPredictor(metadata.name, metadata.size, metadata.fit, models.classifier(model), model)
+        return KerasPredictor(metadata.name, metadata.input, models.classifier(model), model)
 
     predictor = open_ensemble(run, open_member)
     model = one_model(predictor.ensemble, [member.model for member in members])
@@ -131,15 +131,15 @@ def open_ensemble_source(run: Run, size: Size | None) -> Source:
     heads, backbones = ({getattr(m.metadata, name) for m in members} for name in ("head", "backbone"))
     metadata = Metadata(
         name=run.name,
-        size=predictor.size,
-        fit=predictor.fit,
+        size=predictor.input.size,
+        fit=predictor.input.fit,
         backbone=backbones.pop() if len(backbones) == 1 else "",
         head=heads.pop() if len(heads) == 1 else "",
         version=importlib.metadata.version("allmasked"),
         created_from=run.name,
         views=predictor.views if len(predictor.views) > 1 else (),
         members=tuple(member.name for member in predictor.ensemble.members),
-        member_views=tuple((member.size, member.fit) for member in predictor.members),
+        member_views=tuple(member.input for member in predictor.members),
         shares=predictor.ensemble.fitted.weights,
         calibration=tuple(row for m in members for row in m.metadata.calibration) if predictor.finds_faces else (),
     )
@@ -169,7 +169,7 @@ def open_source(run: Run, size: Size | None = None, calibration: Calibration | N
     metadata = Metadata(
         name=run.name,
         size=recipe.size,
-        fit="stretch" if recipe.resize_mode == "stretch" else "letterbox",
+        fit=recipe.fit,
         backbone=config.backbone,
         head=config.head,
         calibration=(dataclasses.asdict(calibration),) if calibration else (),

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from allmasked.core.types import Size
-from allmasked.images.pixels import Fit, placement
+from allmasked.core.types import InputSpec, Size
+from allmasked.images.pixels import placement
 
 _INFERNO = bytes.fromhex(
     "000004 02020e 08051d 110930 1b0c41 270b52 340a5f 410a68 4d0d6c 59106e 65156e 71196e "
@@ -39,15 +39,16 @@ def enlarge(
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC, box=box)).clip(0, 1)
 
 
-def on_photo(heat: NDArray[np.floating], photo: Size, size: Size, fit: Fit) -> NDArray[np.float32]:
+def on_photo(heat: NDArray[np.floating], photo: Size, spec: InputSpec) -> NDArray[np.float32]:
     """The part of a heat map that lies on the photo (the letterbox's bars cut off), at the input's resolution.
 
     Args:
-        heat: (h, w) 0..1 over an input of ``size`` (width, height) px.
+        heat: (h, w) 0..1 over a network's input.
         photo: the photo's width and height, in any unit (only the aspect counts).
+        spec: that input.
     """
-    rows, columns = heat.shape
-    left, top, right, bottom = placement(photo, size, fit).box(0, 0, *photo)
+    (rows, columns), size = heat.shape, spec.size
+    left, top, right, bottom = placement(photo, spec).box(0, 0, *photo)
     cells = (left * columns / size[0], top * rows / size[1], right * columns / size[0], bottom * rows / size[1])
     return enlarge(heat, (max(1, round(right - left)), max(1, round(bottom - top))), cells)
 

@@ -36,7 +36,7 @@ from PIL import (
 )
 
 from allmasked.core.errors import PhotoError
-from allmasked.core.types import Fit, Size
+from allmasked.core.types import InputSpec, Size
 
 pillow_heif.register_heif_opener()
 
@@ -329,10 +329,10 @@ class Placement:
         )
 
 
-def placement(photo: Size, size: Size, fit: Fit) -> Placement:
-    """Where a photo of ``photo`` px lands in an input of ``size`` px (both width, height)."""
-    width, height = photo
-    if fit == "stretch":
+def placement(photo: Size, spec: InputSpec) -> Placement:
+    """Where a photo of ``photo`` (width, height) px lands in a network's input."""
+    (width, height), size = photo, spec.size
+    if spec.fit == "squash":
         return Placement(size[0] / width, size[1] / height, 0, 0)
     new_width, new_height = _letterboxed(photo, size)
     return Placement(new_width / width, new_height / height, (size[0] - new_width) // 2, (size[1] - new_height) // 2)
@@ -343,13 +343,14 @@ def _letterboxed(photo: Size, size: Size) -> Size:
     return max(1, round(photo[0] * scale)), max(1, round(photo[1] * scale))
 
 
-def fit_to(image: Image.Image, size: Size, fit: Fit) -> NDArray[np.uint8]:
+def fit_to(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
     """Resize an RGB image to a model's input: (height, width, 3) uint8.
 
     ``letterbox`` keeps the aspect and fills the rest with grey (:data:`PAD`); ``stretch`` stretches. Resampling is
     bilinear with antialiasing, so that shrinking loses no thin detail to aliasing.
     """
-    if fit == "stretch":
+    size = spec.size
+    if spec.fit == "squash":
         return np.asarray(image.resize(size, Image.Resampling.BILINEAR), dtype=np.uint8)
     new = _letterboxed(image.size, size)
     canvas = np.full((size[1], size[0], 3), PAD, np.uint8)
@@ -358,31 +359,9 @@ def fit_to(image: Image.Image, size: Size, fit: Fit) -> NDArray[np.uint8]:
     return canvas
 
 
-def read(source: str | Path | bytes, size: Size, fit: Fit, *, name: str = "") -> NDArray[np.uint8]:
+def read(source: str | Path | bytes, spec: InputSpec, *, name: str = "") -> NDArray[np.uint8]:
     """Decode and fit in one go: (height, width, 3) uint8 RGB. Raises :class:`PhotoError`."""
-    return fit_to(decode(source, name=name, fit_within=size), size, fit)
-
-
-def read_batches(
-    photos: Iterable[tuple[str, str | Path]], size: Size, fit: Fit, *, batch_size: int = 32, threads: int | None = None
-) -> Iterator[list[tuple[str, NDArray[np.uint8] | PhotoError]]]:
-    """Read any number of photos in threads, in input order and constant memory.
-
-    Args:
-        photos: (name, path) pairs; consumed as needed, about two batches ahead.
-        size: width and height px to fit each photo to.
-        fit: see :func:`fit_to`.
-        batch_size: photos a batch; the last may be smaller.
-        threads: one a processor by default.
-
-    Yields:
-        For each photo its name and (height, width, 3) uint8 RGB, or the error where it can't be read.
-    """
-
-    def fitted(path: str | Path, name: str) -> NDArray[np.uint8]:
-        return read(path, size, fit, name=name)
-
-    return decode_batches(photos, fitted, batch_size=batch_size, threads=threads)
+    return fit_to(decode(source, name=name, fit_within=spec.size), spec)
 
 
 def decode_batches(
@@ -392,7 +371,17 @@ def decode_batches(
     batch_size: int = 32,
     threads: int | None = None,
 ) -> Iterator[list[tuple[str, Decoded | PhotoError]]]:
-    """:func:`read_batches` with whatever ``read_one(path, name)`` makes of a photo; it may raise PhotoError."""
+    """Read any number of photos in threads, in input order and constant memory.
+
+    Args:
+        photos: (name, photo) pairs; consumed as needed, about two batches ahead.
+        read_one: makes of (photo, name) what is wanted; it may raise PhotoError.
+        batch_size: photos a batch; the last may be smaller.
+        threads: one a processor by default.
+
+    Yields:
+        For each photo its name and what was made of it, or the error where it can't be read.
+    """
 
     def attempt(name: str, path: Given) -> Decoded | PhotoError:
         try:

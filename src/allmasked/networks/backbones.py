@@ -16,16 +16,15 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from allmasked.core.errors import ConfigError, WeightsError, require, unknown
-from allmasked.core.types import Size
+from allmasked.core.types import Scaling, Size
 from allmasked.networks.pretrained import auto_numbered, copy_weights, load_weights, package_pth
 
 if TYPE_CHECKING:
     import keras
 
-Scaling = Literal["backbone", "none"]
 RGB = tuple[float, float, float]
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's photos, RGB 0-1

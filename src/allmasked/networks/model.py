@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from allmasked.core.config import TrainConfig, read_recipe
 from allmasked.core.errors import ConfigError, RunError, WeightsError, require, unknown
 from allmasked.core.runs import Run, replacing
-from allmasked.networks.backbones import BACKBONES, Scaling, build_backbone
+from allmasked.networks.backbones import BACKBONES, build_backbone
 from allmasked.networks.heads import HEADS, head_of_recipe
 from allmasked.networks.pretrained import refuse_large
 from allmasked.networks.reading import Calibration
@@ -76,10 +76,9 @@ def build(config: TrainConfig, *, any_size: bool = False) -> keras.Model:
     try:
         weights = config.weights or BACKBONES[config.backbone].default_weights
         run = Run(weights) if Path(weights).is_dir() else None
-        scaling: Scaling = "none" if recipe.scaling == "none" else "backbone"
         size = None if any_size else recipe.size
         source = "random" if run else weights
-        backbone = build_backbone(config.backbone, size, source, scaling=scaling, seed=config.seed)
+        backbone = build_backbone(config.backbone, size, source, scaling=recipe.scaling, seed=config.seed)
         width, height = size or (None, None)
         pixels = keras.Input((height, width, 3), name="pixels", dtype="float32")
         head, row = HEADS[config.head], BACKBONES[config.backbone]

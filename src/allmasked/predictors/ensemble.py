@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from allmasked.core.errors import RunError, unknown
 from allmasked.core.renamed import WORDS
 from allmasked.core.runs import Run, read_json, write_json
-from allmasked.core.types import CLASSES, Answers, Fit, MemberFaces, Predictor, Size, View
+from allmasked.core.types import CLASSES, Answers, Fit, InputSpec, MemberFaces, Predictor, Size
 from allmasked.data.dataset import sha256_of
 from allmasked.predictors.views import on_one_view, resized
 from allmasked.stats.votes import VOTES, Fitted, Floats, Ints, Vote, in_turn, joint, parted, scaled
@@ -52,6 +52,10 @@ class Member:
     accuracy: float
     temperature: float = 1.0
 
+    @property
+    def input(self) -> InputSpec:
+        return InputSpec(self.size, self.fit)
+
 
 @dataclass(frozen=True)
 class Ensemble:
@@ -78,17 +82,9 @@ class Ensemble:
         return VOTES[self.vote]
 
     @property
-    def size(self) -> Size:
-        """The largest member's input, (width, height) px."""
-        return self._largest.size
-
-    @property
-    def fit(self) -> Fit:
-        return self._largest.fit
-
-    @property
-    def _largest(self) -> Member:
-        return max(self.members, key=lambda member: member.size[0] * member.size[1])
+    def input(self) -> InputSpec:
+        """The largest member's."""
+        return max(self.members, key=lambda member: member.size[0] * member.size[1]).input
 
     @property
     def milliseconds(self) -> tuple[float, ...]:
@@ -121,7 +117,7 @@ class Ensemble:
     def write(self, run: Run) -> None:
         """Write ``ensemble.json``."""
         values = dataclasses.asdict(self)
-        values |= {"size": list(self.size), "fit": self.fit}  # for those who only want to know what goes in
+        values |= {"size": list(self.input.size), "fit": self.input.fit}  # for those who only want to know what goes in
         write_json(run.ensemble, values)
 
     @classmethod
@@ -158,16 +154,15 @@ class EnsemblePredictor(Predictor):
     name: str
     ensemble: Ensemble
     members: Sequence[Predictor]
-    size: Size = (0, 0)
-    fit: Fit = "letterbox"
+    input: InputSpec = field(init=False)
 
     def __post_init__(self) -> None:
-        self.size, self.fit = self.ensemble.size, self.ensemble.fit
+        self.input = self.ensemble.input
 
     @property
-    def views(self) -> tuple[View, ...]:
+    def views(self) -> tuple[InputSpec, ...]:
         """The different inputs that the members want."""
-        return tuple(dict.fromkeys((member.size, member.fit) for member in self.members))
+        return tuple(dict.fromkeys(member.input for member in self.members))
 
     @property
     def finds_faces(self) -> bool:
@@ -188,16 +183,16 @@ class EnsemblePredictor(Predictor):
         given = dict(zip(self.views, views))
         if not self.finds_faces:
             found, _ = self.ensemble.ask(
-                count, lambda k, rows: self.members[k].predict(given[_view(self.members[k])][rows]), early=early
+                count, lambda k, rows: self.members[k].predict(given[self.members[k].input][rows]), early=early
             )
             return Answers(found.astype(np.float32), voted=True)
-        said = [member.answer(given[_view(member)]) for member in self.members]
+        said = [member.answer(given[member.input]) for member in self.members]
         voted = self.ensemble.combine([joint(one.probabilities, cast(Any, one.nobody)) for one in said])
         probabilities, nobody = parted(voted)
         assert nobody is not None
         weights = [max(weight, 1e-9) for weight in self.ensemble.fitted.weights]
         members = tuple(
-            MemberFaces(_view(member), weight, one.counting, one.faces or ())
+            MemberFaces(member.input, weight, one.counting, one.faces or ())
             for member, weight, one in zip(self.members, weights, said)
         )
         return Answers(probabilities.astype(np.float32), nobody.astype(np.float32), voted=True, members=members)
@@ -209,7 +204,7 @@ class EnsemblePredictor(Predictor):
 
         ``views`` has one array (N, H, W, 3) uint8 a view; ``early`` as for :meth:`Ensemble.ask`.
         """
-        index = [self.views.index((member.size, member.fit)) for member in self.members]
+        index = [self.views.index(member.input) for member in self.members]
 
         def member(number: int, rows: Ints) -> NDArray[Any]:
             pixels = views[index[number]]
@@ -219,13 +214,9 @@ class EnsemblePredictor(Predictor):
         return self.ensemble.ask(len(views[0]), member, early=early)
 
     def answer(self, pixels: NDArray[np.uint8]) -> Answers:
-        """All that the members can tell together of pixels (N, H, W, 3) uint8 RGB in :attr:`size` and :attr:`fit`."""
-        views = resized(pixels, (self.size, self.fit), self.views)
-        return on_one_view(self.answer_views(views), self.size)
-
-
-def _view(member: Predictor) -> View:
-    return member.size, member.fit
+        """All that the members can tell together of pixels (N, H, W, 3) uint8 RGB in :attr:`input`."""
+        views = resized(pixels, self.input, self.views)
+        return on_one_view(self.answer_views(views), self.input.size)
 
 
 def open_ensemble(run: Run, open_member: Callable[[Path], Predictor]) -> EnsemblePredictor:

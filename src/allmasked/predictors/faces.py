@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from allmasked.core.types import LABELS, Answers, Candidates, Counting, Fit, FoundFace, Prediction, Size
+from allmasked.core.types import LABELS, Answers, Candidates, Counting, FoundFace, InputSpec, Prediction, Size
 from allmasked.networks import reading
 from allmasked.predictors.views import Rule, counting_on_photo, on_photo, together
 
 
 def prediction_of(
-    name: str, answers: Answers, row: int, photo: Size, size: Size, fit: Fit, rule: Rule = counting_on_photo
+    name: str, answers: Answers, row: int, photo: Size, spec: InputSpec, rule: Rule = counting_on_photo
 ) -> Prediction:
     """The answer for one photo of a batch.
 
@@ -18,7 +18,7 @@ def prediction_of(
         answers: of the batch.
         row: which photo of it.
         photo: its upright width and height in px.
-        size, fit: the network's input.
+        spec: the network's input.
         rule: which faces count, given the model's own rule; that one as it stands by default.
     """
     four = four_of(answers, row)
@@ -26,8 +26,8 @@ def prediction_of(
         found, counting = together(answers.members, row, photo, rule)
         own = together(answers.members, row, photo)[1]
     elif answers.faces is not None:
-        found, counting = on_photo(answers.faces[row], photo, size, fit), rule(answers.counting, photo, size, fit)
-        own = counting_on_photo(answers.counting, photo, size, fit)
+        found, counting = on_photo(answers.faces[row], photo, spec), rule(answers.counting, photo, spec)
+        own = counting_on_photo(answers.counting, photo, spec)
     else:
         nobody = None if answers.nobody is None else float(answers.nobody[row])
         label = LABELS[int(np.argmax(four if nobody is not None else four[:3]))]

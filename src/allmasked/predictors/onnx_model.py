@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allmasked.core.errors import ConfigError, RunError, require
-from allmasked.core.renamed import WORDS
-from allmasked.core.types import CLASSES, Answers, Fit, MemberFaces, Predictor, Size, View
+from allmasked.core.types import CLASSES, Answers, Fit, InputSpec, MemberFaces, Predictor, Size
 from allmasked.networks.reading import Calibration, read_maps
 from allmasked.predictors.devices import DEVICES, providers_for
 from allmasked.predictors.views import on_one_view, resized
@@ -60,15 +59,18 @@ class Metadata:
     precision: str = "float32"
     version: str = ""
     created_from: str = ""
-    views: tuple[View, ...] = ()
+    views: tuple[InputSpec, ...] = ()
     members: tuple[str, ...] = ()
-    member_views: tuple[View, ...] = ()
+    member_views: tuple[InputSpec, ...] = ()
     shares: tuple[float, ...] = ()
     format: int = FORMAT
 
     def strings(self) -> dict[str, str]:
-        """Every field as JSON."""
-        return {name: json.dumps(value) for name, value in dataclasses.asdict(self).items()}
+        """Every field as JSON, an input as (size, fit)."""
+        values = dataclasses.asdict(self)
+        for name in ("views", "member_views"):
+            values[name] = [(spec["size"], spec["fit"]) for spec in values[name]]
+        return {name: json.dumps(value) for name, value in values.items()}
 
     @classmethod
     def parse(cls, strings: Mapping[str, str], origin: str | Path) -> Metadata:
@@ -79,13 +81,13 @@ class Metadata:
                 if name in values:
                     values[name] = tuple(values[name])
             for name in ("views", "member_views"):
-                values[name] = tuple((tuple(size), WORDS.get(fit, fit)) for size, fit in values.get(name, ()))
-            if "fit" in values:
-                values["fit"] = WORDS.get(values["fit"], values["fit"])
+                values[name] = tuple(InputSpec(tuple(size), fit) for size, fit in values.get(name, ()))
             metadata = cls(**values)
-            for size, fit in ((metadata.size, metadata.fit), *metadata.views, *metadata.member_views):
-                _width, _height = size
-                if fit not in ("letterbox", "stretch") or not all(type(s) is int and 0 < s <= MAX_SIDE for s in size):
+            for spec in (metadata.input, *metadata.views, *metadata.member_views):
+                sides = spec.size
+                if len(sides) != 2 or not all(type(side) is int and 0 < side <= MAX_SIDE for side in sides):
+                    raise ValueError
+                if spec.fit not in ("letterbox", "squash"):
                     raise ValueError
             if not all(isinstance(text, str) for text in (metadata.name, *metadata.members)):
                 raise ValueError
@@ -102,6 +104,10 @@ class Metadata:
         if metadata.classes != CLASSES:
             raise RunError(f"{origin}: its classes are {', '.join(metadata.classes)}, not {', '.join(CLASSES)}")
         return metadata
+
+    @property
+    def input(self) -> InputSpec:
+        return InputSpec(self.size, self.fit)
 
     @property
     def faces(self) -> tuple[Calibration, ...]:
@@ -199,19 +205,18 @@ class ExportedPredictor(Predictor):
 
     metadata: Metadata
     name: str = field(init=False)
-    size: Size = field(init=False)
-    fit: Fit = field(init=False)
+    input: InputSpec = field(init=False)
 
     def __post_init__(self) -> None:
-        self.name, self.size, self.fit = self.metadata.name, self.metadata.size, self.metadata.fit
+        self.name, self.input = self.metadata.name, self.metadata.input
 
     @property
     def finds_faces(self) -> bool:
         return bool(self.metadata.calibration)
 
     @property
-    def views(self) -> tuple[View, ...]:
-        return self.metadata.views or ((self.size, self.fit),)
+    def views(self) -> tuple[InputSpec, ...]:
+        return self.metadata.views or (self.input,)
 
     @property
     def looks_closer(self) -> bool:
@@ -233,7 +238,7 @@ class ExportedPredictor(Predictor):
         members, heats = [], []
         for number, calibration in enumerate(self.metadata.faces):
             view, share = self.metadata.member_views[number], self.metadata.shares[number]
-            said = read_maps(outputs[f"maps_{number + 1}"], view[0], calibration)
+            said = read_maps(outputs[f"maps_{number + 1}"], view.size, calibration)
             assert said.faces is not None and said.evidence is not None
             members.append(MemberFaces(view, share, calibration.counting, said.faces))
             heats.append(np.float32(share) * said.evidence)
@@ -243,8 +248,7 @@ class ExportedPredictor(Predictor):
         return Answers(probabilities, nobody, evidence, voted=True, members=tuple(members))
 
     def answer(self, pixels: NDArray[np.uint8]) -> Answers:
-        own = (self.size, self.fit)
-        return on_one_view(self.answer_views(resized(pixels, own, self.views)), self.size)
+        return on_one_view(self.answer_views(resized(pixels, self.input, self.views)), self.input.size)
 
 
 @dataclass

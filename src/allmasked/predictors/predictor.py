@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from allmasked.core.config import TrainConfig
 from allmasked.core.errors import ConfigError, PhotoError, RunError
 from allmasked.core.runs import Run
-from allmasked.core.types import CLASSES, Answers, Counting, Fit, Prediction, Predictor, Size, View
+from allmasked.core.types import CLASSES, Answers, Counting, InputSpec, Prediction, Predictor, Size
 from allmasked.images import pixels as px
 from allmasked.networks.reading import Calibration, read_maps
 from allmasked.predictors import tiles as closer
@@ -102,8 +102,7 @@ class KerasPredictor(Predictor):
     """
 
     name: str
-    size: Size
-    fit: Fit
+    input: InputSpec
     model: keras.Model
     whole: keras.Model
     device: str = ""
@@ -140,7 +139,7 @@ class KerasPredictor(Predictor):
             found = self.whole.predict_on_batch(batch)
         if self.whole is self.model:
             return Answers(np.asarray(found, np.float32)[:count])
-        return read_maps(np.asarray(found["maps"], np.float32)[:count], self.size, self._calibration)
+        return read_maps(np.asarray(found["maps"], np.float32)[:count], self.input.size, self._calibration)
 
 
 def _open_run(run: Run, device: str = "auto") -> KerasPredictor:
@@ -151,11 +150,11 @@ def _open_run(run: Run, device: str = "auto") -> KerasPredictor:
     with models.on_device(where):
         whole = models.load(run.model)
     model = models.classifier(whole)
-    width, height = config.recipe.size
+    spec = config.recipe.input
+    width, height = spec.size
     if tuple(model.input_shape[1:]) != (height, width, 3) or model.output_shape[-1] != len(CLASSES):
         raise RunError(f"{run.folder}: model.keras and config.json do not fit each other; train again")
-    fit: Fit = "stretch" if config.recipe.resize_mode == "stretch" else "letterbox"
-    return KerasPredictor(run.name, config.recipe.size, fit, model, whole, where)
+    return KerasPredictor(run.name, spec, model, whole, where)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,14 +165,14 @@ class Answered:
         prediction: with the error where the photo can't be read.
         photo: what was given.
         photo_px: the upright photo's width and height; (0, 0) where it can't be read.
-        view: the network's input.
+        input: the network's.
         evidence: (h, w, 2) 0-1 over that input, "masked here" and "bare here"; None where the network can't tell.
     """
 
     prediction: Prediction
     photo: px.PhotoLike
     photo_px: Size
-    view: View
+    input: InputSpec
     evidence: NDArray[np.float32] | None = None
 
 
@@ -191,9 +190,9 @@ class Look:
     min_face_share: float | None = None
     tiles: str = "never"
 
-    def counting(self, own: Counting, photo: Size, size: Size, fit: Fit) -> Counting:
+    def counting(self, own: Counting, photo: Size, spec: InputSpec) -> Counting:
         """Which faces of a photo count, in its px; ``own`` is the model's rule."""
-        own = counting_on_photo(own, photo, size, fit)
+        own = counting_on_photo(own, photo, spec)
         given = {"min_face_px": self.min_face_px, "min_face_share": self.min_face_share}
         return replace(own, **{name: value for name, value in given.items() if value is not None})
 
@@ -262,8 +261,7 @@ def _answer(
     threads: int | None,
     look: Look,
 ) -> Iterator[Answered]:
-    size, fit = view = predictor.size, predictor.fit
-    views = predictor.views
+    spec, views = predictor.input, predictor.views
 
     def read(photo: px.PhotoLike, name: str) -> tuple[px.PhotoLike, Size, tuple[NDArray[np.uint8], ...]]:
         return photo, *read_views(views, photo, name)
@@ -275,18 +273,18 @@ def _answer(
         row = 0
         for name, one in batch:
             if isinstance(one, PhotoError):
-                yield Answered(Prediction(name, None, None, one.reason), "", (0, 0), view)
+                yield Answered(Prediction(name, None, None, one.reason), "", (0, 0), spec)
                 continue
             photo, photo_px, _ = one
-            prediction = prediction_of(name, answers, row, photo_px, size, fit, look.counting)
+            prediction = prediction_of(name, answers, row, photo_px, spec, look.counting)
             if answers.faces is not None and closer.wanted(prediction, look.tiles):
                 with contextlib.suppress(PhotoError):  # gone since the first look, which then has to do
-                    image = px.decode(photo, name=name, fit_within=closer.decoded_size(size))
-                    first = on_photo(answers.faces[row], photo_px, size, fit)
+                    image = px.decode(photo, name=name, fit_within=closer.decoded_size(spec.size))
+                    first = on_photo(answers.faces[row], photo_px, spec)
                     found = closer.look_closer(predictor, image, photo_px, first)
                     nearer = replace(answers.counting, min_face_px=answers.counting.min_face_px * closer.SHARE)
-                    counting = look.counting(nearer, photo_px, size, fit)  # parts show faces larger
+                    counting = look.counting(nearer, photo_px, spec)  # parts show faces larger
                     prediction = prediction_from(name, found, counting, photo=photo_px)
             evidence = None if answers.evidence is None else answers.evidence[row]
-            yield Answered(prediction, photo, photo_px, view, evidence)
+            yield Answered(prediction, photo, photo_px, spec, evidence)
             row += 1

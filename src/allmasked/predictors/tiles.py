@@ -52,15 +52,14 @@ def look_closer(predictor: Predictor, image: Image.Image, photo: Size, first: Ca
         photo: its upright width and height in px, which ``first`` is in.
         first: the candidates of the whole.
     """
-    size, fit = predictor.size, predictor.fit
     parts = parts_of(image.size)
-    answers = predictor.answer(np.stack([px.fit_to(image.crop(part), size, fit) for part in parts]))
+    answers = predictor.answer(np.stack([px.fit_to(image.crop(part), predictor.input) for part in parts]))
     assert answers.faces is not None
     scale = np.array([photo[0] / image.width, photo[1] / image.height] * 2)
     looks = [first]
     for part, found in zip(parts, answers.faces):
         part_size = (part[2] - part[0], part[3] - part[1])
-        placed = on_photo(found, part_size, size, fit)
+        placed = on_photo(found, part_size, predictor.input)
         placed = placed.take(np.flatnonzero(~cut_faces(placed.boxes, part, image.size)))
         boxes = (placed.boxes + np.array([part[0], part[1]] * 2)) * scale
         looks.append(Candidates(boxes, placed.score, placed.masked, placed.counts))

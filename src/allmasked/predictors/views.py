@@ -14,42 +14,46 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from allmasked.core.types import Answers, Candidates, Counting, Fit, MemberFaces, Size, View
+from allmasked.core.types import Answers, Candidates, Counting, InputSpec, MemberFaces, Size
 from allmasked.images import pixels as px
 from allmasked.networks import reading
 
-Rule = Callable[[Counting, Size, Size, Fit], Counting]
-"""(a model's own rule, photo, input, fit) -> which faces of that photo count, in its px."""
+Rule = Callable[[Counting, Size, InputSpec], Counting]
+"""(a model's own rule, photo, input) -> which faces of that photo count, in its px."""
 
 
-def read_views(
-    views: Sequence[View], source: px.PhotoLike, name: str = ""
-) -> tuple[Size, tuple[NDArray[np.uint8], ...]]:
-    """Decode a photo once, at a scale that holds every view, and fit it to each.
-
-    Returns:
-        Its upright width and height in px, and (height, width, 3) uint8 for each view.
+def decoded(
+    views: Sequence[InputSpec], source: px.PhotoLike, name: str = "", *, max_pixels: int = px.MAX_PIXELS
+) -> tuple[Image.Image, Size]:
+    """A photo decoded once, at a scale that holds every view, and its own upright width and height in px.
 
     Raises:
         PhotoError: it can't be read.
     """
-    widths, heights = zip(*(size for size, _ in views))
-    image, photo = px.decode_sized(source, name=name, fit_within=(max(widths), max(heights)))
-    return photo, tuple(px.fit_to(image, size, fit) for size, fit in views)
+    widths, heights = zip(*(spec.size for spec in views))
+    return px.decode_sized(source, name=name, fit_within=(max(widths), max(heights)), max_pixels=max_pixels)
 
 
-def resized(pixels: NDArray[np.uint8], own: View, views: Sequence[View]) -> list[NDArray[np.uint8]]:
+def read_views(
+    views: Sequence[InputSpec], source: px.PhotoLike, name: str = ""
+) -> tuple[Size, tuple[NDArray[np.uint8], ...]]:
+    """:func:`decoded` and fitted to each view: the photo's size, and (height, width, 3) uint8 for each view."""
+    image, photo = decoded(views, source, name)
+    return photo, tuple(px.fit_to(image, spec) for spec in views)
+
+
+def resized(pixels: NDArray[np.uint8], own: InputSpec, views: Sequence[InputSpec]) -> list[NDArray[np.uint8]]:
     """Photos (N, H, W, 3) that are fitted to one view already, for each of several; the others get them resized, which
     is not quite what they would see of the photo itself."""
     return [
-        pixels if view == own or not len(pixels) else np.stack([px.fit_to(Image.fromarray(p), *view) for p in pixels])
+        pixels if view == own or not len(pixels) else np.stack([px.fit_to(Image.fromarray(p), view) for p in pixels])
         for view in views
     ]
 
 
-def on_photo(found: Candidates, photo: Size, size: Size, fit: Fit) -> Candidates:
+def on_photo(found: Candidates, photo: Size, spec: InputSpec) -> Candidates:
     """Candidates in px of the input as those in px of the photo; without those that lie wholly beside it."""
-    place = px.placement(photo, size, fit)
+    place = px.placement(photo, spec)
     offset = np.array([place.left, place.top] * 2)
     scale = np.array([place.scale_x, place.scale_y] * 2)
     boxes = (found.boxes - offset) / scale
@@ -57,9 +61,9 @@ def on_photo(found: Candidates, photo: Size, size: Size, fit: Fit) -> Candidates
     return replace(found, boxes=boxes).take(np.flatnonzero(inside))
 
 
-def counting_on_photo(counting: Counting, photo: Size, size: Size, fit: Fit) -> Counting:
+def counting_on_photo(counting: Counting, photo: Size, spec: InputSpec) -> Counting:
     """The rule in px of the input as the one in px of the photo."""
-    return replace(counting, min_face_px=counting.min_face_px / px.placement(photo, size, fit).scale_y)
+    return replace(counting, min_face_px=counting.min_face_px / px.placement(photo, spec).scale_y)
 
 
 def together(
@@ -68,9 +72,9 @@ def together(
     """What the members that were asked about a photo of ``photo`` px find in it, and which of these faces count by
     ``rule``, given the rule of the first of them; both in px of the photo."""
     asked = [member for member in members if member.faces[row] is not None]
-    placed = [on_photo(cast(Candidates, member.faces[row]), photo, *member.view) for member in asked]
+    placed = [on_photo(cast(Candidates, member.faces[row]), photo, member.view) for member in asked]
     shares = np.array([member.share for member in asked])
-    return merged(placed, shares / shares.sum()), rule(asked[0].counting, photo, *asked[0].view)
+    return merged(placed, shares / shares.sum()), rule(asked[0].counting, photo, asked[0].view)
 
 
 def on_one_view(answers: Answers, size: Size) -> Answers:

@@ -17,7 +17,7 @@ from allmasked.core.config import Recipe, TrainConfig, read_recipe
 from allmasked.core.errors import AllmaskedError, RunError
 from allmasked.core.progress import track
 from allmasked.core.runs import Run, read_json
-from allmasked.core.types import CLASSES, LABELS, NOBODY, PARTS, Part, Photo, Split
+from allmasked.core.types import CLASSES, LABELS, NOBODY, PARTS, InputSpec, Part, Photo, Split
 from allmasked.data.dataset import read_split
 from allmasked.data.heldout import trained_on
 from allmasked.inspection.inspect import People, people
@@ -377,12 +377,12 @@ def heat_maps(run: Run, root: Path, examples: Sequence[Example], explainer: str 
     predictor = open_predictor(run.folder)
     photos = [(e.path, root / e.path) for e in examples]
     found: dict[str, str] = {}
-    fit = predictor.fit
+    spec = predictor.input
     if isinstance(predictor, EnsemblePredictor):
         explainer = explainer or "grad-cam"
         heats = explain_ensemble(predictor, photos, explainer=explainer)
         explained: Iterable[Explanation] = (heat.combined for heat in heats)
-        fit = "stretch"
+        spec = InputSpec(spec.size, "squash")
     elif isinstance(predictor, KerasPredictor):
         explainer = explainer or explainer_for(predictor)
         explained = explain_paths(predictor, photos, explainer=explainer)
@@ -390,6 +390,6 @@ def heat_maps(run: Run, root: Path, examples: Sequence[Example], explainer: str 
         raise RunError(f"{run.folder}: only a run's own Keras model can be explained")
     for one in track(explained, "heat maps", total=len(photos)):
         if one.heat is not None:
-            laid = overlaid(one.path, one.heat, predictor.size, fit, longest_px=max(PICTURE))[1]
+            laid = overlaid(one.path, one.heat, spec, longest_px=max(PICTURE))[1]
             found[one.prediction.path] = picture(laid, PICTURE)
     return explainer, found

@@ -106,7 +106,7 @@ def answered(
         while order and order[0][1] is not None:
             item, error = order.popleft()
             assert error is not None
-            yield item, Answered(Prediction(item.name, None, None, error.reason), "", (0, 0), (model.size, model.resize_mode))
+            yield item, Answered(Prediction(item.name, None, None, error.reason), "", (0, 0), model.predictor.input)
 
     for one in model.answered(photos(), batch_size, look):
         yield from lost()

@@ -27,7 +27,7 @@ from allmasked.core.markdown import table
 from allmasked.core.progress import track
 from allmasked.core.renamed import WORDS
 from allmasked.core.runs import Run, read_json, write_json, write_text
-from allmasked.core.types import CLASSES, Part, Photo, Prediction, Size, Split, View
+from allmasked.core.types import CLASSES, InputSpec, Part, Photo, Prediction, Split
 from allmasked.data.dataset import absent, read_split, sha256_of, verify
 from allmasked.data.heldout import foreign_photos, trained_on
 from allmasked.images import pixels
@@ -112,8 +112,9 @@ def answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask
     stored = run.predictions / f"{name}.json"
     if run.require_finished().is_ensemble:
         return _ensemble_answers(run, photos, split, name, ask)
-    size, fit = input_of(run)
-    model = {"model_sha256": sha256_of(run.model), "size": list(size), "fit": fit, "reading": reading_of(run)}
+    spec = input_of(run)
+    model: dict[str, Any] = {"model_sha256": sha256_of(run.model), "size": list(spec.size), "fit": spec.fit}
+    model["reading"] = reading_of(run)
     rows: dict[str, list[float]] = {}
     nobody: dict[str, float | None] = {}
     if stored.is_file():
@@ -214,13 +215,9 @@ def aligned(
     return common, probabilities, nobody, tuple(failed[photo.path] for photo in photos if photo.path in failed)
 
 
-def input_of(run: Run) -> tuple[Size, pixels.Fit]:
-    """Size (width, height px) and fit of what the network sees; of its largest member for an ensemble."""
-    if run.is_ensemble:
-        ensemble = Ensemble.read(run)
-        return ensemble.size, ensemble.fit
-    recipe = TrainConfig.read(run.config).recipe
-    return recipe.size, "stretch" if recipe.resize_mode == "stretch" else "letterbox"
+def input_of(run: Run) -> InputSpec:
+    """What the network takes; its largest member for an ensemble."""
+    return Ensemble.read(run).input if run.is_ensemble else TrainConfig.read(run.config).recipe.input
 
 
 def part_answers(run: Run, part: str, data: Path | None = None, ask: Ask = ask_model) -> Answers:
@@ -263,7 +260,7 @@ def evaluate(
         DataError: no photos.
     """
     run = Run(folder).require_finished()
-    view = input_of(run)
+    spec = input_of(run)
     split = read_split(run.split, Path(data) if data else None)
     unknown = sorted(set(on) - {"train", "validation", "test"})
     if unknown:
@@ -327,7 +324,7 @@ def evaluate(
             **asked,
             "notes": _notes(name, seen[name], without[name], found) + unsure,
             "failed": len(found.failed),
-            **_figures(found, view, temperature, bootstrap, seed),
+            **_figures(found, spec, temperature, bootstrap, seed),
         }
         for path in run.plots.glob(f"*-{name}.png"):
             path.unlink()  # they show other figures now
@@ -374,14 +371,14 @@ def _temperature(run: Run, split: Split, ask: Ask) -> dict[str, Any] | None:
     return {"value": metrics.fit_temperature(found.labels, found.probabilities), "photos": len(found.photos)}
 
 
-def _figures(found: Answers, view: View, temperature: float | None, bootstrap: int, seed: int) -> dict[str, Any]:
+def _figures(found: Answers, spec: InputSpec, temperature: float | None, bootstrap: int, seed: int) -> dict[str, Any]:
     labels, groups = found.labels, found.groups
     figures = metrics.score(
         labels, found.probabilities, groups,
         nobody=found.nobody, temperature=temperature, bootstrap=bootstrap, seed=seed,
     )  # fmt: skip
     for name, values, edges in (
-        ("by_face_height", [smallest_face_px(photo, *view) for photo in found.photos], FACE_HEIGHT_EDGES_PX),
+        ("by_face_height", [smallest_face_px(photo, spec) for photo in found.photos], FACE_HEIGHT_EDGES_PX),
         ("by_people", [np.nan if p.faces is None else len(p.faces) for p in found.photos], PEOPLE_EDGES),
     ):
         rows = metrics.breakdown(labels, found.predicted, groups, values, edges, bootstrap=bootstrap, seed=seed)
@@ -390,11 +387,11 @@ def _figures(found: Answers, view: View, temperature: float | None, bootstrap: i
     return figures
 
 
-def smallest_face_px(photo: Photo, size: Size, fit: pixels.Fit) -> float:
+def smallest_face_px(photo: Photo, spec: InputSpec) -> float:
     """Height of the photo's smallest marked face in px of the model's input; NaN where boxes are not known."""
     if not photo.faces or not photo.width or not photo.height:
         return float("nan")
-    place = pixels.placement((photo.width, photo.height), size, fit)
+    place = pixels.placement((photo.width, photo.height), spec)
     return min(face.height_px for face in photo.faces) * place.scale_y
 
 

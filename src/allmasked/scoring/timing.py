@@ -16,7 +16,7 @@ TIMED_PHOTOS = 16
 
 def milliseconds(predictor: Predictor, photos: int = TIMED_PHOTOS, repeats: int = 5) -> float:
     """A predictor's time a photo in ms, decoding not counted: median of ``repeats`` batches of ``photos``."""
-    width, height = predictor.size
+    width, height = predictor.input.size
     pixels = np.random.default_rng(0).integers(0, 256, (photos, height, width, 3), np.uint8)
     predictor.predict(pixels)  # the first call compiles
     taken = []

@@ -38,12 +38,12 @@ from starlette.requests import ClientDisconnect
 
 from allmasked.core.colours import FACES
 from allmasked.core.errors import PhotoError
-from allmasked.core.types import CLASSES, LABELS, SURE_MARGIN, Answers, Prediction, Predictor, Size
-from allmasked.images import pixels as px
+from allmasked.core.types import CLASSES, LABELS, SURE_MARGIN, Answers, InputSpec, Prediction, Predictor, Size
 from allmasked.images.draw import heat_colours, on_photo
 from allmasked.predictors.faces import prediction_of
 from allmasked.predictors.onnx_model import processors
 from allmasked.predictors.predictor import Look
+from allmasked.predictors.views import decoded
 from allmasked.serving.batching import Batcher, Full
 from allmasked.serving.guard import Guard
 from allmasked.serving.types import PREDICT_BODY, Face, Model, Photo, Photos, Problem, Ready
@@ -123,7 +123,7 @@ class Fitted:
 
     name: str
     size: Size = (0, 0)
-    pixels: NDArray[np.uint8] | None = None
+    views: tuple[NDArray[np.uint8], ...] = ()
     error: str = ""
     preview: bytes = b""
 
@@ -225,17 +225,17 @@ class Service:
         started = time.perf_counter()
         fitted = await loop.run_in_executor(self._decoders, self._read, upload, wanted.preview)
         self.metrics.decode.observe(time.perf_counter() - started)
-        if fitted.pixels is None:
+        if not fitted.views:
             self.metrics.photos.labels("error").inc()
             return Photo(name=fitted.name, error=fitted.error)
-        answers, row = await self.batcher.answer(fitted.pixels)
-        size, fit = self.predictor.size, self.predictor.fit
-        prediction = prediction_of(fitted.name, answers, row, fitted.size, size, fit, self.look.counting)
+        answers, row = await self.batcher.answer(fitted.views)
+        spec = self.predictor.input
+        prediction = prediction_of(fitted.name, answers, row, fitted.size, spec, self.look.counting)
         self.metrics.photos.labels(prediction.label).inc()
         photo = described(prediction, fitted.size, boxes=wanted.boxes)
         strength = heat_of(answers, row, prediction) if wanted.heatmap else None
         if strength is not None:
-            png = await loop.run_in_executor(self._decoders, heat_png, strength, fitted.size, size, fit)
+            png = await loop.run_in_executor(self._decoders, heat_png, strength, fitted.size, spec)
             photo.heatmap = "data:image/png;base64," + base64.b64encode(png).decode()
         if wanted.preview:
             photo.preview = "data:image/jpeg;base64," + base64.b64encode(fitted.preview).decode()
@@ -245,17 +245,13 @@ class Service:
         name, data = upload.name, upload.data
         if data.count(b"\xff\xda") > JPEG_SCANS and data.startswith(b"\xff\xd8"):
             return Fitted(name, error=f"has more than {JPEG_SCANS} scans")
-        size, fit = self.predictor.size, self.predictor.fit
         try:
-            image = px.decode(data, name=name, fit_within=size, max_pixels=self.limits.max_pixels)
-            fitted = Fitted(name, px.upright_size(data), px.fit_to(image, size, fit))
-            if preview:
-                fitted.preview = preview_jpeg(image)
-            return fitted
+            views = self.predictor.views
+            image, size = decoded(views, data, name, max_pixels=self.limits.max_pixels)
+            shown = preview_jpeg(image) if preview else b""
+            return Fitted(name, size, tuple(px.fit_to(image, view) for view in views), preview=shown)
         except PhotoError as error:
             return Fitted(name, error=error.reason)
-        except Exception:  # a header that only the decoder forgave
-            return Fitted(name, error="its size cannot be read")
 
     @property
     def model(self) -> Model:
@@ -263,9 +259,9 @@ class Service:
         assert self.blank is not None
         return Model(
             name=self.predictor.name,
-            width=self.predictor.size[0],
-            height=self.predictor.size[1],
-            fit=self.predictor.fit,
+            width=self.predictor.input.size[0],
+            height=self.predictor.input.size[1],
+            fit=self.predictor.input.fit,
             labels=list(CLASSES if self.blank.nobody is None else LABELS),
             finds_faces=self.predictor.finds_faces,
             heatmaps=self.blank.evidence is not None or self.blank.cam is not None,
@@ -335,10 +331,10 @@ def heat_of(answers: Answers, row: int, prediction: Prediction) -> NDArray[np.fl
     return np.asarray(cam / max(float(cam.max()), 1e-6), np.float32)[..., None]
 
 
-def heat_png(strength: NDArray[np.float32], photo: Size, size: Size, fit: px.Fit) -> bytes:
+def heat_png(strength: NDArray[np.float32], photo: Size, spec: InputSpec) -> bytes:
     """A heat map over a photo as PNG: colour says what, opacity how much; half as fine as the network's input."""
-    small = (max(1, size[0] // 2), max(1, size[1] // 2))
-    parts = [on_photo(strength[..., c], photo, small, fit) for c in range(strength.shape[-1])]
+    small = InputSpec((max(1, spec.size[0] // 2), max(1, spec.size[1] // 2)), spec.fit)
+    parts = [on_photo(strength[..., c], photo, small) for c in range(strength.shape[-1])]
     heat = np.stack(parts, -1)
     if heat.shape[-1] == 1:
         colour = heat_colours(0.35 + 0.6 * heat[..., 0]).astype(np.float32)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allmasked.core.types import Answers, Predictor
+
+Views = Sequence[NDArray[np.uint8]]
 
 
 class Full(Exception):
@@ -54,7 +56,7 @@ class Batcher:
         self._batch_size, self._wait_seconds, self._most = batch_size, wait_seconds, most
         self._most_seconds = most_seconds
         self._on_batch = on_batch
-        self._waiting: deque[tuple[NDArray[np.uint8], asyncio.Future[tuple[Answers, int]]]] = deque()
+        self._waiting: deque[tuple[Views, asyncio.Future[tuple[Answers, int]]]] = deque()
         self._more = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._task: asyncio.Task[None] | None = None
@@ -65,8 +67,7 @@ class Batcher:
 
     async def start(self) -> Answers:
         """Begin, with a first answer on an empty picture, which tells what the network can tell."""
-        width, height = self._predictor.size
-        blank = np.full((1, height, width, 3), 127, np.uint8)
+        blank = np.full((1, *self._predictor.input.size[::-1], 3), 127, np.uint8)
         answers = await asyncio.get_running_loop().run_in_executor(self._thread, self._predictor.answer, blank)
         self._task = asyncio.create_task(self._run())
         return answers
@@ -104,10 +105,14 @@ class Batcher:
         finally:
             self.held -= photos
 
-    async def answer(self, pixels: NDArray[np.uint8]) -> tuple[Answers, int]:
-        """The answers of the batch that a photo (H, W, 3) was in, and its row there."""
+    async def answer(self, views: Views) -> tuple[Answers, int]:
+        """The answers of the batch that a photo was in, and its row there.
+
+        Args:
+            views: the photo fitted to each of the predictor's views, (H, W, 3) uint8 RGB each.
+        """
         future: asyncio.Future[tuple[Answers, int]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((pixels, future))
+        self._waiting.append((views, future))
         self._more.set()
         return await future
 
@@ -121,8 +126,8 @@ class Batcher:
                 continue
             self._began = time.monotonic()
             try:
-                stacked = np.stack([pixels for pixels, _ in batch])
-                answers = await loop.run_in_executor(self._thread, self._predictor.answer, stacked)
+                stacked = [np.stack(view) for view in zip(*(views for views, _ in batch))]
+                answers = await loop.run_in_executor(self._thread, self._predictor.answer_views, stacked)
             except Exception as error:
                 _settle(batch, lambda future, _row, error=error: future.set_exception(error))  # type: ignore[misc]
                 continue

@@ -25,9 +25,8 @@ from PIL import Image
 from allmasked.core.errors import DataError, require
 from allmasked.core.progress import track
 from allmasked.core.runs import replacing
-from allmasked.core.types import CLASSES, LABELS, Part, Photo, Size, Split
+from allmasked.core.types import CLASSES, LABELS, InputSpec, Part, Photo, Split
 from allmasked.data import cache
-from allmasked.images.pixels import Fit
 
 
 class Batch(NamedTuple):
@@ -46,8 +45,7 @@ class Source:
     """A split at one size: what every import option reads from."""
 
     split: Split
-    size: Size
-    fit: Fit
+    input: InputSpec
     folder: Path = field(default_factory=cache.default_folder)
 
     def photos(self, part: Part) -> tuple[Photo, ...]:
@@ -62,7 +60,7 @@ class Source:
         if part not in self._arrays:
             if not self.photos(part):
                 raise DataError(f"the split has no photo in its part {part!r}; make it again with 'allmasked split'")
-            self._arrays[part] = cache.pixel_cache(self.split, self.photos(part), self.size, self.fit, self.folder)
+            self._arrays[part] = cache.pixel_cache(self.split, self.photos(part), self.input, self.folder)
         return self._arrays[part]
 
     @cached_property
@@ -73,7 +71,7 @@ class Source:
         """The part as PNG files in class folders (``all/000000.png``, ...), for Keras' own import functions."""
         photos = self.photos(part)
         pixels, labels = self.array(part), self.labels(part)
-        folder = self.folder / f"{cache.digest(photos, self.size, self.fit)}-{_label_digest(labels)}"
+        folder = self.folder / f"{cache.digest(photos, self.input)}-{_label_digest(labels)}"
         whole = folder / "whole"
         if whole.is_file() and whole.read_text() == str(len(photos)):
             return folder / "photos"
@@ -120,7 +118,7 @@ def from_generator(source: Source, part: Part, batch_size: int, seed: int | None
     """The notebooks' second: the same generator through ``tf.data.Dataset.from_generator``."""
     tf = require("tensorflow", "train")
     generator = _directory_iterator(source, part, batch_size, seed)
-    width, height = source.size
+    width, height = source.input.size
     dataset = tf.data.Dataset.from_generator(
         lambda: (next(generator) for _ in range(len(generator))),
         output_signature=(
@@ -136,7 +134,7 @@ def image_dataset_from_directory(source: Source, part: Part, batch_size: int, se
     """The notebooks' third: ``keras.utils.image_dataset_from_directory``, integer labels."""
     keras = require("keras", "train")
     require("tensorflow", "train")
-    width, height = source.size
+    width, height = source.input.size
     dataset = keras.utils.image_dataset_from_directory(
         str(source.class_folders(part)),
         class_names=list(CLASSES),
@@ -153,7 +151,7 @@ def image_dataset_from_directory(source: Source, part: Part, batch_size: int, se
 
 def _directory_iterator(source: Source, part: Part, batch_size: int, seed: int | None) -> Any:
     tf = require("tensorflow", "train")
-    width, height = source.size
+    width, height = source.input.size
     return tf.keras.preprocessing.image.ImageDataGenerator().flow_from_directory(
         str(source.class_folders(part)),
         classes=list(CLASSES),

@@ -48,7 +48,7 @@ def training_batches(
     answers (photos, 3), labels are (B, 6): the label, and the teacher's answer; of a crop or a mosaic the teacher has
     not answered, and the label stands for it. With both, ``soft`` is (photos, 4) and stands for the label.
     """
-    natural = source.size[0] / frames.size[0] if frames else 1.0
+    natural = source.input.size[0] / frames.input.size[0] if frames else 1.0
     given = frames or source
     photos = source.photos("train")
     weights = class_weights(source.labels("train"), recipe.class_balance)
@@ -64,7 +64,7 @@ def training_batches(
                 whole_photos = bool(
                     frames and np.random.default_rng([seed, epoch, step]).random() < recipe.whole_frames
                 )
-                size = recipe.frame if frames and not whole_photos else source.size
+                size = recipe.frame if frames and not whole_photos else source.input.size
                 if frames or augments(recipe):
                     rngs = [np.random.default_rng([seed, epoch, step, i]) for i in range(len(samples))]
                     if frames:
@@ -127,13 +127,13 @@ def augments(recipe: Recipe) -> bool:
 
 def _sample(batch: Batch, index: int, label: int, photos: tuple[Photo, ...], source: Source) -> Sample:
     pixels = np.asarray(batch.pixels[index], np.uint8)
-    width, height = source.size
+    width, height = source.input.size
     if batch.indices is None:
         return Sample(pixels, label, (0, 0, width, height), None)
     photo = photos[int(batch.indices[index])]
     if not photo.width or not photo.height:
         return Sample(pixels, label, (0, 0, width, height), None)
-    place = px.placement((photo.width, photo.height), source.size, source.fit)
+    place = px.placement((photo.width, photo.height), source.input)
     boxes = None
     if photo.faces is not None:
         asked = {"masked": 1.0, "unknown": -1.0}

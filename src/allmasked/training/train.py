@@ -26,10 +26,9 @@ from allmasked.core.config import Recipe, TrainConfig
 from allmasked.core.errors import AllmaskedError, ConfigError, DataError, RunError, require, unknown
 from allmasked.core.progress import bar, stderr
 from allmasked.core.runs import Run, replacing, write_text
-from allmasked.core.types import NOBODY, Size, Split
+from allmasked.core.types import NOBODY, InputSpec, Size, Split
 from allmasked.data.cache import told
 from allmasked.data.dataset import absent, only_over, told_of_absent, write_split
-from allmasked.images import pixels as px
 from allmasked.networks import model as models
 from allmasked.networks.backbones import notebook_frozen
 from allmasked.networks.heads import HEADS
@@ -92,7 +91,7 @@ def train(
 
 def _training_of(run: Run, split: Split, config: TrainConfig, cache: str | Path | None) -> _Training:
     loader = LOADERS[config.loader]
-    source = Source(split, config.recipe.size, _fit(config.recipe), **({"folder": Path(cache)} if cache else {}))
+    source = Source(split, config.recipe.input, **({"folder": Path(cache)} if cache else {}))
     for part in ("train", "validation"):
         if not split.part(part):
             raise DataError(f"the split has no photo in its part {part!r}; make it again with 'allmasked split'")
@@ -116,7 +115,7 @@ def _frames(source: Source, config: TrainConfig, loader: Loader) -> Source | Non
     ):
         return None
     width, height = config.recipe.size
-    frames = Source(source.split, (width * 5 // 4, height * 5 // 4), "letterbox", source.folder)
+    frames = Source(source.split, InputSpec((width * 5 // 4, height * 5 // 4)), source.folder)
     frames.array("train")
     return frames
 
@@ -129,10 +128,6 @@ def _without_nobody(split: Split) -> Split:
             f"{len(split.photos) - len(kept)} photos of nobody are left out: they need --head evidence --loader cached"
         )
     return dataclasses.replace(split, photos=kept)
-
-
-def _fit(recipe: Recipe) -> px.Fit:
-    return "stretch" if recipe.resize_mode == "stretch" else "letterbox"
 
 
 def _prepare_folder(run: Run, split: Split, config: TrainConfig, resume: bool) -> None:
@@ -454,8 +449,8 @@ def validate(
     p, y = np.concatenate(outputs), np.concatenate(labels)
     fitted: dict[str, Any] = {}
     if maps:
-        calibration = fit([peaks_of(photo, source.size) for photo in p], y)
-        answers = read_maps(p, source.size, calibration)
+        calibration = fit([peaks_of(photo, source.input.size) for photo in p], y)
+        answers = read_maps(p, source.input.size, calibration)
         assert answers.nobody is not None
         p = np.column_stack([answers.probabilities * (1 - answers.nobody[:, None]), answers.nobody])
         fitted = {"calibration": dataclasses.asdict(calibration)}

@@ -29,7 +29,7 @@ from PIL import Image
 from allmasked.annotate import annotate
 from allmasked.core.errors import ConfigError
 from allmasked.core.runs import replacing
-from allmasked.core.types import LABELS, AnyLabel, Prediction
+from allmasked.core.types import LABELS, AnyLabel, InputSpec, Prediction
 from allmasked.images import pixels as px
 from allmasked.model import Model
 from allmasked.watching.sources import Look, Source, looks, without_passwords
@@ -293,7 +293,7 @@ class Film:
             self._stream.pix_fmt = "yuv420p"
             self._stream.codec_context.time_base = Fraction(1, self.TICKS)
             self._start = look.seconds
-        frame = av.VideoFrame.from_image(Image.fromarray(px.fit_to(drawn, self._size, "letterbox")))
+        frame = av.VideoFrame.from_image(Image.fromarray(px.fit_to(drawn, InputSpec(self._size))))
         self._last = max(self._last + 1, round((look.seconds - self._start) * self.TICKS))
         frame.pts, frame.time_base = self._last, Fraction(1, self.TICKS)
         self._container.mux(self._stream.encode(frame))
