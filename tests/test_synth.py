@@ -20,7 +20,7 @@ pytest.importorskip("skia")
 
 from allmasked.cli import cli
 from allmasked.core.errors import ConfigError, DataError
-from allmasked.core.types import CLASSES, Label
+from allmasked.core.types import CLASSES, Class
 from allmasked.synth.drawn import draw as synth
 from allmasked.synth.drawn import scenes
 from allmasked.synth.drawn.people import Head, sample_person
@@ -53,7 +53,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**31), label=st.sampled_from(CLASSES), people=st.integers(1, 6), wide=st.booleans())
-def test_a_scene_shows_what_its_label_says(seed: int, label: Label, people: int, wide: bool) -> None:
+def test_a_scene_shows_what_its_label_says(seed: int, label: Class, people: int, wide: bool) -> None:
     people = max(people, 2) if label == "some" else people
     width, height = (320, 240) if wide else (240, 320)
     image, faces = scenes.draw_scene(np.random.default_rng(seed), label, people, (width, height))
@@ -142,7 +142,7 @@ def test_geometry_follows_the_face() -> None:
 
 
 @pytest.mark.parametrize(("label", "people"), [("some", 1), ("all", 0), ("none", 7)])
-def test_impossible_scenes_are_refused(label: Label, people: int) -> None:
+def test_impossible_scenes_are_refused(label: Class, people: int) -> None:
     with pytest.raises(ValueError, match="people"):
         scenes.draw_scene(np.random.default_rng(0), label, people)
 

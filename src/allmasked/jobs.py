@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from allmasked.core.errors import ConfigError, RunError
 from allmasked.core.runs import Run
-from allmasked.core.types import Label, Prediction, Split
+from allmasked.core.types import Class, Prediction, Split
 
 if TYPE_CHECKING:
     from allmasked.data.readers import Options
@@ -298,13 +298,13 @@ class Explained:
     """One photo's answer, the class whose heat map was drawn, and the picture; None where the photo can't be read."""
 
     prediction: Prediction
-    explained: Label | None
+    explained: Class | None
     picture: Path | None
 
 
 def explain(
     model: Where | None, photos: str | Path | Sequence[str | Path], out: Where, *, explainer: str = "",
-    label: Label | None = None,
+    label: Class | None = None,
 ) -> list[Explained]:  # fmt: skip
     """Draw where in each photo the answer comes from: a heat map over each, and all on one page, ``grid.png``.
 

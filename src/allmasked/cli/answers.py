@@ -21,7 +21,7 @@ from allmasked.cli.numbers import FiniteRange
 from allmasked.cli.scaling import engine_options, is_far, photos_far, predict_at_scale
 from allmasked.core import progress
 from allmasked.core.errors import RunError
-from allmasked.core.types import CLASSES, LABELS, Label
+from allmasked.core.types import CLASSES, LABELS, Class
 from allmasked.explaining.maps import EXPLAINERS
 from allmasked.predictors.devices import DEVICES
 from allmasked.predictors.tiles import TILES
@@ -236,7 +236,7 @@ def explain_command(
     paths: tuple[str, ...],
     model: Path | None,
     explainers: tuple[str, ...],
-    wanted: Label | None,
+    wanted: Class | None,
     out: Path | None,
     kind: str | None,
     data: Path | None,
@@ -269,7 +269,7 @@ def explain_command(
 
 
 def _explain(
-    model: Path | None, paths: tuple[str, ...], explainer: str, wanted: Label | None, out: Path, kind: str, null: bool
+    model: Path | None, paths: tuple[str, ...], explainer: str, wanted: Class | None, out: Path, kind: str, null: bool
 ) -> int:
     from allmasked.explaining.ensemble_heat import write_heat
     from allmasked.predictors.predictor import open_predictor

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-Label = Literal["all", "none", "some"]
-AnyLabel = Literal["all", "none", "some", "nobody"]
-"""What an answer may be; a photo of a data set has a :data:`Label`, or "nobody" where it is for training only."""
+Class = Literal["all", "none", "some"]
+Label = Literal["all", "none", "some", "nobody"]
+"""What an answer may be, and what a photo may be labelled: "nobody" is none of the classes, and never scored."""
 Part = Literal["train", "validation", "test", "left_out"]
 Wear = Literal["masked", "bare", "incorrect", "unknown"]
 """``unknown``: somebody may be there; nothing is asked about the place, and it never decides a label."""
@@ -23,13 +23,13 @@ Fit = Literal["letterbox", "stretch"]
 Scaling = Literal["backbone", "none"]
 """A network's own first step: its backbone's scaling, or none (raw 0-255, as in the notebooks)."""
 
-CLASSES: tuple[Label, ...] = ("all", "none", "some")
+CLASSES: tuple[Class, ...] = ("all", "none", "some")
 """The class order of every probability array: column 0 is P(all), 1 is P(none), 2 is P(some)."""
 
-NOBODY: AnyLabel = "nobody"
+NOBODY: Final = "nobody"
 """The fourth label: no face is there. Only photos for training may carry it, see ``allmasked extend``."""
 
-LABELS: tuple[AnyLabel, ...] = (*CLASSES, NOBODY)
+LABELS: tuple[Label, ...] = (*CLASSES, NOBODY)
 """All labels a photo may have; training labels are indices into it."""
 
 PARTS: tuple[Part, ...] = ("train", "validation", "test", "left_out")
@@ -77,7 +77,7 @@ class Photo:
     """
 
     path: str
-    label: Label  # or "nobody", in training photos only
+    label: Label
     sha256: str = ""
     width: int = 0
     height: int = 0
@@ -157,7 +157,7 @@ class Prediction:
     """
 
     path: str
-    label: AnyLabel | None
+    label: Label | None
     probabilities: tuple[float, float, float] | None
     error: str = ""
     p_nobody: float | None = None

@@ -246,7 +246,7 @@ class Marks:
             if faces:
                 faces, sure = self._upright(path, faces)
                 unsure += not sure
-            photos.append(Photo(path, label or NOBODY, faces=None if faces is None else tuple(faces)))  # type: ignore[arg-type]
+            photos.append(Photo(path, label or NOBODY, faces=None if faces is None else tuple(faces)))
         if unsure:
             self.notes.said.append(
                 f"{unsure:,} photos are turned by EXIF and nothing says on which picture their boxes were drawn: they "

@@ -21,7 +21,7 @@ import numpy as np
 from allmasked.core.errors import ConfigError, DataError, PhotoError, RunError
 from allmasked.core.renamed import WORDS
 from allmasked.core.runs import read_json, write_text
-from allmasked.core.types import CLASSES, LABELS, NOBODY, PARTS, Face, Label, Part, Photo, Split, Wear
+from allmasked.core.types import CLASSES, LABELS, NOBODY, PARTS, Class, Face, Part, Photo, Split, Wear
 from allmasked.data.albums import Problem
 from allmasked.data.annotations import Options
 from allmasked.data.duplicates import COPIES, Descriptor, describe, groups
@@ -229,7 +229,7 @@ def _divide(photos: Sequence[Photo], scenes: Sequence[int], shares: Mapping[str,
 def _stratum(photo: Photo) -> tuple[int, int]:
     """Label and, where known, whether one, a few or many faces are marked."""
     faces = -1 if photo.faces is None else int(np.searchsorted([1, 2, 4], len(photo.faces), side="right"))
-    return CLASSES.index(photo.label), faces
+    return LABELS.index(photo.label), faces
 
 
 def sha256_of(path: str | Path) -> str:
@@ -253,20 +253,20 @@ def verify(split: Split, photos: Iterable[Photo] | None = None) -> list[PhotoErr
     return problems
 
 
-def absent(photos: Iterable[Photo]) -> tuple[Label, ...]:
+def absent(photos: Iterable[Photo]) -> tuple[Class, ...]:
     """The classes that none of the photos has."""
     there = {photo.label for photo in photos}
     return tuple(label for label in CLASSES if label not in there)
 
 
-def only_over(missing: Sequence[Label]) -> str:
+def only_over(missing: Sequence[Class]) -> str:
     """What to say behind a figure that is averaged over classes, such as `` over 'all' and 'none' only``."""
     return f" over {_named([label for label in CLASSES if label not in missing])} only" if missing else ""
 
 
 def told_of_absent(split: Split) -> list[str]:
     """A sentence for each set of classes that some part of the split has no photo of."""
-    parts: dict[tuple[Label, ...], list[Part]] = defaultdict(list)
+    parts: dict[tuple[Class, ...], list[Part]] = defaultdict(list)
     for part in PARTS[:3]:
         if photos := split.part(part):
             parts[absent(photos)].append(part)

@@ -14,7 +14,7 @@ from allmasked.core.config import TrainConfig
 from allmasked.core.errors import ConfigError, RunError, unknown
 from allmasked.core.markdown import table
 from allmasked.core.runs import Run, read_json
-from allmasked.core.types import CLASSES, Photo, Split
+from allmasked.core.types import LABELS, Photo, Split
 from allmasked.data.dataset import read_split, sha256_of, write_split
 from allmasked.networks.heads import HEADS
 from allmasked.predictors.ensemble import Ensemble, Member
@@ -80,7 +80,7 @@ def members_say(folders: Sequence[Path], part: str, data: Path | None = None, as
     if not common:
         first = f" ({failed[0].path}: {failed[0].error})" if failed else ""
         raise RunError(f"none of the {part} photos could be answered by every member{first}; say where with '--data'")
-    labels = np.array([CLASSES.index(photo.label) for photo in common], np.int64)
+    labels = np.array([LABELS.index(photo.label) for photo in common], np.int64)
     return Said(common, probabilities, labels, np.array([photo.group for photo in common], np.int64), nobody)
 
 

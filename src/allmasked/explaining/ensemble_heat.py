@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from allmasked.core.errors import PhotoError, RunError
 from allmasked.core.runs import replacing
-from allmasked.core.types import CLASSES, InputSpec, Label, Prediction, Predictor, Size
+from allmasked.core.types import CLASSES, Class, InputSpec, Prediction, Predictor, Size
 from allmasked.explaining.explain import Explanation, explain_paths
 from allmasked.explaining.maps import explainer_for, explainer_named
 from allmasked.explaining.network import Floats
@@ -44,7 +44,7 @@ def explain_ensemble(
     photos: Iterable[tuple[str, str | Path]],
     *,
     explainer: str = "grad-cam",
-    wanted: Label | None = None,
+    wanted: Class | None = None,
     batch_size: int = 16,
 ) -> Iterator[Heat]:
     """Answer and explain any number of photos, in input order and constant memory; every member is asked.
@@ -122,7 +122,7 @@ def write_heat(
     out: str | Path,
     *,
     explainer: str = "",
-    wanted: Label | None = None,
+    wanted: Class | None = None,
 ) -> Iterator[tuple[Explanation, Path | None]]:
     """Answer, explain and write pictures (:func:`allmasked.explaining.explain.write_pictures`) for any predictor.
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allmasked.core.errors import PhotoError, RunError
-from allmasked.core.types import CLASSES, Label, Prediction, Predictor, Size
+from allmasked.core.types import CLASSES, Class, Prediction, Predictor, Size
 from allmasked.explaining.maps import Explainer, explainer_for, explainer_named
 from allmasked.explaining.network import Classes, Floats
 from allmasked.images import pixels as px
@@ -27,7 +27,7 @@ class Explanation:
 
     prediction: Prediction
     path: str
-    explained: Label | None
+    explained: Class | None
     heat: Floats | None
 
 
@@ -36,7 +36,7 @@ def explain_paths(
     photos: Iterable[tuple[str, str | Path]],
     *,
     explainer: str = "",
-    wanted: Label | None = None,
+    wanted: Class | None = None,
     batch_size: int = 16,
 ) -> Iterator[Explanation]:
     """Answer and explain any number of photos, in input order and constant memory.

@@ -13,7 +13,7 @@ from PIL import ImageFilter
 
 from allmasked.core.errors import DataError, PhotoError
 from allmasked.core.progress import track
-from allmasked.core.types import CLASSES, NOBODY, Face, Fit, InputSpec, Photo
+from allmasked.core.types import LABELS, NOBODY, Face, Fit, InputSpec, Photo
 from allmasked.explaining.maps import explainer_named
 from allmasked.explaining.network import Floats, Network, network
 from allmasked.images import pixels as px
@@ -166,7 +166,7 @@ def measure(
         left, top, right, bottom = (round(edge) for edge in place.box(0, 0, width, height))
         predicted = int(cut.probabilities(pixels[None])[0].argmax())
         faces = faces_about(photo)
-        truth = CLASSES.index(photo.label)
+        truth = LABELS.index(photo.label)
         for name in names:
             if name == RANDOM:
                 shape = cut.features(pixels[None]).shape[1:3]

@@ -12,7 +12,7 @@ from PIL.Image import Image
 
 from allmasked.core.errors import PhotoError
 from allmasked.core.runs import replacing
-from allmasked.core.types import CLASSES, NOBODY, InputSpec, Label, Prediction, Size
+from allmasked.core.types import CLASSES, Class, InputSpec, Prediction, Size
 from allmasked.explaining.explain import Explanation
 from allmasked.explaining.network import Floats
 from allmasked.images import draw
@@ -28,7 +28,7 @@ def picture(path: str | Path, heat: Floats, spec: InputSpec, *, longest_px: int 
     return photo, draw.overlay(photo, draw.on_photo(heat, photo.size, spec))
 
 
-def true_label(path: str | Path) -> Label | None:
+def true_label(path: str | Path) -> Class | None:
     """The class that a photo's folder is named after (``.../none/x.jpg``), None where it isn't."""
     folder = Path(path).absolute().parent.name.lower()
     return next((label for label in CLASSES if label == folder), None)
@@ -90,10 +90,8 @@ def _pair(left: Image, right: Image) -> Image:
 
 
 def _caption(explanation: Explanation) -> tuple[str, str]:
-    label, probabilities = explanation.prediction.label, explanation.prediction.probabilities
-    assert label is not None and probabilities is not None
-    sure = explanation.prediction.p_nobody if label == NOBODY else probabilities[CLASSES.index(label)]
-    text = f"{label} {sure:.2f}"
+    label = explanation.prediction.label
+    text = f"{label} {explanation.prediction.confidence:.2f}"
     if explanation.explained != label:
         text += f" (heat: {explanation.explained})"
     truth = true_label(explanation.path)

@@ -21,7 +21,7 @@ import numpy as np
 
 from allmasked.core.errors import PhotoError, require
 from allmasked.core.progress import track
-from allmasked.core.types import LABELS, NOBODY, AnyLabel, Label, Photo, Predictor
+from allmasked.core.types import LABELS, NOBODY, Label, Photo, Predictor
 from allmasked.data import duplicates
 from allmasked.data.dataset import load_photos
 from allmasked.data.duplicates import Kind
@@ -65,7 +65,7 @@ class Quantiles:
 class ClassSummary:
     """One class: ``share`` of all readable photos; sizes in px; ``checks`` counts the photos with each flaw."""
 
-    label: AnyLabel
+    label: Label
     photos: int
     share: float
     long_side_px: Quantiles

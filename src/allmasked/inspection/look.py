@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from allmasked.core.progress import track
-from allmasked.core.types import NOBODY, AnyLabel, Face, FoundFace, Label, Photo, Prediction, Predictor, Wear
+from allmasked.core.types import NOBODY, Face, FoundFace, Label, Photo, Prediction, Predictor, Wear
 from allmasked.predictors.predictor import predict_paths
 
 SURE_FACE = 0.8
@@ -50,7 +50,7 @@ class Doubt:
 
     path: str
     label: Label
-    seen: AnyLabel
+    seen: Label
     probability: float
     faces: tuple[SeenFace, ...]
     missed: int
@@ -137,7 +137,7 @@ def _doubt(photo: Photo, said: Prediction, matches: Sequence[tuple[Face, FoundFa
     return Doubt(photo.path, photo.label, seen, round(said.confidence, 4), faces, len(missed))
 
 
-def _answer(masked: Sequence[bool]) -> AnyLabel:
+def _answer(masked: Sequence[bool]) -> Label:
     return NOBODY if not masked else "all" if all(masked) else "some" if any(masked) else "none"
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from allmasked.core.types import LABELS, Answers, AnyLabel, Candidates, Counting, Size
+from allmasked.core.types import LABELS, Answers, Candidates, Counting, Label, Size
 from allmasked.networks.evidence import boxes_of
 
 Floats = NDArray[np.floating[Any]]
@@ -173,9 +173,9 @@ def given_somebody(four: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(there / there.sum(-1, keepdims=True))
 
 
-def label_of(four: Sequence[float] | NDArray[Any], faces: int | None = None) -> AnyLabel:
+def label_of(four: Sequence[float] | NDArray[Any], faces: int | None = None) -> Label:
     """The likeliest of the four labels; of those that so many faces allow, where their number is given."""
-    order: tuple[AnyLabel, ...] = ("nobody", "all", "none", "some")
+    order: tuple[Label, ...] = ("nobody", "all", "none", "some")
     allowed = {0: 1, 1: 3}.get(2 if faces is None else faces, 4)
     return max(order[:allowed], key=lambda label: float(four[LABELS.index(label)]))
 

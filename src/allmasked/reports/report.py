@@ -352,7 +352,7 @@ def choose(
         if photo.group >= 0 and photo.group in seen:
             continue
         seen.add(photo.group)
-        p, p_label = float(probabilities[k, said[k]]), float(probabilities[k, CLASSES.index(photo.label)])
+        p, p_label = float(probabilities[k, said[k]]), float(probabilities[k, LABELS.index(photo.label)])
         found = Example(photo.path, photo.label, LABELS[said[k]], p, p_label)
         (right[photo.label] if found.said == found.label else wrong).append(found)
     wrong = wrong[: count // 2]

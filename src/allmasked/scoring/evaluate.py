@@ -27,7 +27,7 @@ from allmasked.core.markdown import table
 from allmasked.core.progress import track
 from allmasked.core.renamed import WORDS
 from allmasked.core.runs import Run, read_json, write_json, write_text
-from allmasked.core.types import CLASSES, InputSpec, Part, Photo, Prediction, Split
+from allmasked.core.types import CLASSES, LABELS, InputSpec, Part, Photo, Prediction, Split
 from allmasked.data.dataset import absent, read_split, sha256_of, verify
 from allmasked.data.heldout import foreign_photos, trained_on
 from allmasked.images import pixels
@@ -68,7 +68,7 @@ class Answers:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        return np.array([CLASSES.index(photo.label) for photo in self.photos], dtype=np.int64)
+        return np.array([LABELS.index(photo.label) for photo in self.photos], dtype=np.int64)
 
     @property
     def predicted(self) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ import numpy as np
 from allmasked.core.errors import ConfigError, RunError, require
 from allmasked.core.markdown import table
 from allmasked.core.runs import Run, replacing, write_json
-from allmasked.core.types import CLASSES, LABELS, NOBODY, AnyLabel, Label, Photo, Prediction
+from allmasked.core.types import CLASSES, LABELS, NOBODY, Label, Photo, Prediction
 from allmasked.data.dataset import read_split
 from allmasked.scoring.evaluate import Ask, ask_model, evaluate, part_answers
 from allmasked.stats import metrics
@@ -40,7 +40,7 @@ class LabelIssue:
     path: str
     kind: Literal["label", "error"]
     label: Label
-    proposed: AnyLabel
+    proposed: Label
     quality: float
     p_all: float
     p_none: float
@@ -115,7 +115,7 @@ def find_label_issues(
                 sums[name] = sums.get(name, np.zeros(len(LABELS))) + [*(three * (1 - p_nobody)), p_nobody]
                 counts[name] = counts.get(name, 0) + 1
     names = list(photos)
-    labels = np.array([CLASSES.index(photos[name].label) for name in names])
+    labels = np.array([LABELS.index(photos[name].label) for name in names])
     mean = np.array([sums[name] / counts[name] for name in names])
     mean /= mean.sum(axis=1, keepdims=True)
     there = mean[:, : len(CLASSES)] + 1e-12
@@ -172,7 +172,7 @@ def judge(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np
     return np.asarray(flagged, bool), np.asarray(quality, np.float64)
 
 
-def _reason(label: Label, four: np.ndarray, proposed: AnyLabel, flagged: bool) -> str:
+def _reason(label: Label, four: np.ndarray, proposed: Label, flagged: bool) -> str:
     given, best = four[LABELS.index(label)], four[LABELS.index(proposed)]
     said = f"labelled {label} ({given:.0%}), seen as {proposed} ({best:.0%})"
     return said if flagged else f"{said}; the label may well be right"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from allmasked.core.types import AnyLabel
+from allmasked.core.types import Label
 
 _ANSWER: dict[str, Any] = {
     "name": "street.jpg", "label": "some", "p_all": 0.0655, "p_none": 0.0037, "p_some": 0.9307, "p_nobody": 0.0001,
@@ -44,7 +44,7 @@ class Photo(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [_ANSWER | {"faces": _FACES}]})
 
     name: str = Field(description="What the sender calls it.")
-    label: AnyLabel | None = None
+    label: Label | None = None
     p_all: float | None = Field(default=None, ge=0, le=1, description="These four sum to 1.")
     p_none: float | None = Field(default=None, ge=0, le=1)
     p_some: float | None = Field(default=None, ge=0, le=1)
@@ -97,8 +97,8 @@ class Model(BaseModel):
     name: str = Field(examples=["allmasked-2"])
     width: int = Field(examples=[512], description="Of the network's input, px.")
     height: int = Field(examples=[384])
-    fit: Literal["letterbox", "stretch"]
-    labels: list[AnyLabel] = Field(examples=[["all", "none", "some", "nobody"]])
+    fit: Literal["letterbox", "squash"]
+    labels: list[Label] = Field(examples=[["all", "none", "some", "nobody"]])
     finds_faces: bool
     heatmaps: bool
     sure_margin: float = Field(description="An answer is sure when its label leads by this much.")

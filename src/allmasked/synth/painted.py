@@ -30,7 +30,7 @@ from PIL import Image
 from allmasked.core.errors import ConfigError, DataError
 from allmasked.core.progress import bar
 from allmasked.core.runs import read_json, replacing, write_json, write_text
-from allmasked.core.types import CLASSES, Face, Label, Size
+from allmasked.core.types import CLASSES, Class, Face, Size
 from allmasked.images import draw, pixels
 
 MANIFEST, JOURNAL = "synth.json", ".synth.jsonl"
@@ -46,7 +46,7 @@ class Summary:
     """What :func:`fill` did: photos a class, faces by wear, photos drawn now and kept from before."""
 
     out: Path
-    photos: Mapping[Label, int]
+    photos: Mapping[Class, int]
     faces: Mapping[str, int]
     drawn: int
     kept: int
@@ -150,7 +150,7 @@ def _whole(out: Path, record: Record) -> bool:
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == record["sha256"]
 
 
-def save(out: Path, index: int, label: Label, image: Image.Image, quality: int, subsampling: int) -> Record:
+def save(out: Path, index: int, label: Class, image: Image.Image, quality: int, subsampling: int) -> Record:
     """Write photo number ``index`` (RGB) into its class folder as JPEG; the beginning of its record."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality, subsampling=subsampling)

@@ -29,7 +29,7 @@ from PIL import Image
 from allmasked.annotate import annotate
 from allmasked.core.errors import ConfigError
 from allmasked.core.runs import replacing
-from allmasked.core.types import LABELS, AnyLabel, InputSpec, Prediction
+from allmasked.core.types import LABELS, InputSpec, Label, Prediction
 from allmasked.images import pixels as px
 from allmasked.model import Model
 from allmasked.watching.sources import Look, Source, looks, without_passwords
@@ -54,7 +54,7 @@ class Smoother:
 
     smooth_seconds: float = 2.0
     margin: float = 0.1
-    label: AnyLabel | None = None
+    label: Label | None = None
     means: NDArray[np.float64] | None = None
     _last: float = field(default=0.0, repr=False)
 

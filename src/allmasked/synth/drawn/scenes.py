@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from allmasked.core.types import Face, Label, Size, Wear
+from allmasked.core.types import Class, Face, Size, Wear
 from allmasked.synth.drawn.backdrops import BACKDROPS, FRONTS
 from allmasked.synth.drawn.people import Person, face_box, sample_person
 from allmasked.synth.drawn.portraits import paint_person
@@ -112,7 +112,7 @@ def _hides_head(rear: _Placed, front: _Placed) -> bool:
     return abs(rear.x - front.x) < 0.6 * (rear.scale + front.scale) / 2 and abs(rear.y - front.y) < 0.5 * front.scale
 
 
-def wears(rng: np.random.Generator, label: Label, heights: Sequence[float]) -> list[Wear]:
+def wears(rng: np.random.Generator, label: Class, heights: Sequence[float]) -> list[Wear]:
     """How people wear their masks in a photo of class ``label``; ``heights`` are their faces' (share of the frame).
 
     Raises:
@@ -127,14 +127,14 @@ def wears(rng: np.random.Generator, label: Label, heights: Sequence[float]) -> l
     return ["masked" if worn else "incorrect" if wrong else "bare" for worn, wrong in zip(masked, incorrect)]
 
 
-def label_of(faces: tuple[Face, ...]) -> Label:
+def label_of(faces: tuple[Face, ...]) -> Class:
     """``all`` when every face is masked, ``none`` when no face is, ``some`` otherwise."""
     masked = sum(face.masked for face in faces)
     return "none" if masked == 0 else "all" if masked == len(faces) else "some"
 
 
 def draw_scene(
-    rng: np.random.Generator, label: Label, people: int, size: Size | None = None
+    rng: np.random.Generator, label: Class, people: int, size: Size | None = None
 ) -> tuple[NDArray[np.uint8], tuple[Face, ...]]:
     """Draw one photo of class ``label`` with ``people`` (1-6) people.
 

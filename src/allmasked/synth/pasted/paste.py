@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from allmasked.core.errors import DataError, require
-from allmasked.core.types import CLASSES, Label, Part
+from allmasked.core.types import CLASSES, Class, Part
 from allmasked.data.dataset import sha256_of
 from allmasked.synth.paint.brush import pick, skia
 from allmasked.synth.paint.distractors import COVERED, DISTRACTORS
@@ -155,11 +155,11 @@ def plan(views: Sequence[Record], count: int, seed: int) -> list[Record]:
     Where fewer than :data:`ENOUGH` views show so many people, views of fewer people are also set side by side.
     """
     rng = np.random.default_rng([seed, 1])
-    waiting: dict[tuple[Label, int], list[int]] = defaultdict(list)
+    waiting: dict[tuple[Class, int], list[int]] = defaultdict(list)
     people = [len(view["faces"]) + len(view["bare"]) for view in views]
     bins = [[k for k, number in enumerate(people) if low <= number <= high] for low, high, _ in PEOPLE_SHARES]
 
-    def next_of(label: Label, bin_: int, like: Record | None = None) -> Record:
+    def next_of(label: Class, bin_: int, like: Record | None = None) -> Record:
         queue = waiting[label, bin_]
         if not queue:
             queue += rng.permutation([k for k in bins[bin_] if label != "all" or not views[k]["bare"]]).tolist()
