@@ -114,7 +114,7 @@ def main() -> None:
         said = p.argmax(1)
         row |= {
             "accuracy": float((said == labels).mean()),
-            "f1": metrics.summary(labels, said)["averages"]["macro"]["f1"],
+            "f1": metrics.summary(labels, said).macro_f1,
         }
         row |= {"one": statistics.median(row["one"]), "all": statistics.median(row["all"])}
         print(

@@ -91,14 +91,14 @@ def test_an_ensemble_is_scored_like_a_run(vote: str, runs: list[Run], tmp_path: 
     assert asked == 4 * 72  # validation, once a member
     found = evaluate(folder.folder, bootstrap=100, plots=False, ask=models)
     assert models.asked == 2 * asked, "validation is not inferred again"
-    assert found.scores["parts"]["test"]["photos"] == 72
+    assert found.test.photos == 72
     own = np.stack([part_answers(run, "test", ask=models).probabilities for run in runs])
     scaled = [metrics.apply_temperature(p, m.temperature) for p, m in zip(own, ensemble.members)]
     expected = VOTES[vote].combine(np.stack(scaled), ensemble.fitted)
     answers = part_answers(folder, "test", ask=models)
     np.testing.assert_allclose(answers.probabilities, expected)
     assert models.asked == 2 * asked
-    assert found.scores["parts"]["test"]["accuracy"] == pytest.approx((expected.argmax(1) == answers.labels).mean())
+    assert found.test.accuracy == pytest.approx((expected.argmax(1) == answers.labels).mean())
 
 
 def test_members_are_asked_by_accuracy_per_ms(runs: list[Run], tmp_path: Path) -> None:
@@ -121,8 +121,8 @@ def test_early_stop_gives_the_same_labels(vote: str, runs: list[Run], tmp_path: 
 def test_compare_and_markdown_take_ensembles(runs: list[Run], tmp_path: Path) -> None:
     ensemble, models = make(runs, tmp_path / "ensemble", "weighted")
     found = compare([tmp_path / "ensemble", runs[0].folder], "validation", bootstrap=100, ask=models)
-    assert {row["run"] for row in found["runs"]} == {"ensemble", "good"}
-    assert found["runs"][0]["parameters"] == 4 * 1234
+    assert {row.run for row in found.runs} == {"ensemble", "good"}
+    assert found.runs[0].parameters == 4 * 1234
     text = markdown("ensemble", ensemble)
     assert "**weighted**" in text and all(name in text for name in (*SKILLS, *VOTES))
 
@@ -133,7 +133,7 @@ def test_a_photo_that_a_member_cannot_answer_fails_alone(runs: list[Run], photos
     (tmp_path / "data" / gone.path).unlink()
     found = evaluate(tmp_path / "ensemble", ["test"], bootstrap=100, plots=False, ask=models)
     assert [failed.path for failed in found.failed] == [gone.path]
-    assert found.scores["parts"]["test"]["photos"] == 71
+    assert found.test.photos == 71
 
 
 def test_what_does_not_belong_together_is_refused_by_name(runs: list[Run], photos: list[Photo], tmp_path: Path) -> None:

@@ -89,13 +89,13 @@ def test_photos_where_no_face_is_found_count_as_in_the_evaluation(vote: str, tmp
         missed = [f"all/{part}-00{k}.png" for part in ("validation", "test") for k in (0, number + 1)]
         model.wrong = dict.fromkeys(missed, "nobody")
     made = assemble([run.folder for run in runs], folder, vote, ask=models, measure=ms, early_stop=vote == "majority")
-    scores = evaluate(folder, bootstrap=100, plots=False, ask=models).scores["parts"]
-    assert made.validation[vote]["accuracy"] == pytest.approx(scores["validation"]["accuracy"])
+    scores = evaluate(folder, bootstrap=100, plots=False, ask=models)
+    assert made.validation[vote]["accuracy"] == pytest.approx(scores.validation.accuracy)
     figures = describe(Run(folder), "test", ask=models)
-    assert figures["accuracy"] == pytest.approx(scores["test"]["accuracy"])
+    assert figures["accuracy"] == pytest.approx(scores.test.accuracy)
     for row, run in zip(figures["members"], runs):
-        own = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=models).scores["parts"]["test"]
-        assert row["accuracy"] == pytest.approx(own["accuracy"])
+        own = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=models).test
+        assert row["accuracy"] == pytest.approx(own.accuracy)
 
 
 def _networks(vote: str = "soft") -> EnsemblePredictor:

@@ -44,7 +44,7 @@ def run(tmp_path: Path, root: Path, photos: list[Photo]) -> Run:
 def test_scores_are_scikit_learns_and_everything_is_written(run: Run) -> None:
     model = FakeModel(0.8)
     found = evaluate(run.folder, bootstrap=200, ask=model)
-    assert found.names == ["validation", "test"]
+    assert list(found.parts) == ["validation", "test"]
     assert not found.failed
     answers = part_answers(run, "test", ask=model)
     entry = read_json(run.scores)["parts"]["test"]
@@ -69,26 +69,26 @@ def test_scores_are_scikit_learns_and_everything_is_written(run: Run) -> None:
 
 
 def test_test_part_is_scored_once(run: Run) -> None:
-    first = evaluate(run.folder, bootstrap=100, plots=False, ask=FakeModel(0.8)).scores["parts"]["test"]
+    first = evaluate(run.folder, bootstrap=100, plots=False, ask=FakeModel(0.8)).parts["test"]
     other = FakeModel(0.1)
     again = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=other)
-    assert again.scores["parts"]["test"] == first
+    assert again.parts["test"] == first
     assert not other.asked
     assert "stored result" in again.notes[0]
     more = evaluate(run.folder, ["test"], bootstrap=300, plots=False, ask=other)
     assert not other.asked
-    assert more.scores["parts"]["test"]["scored_at"] == first["scored_at"]
-    assert more.scores["parts"]["test"]["accuracy"] == first["accuracy"]
+    assert more.parts["test"].scored_at == first.scored_at
+    assert more.parts["test"].accuracy == first.accuracy
 
 
 def test_another_model_is_scored_anew_and_the_earlier_score_is_remembered(run: Run) -> None:
-    first = evaluate(run.folder, bootstrap=100, plots=False, ask=FakeModel(0.9)).scores["parts"]["test"]
+    first = evaluate(run.folder, bootstrap=100, plots=False, ask=FakeModel(0.9)).parts["test"]
     run.model.write_bytes(b"another model")
     other = FakeModel(0.5, seed=1)
     found = evaluate(run.folder, bootstrap=100, plots=False, ask=other).scores
     assert len(other.asked) == 120
-    assert found["parts"]["test"]["accuracy"] != first["accuracy"]
-    assert [row["accuracy"] for row in found["earlier"]] == [first["accuracy"]]
+    assert found.parts["test"].accuracy != first.accuracy
+    assert [row.accuracy for row in found.earlier] == [first.accuracy]
     assert "earlier model" in run.scores_markdown.read_text()
 
 
@@ -97,8 +97,8 @@ def test_train_only_by_name(run: Run) -> None:
     evaluate(run.folder, bootstrap=100, plots=False, ask=model)
     assert not [name for name in model.asked if "train" in name]
     found = evaluate(run.folder, ["train"], bootstrap=100, plots=False, ask=model)
-    assert found.scores["parts"]["train"]["photos"] == 18
-    assert "trained on" in found.scores["parts"]["train"]["notes"][0]
+    assert found.parts["train"].photos == 18
+    assert "trained on" in found.parts["train"].notes[0]
 
 
 @pytest.mark.parametrize("how", ["same bytes", "same group", "same group by the other split"])
@@ -124,8 +124,8 @@ def test_photos_that_were_trained_on_are_refused(
     assert others[0].path in str(error.value)
     assert not model.asked
     found = evaluate(run.folder, ["train"], photos=split, bootstrap=100, plots=False, ask=model)
-    assert found.scores["parts"]["photos-other"]["photos"] == len(others)
-    assert "trained on" in " ".join(found.scores["parts"]["photos-other"]["notes"])
+    assert found.parts["photos-other"].photos == len(others)
+    assert "trained on" in " ".join(found.parts["photos-other"].notes)
 
 
 def test_a_leaking_split_of_its_own_is_refused(tmp_path: Path, root: Path, photos: list[Photo]) -> None:
@@ -140,8 +140,8 @@ def test_foreign_photos_are_scored(tmp_path: Path, run: Run) -> None:
     foreign = tmp_path / "elsewhere"
     paint_photos(foreign, {"test": 4}, seed=1)
     found = evaluate(run.folder, photos=foreign, bootstrap=100, plots=False, ask=FakeModel(0.7))
-    assert found.names == ["photos-elsewhere"]
-    assert found.scores["parts"]["photos-elsewhere"]["photos"] == 12
+    assert list(found.parts) == ["photos-elsewhere"]
+    assert found.parts["photos-elsewhere"].photos == 12
     with pytest.raises(ConfigError, match="--on"):
         evaluate(run.folder, ["test"], photos=foreign, plots=False, ask=FakeModel(0.7))
 
@@ -161,10 +161,10 @@ def test_a_copy_of_a_training_photo_is_recognised_in_foreign_data(tmp_path: Path
 def test_temperature_comes_from_validation(run: Run) -> None:
     """80 % right at a confidence of 0.99: the scaled confidence must come down to about 0.8."""
     scores = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=FakeModel(0.8, confidence=0.99)).scores
-    assert scores["temperature"]["photos"] == 60
-    assert scores["temperature"]["value"] > 1.5
-    calibration = scores["parts"]["test"]["calibration"]
-    assert calibration["scaled"]["ece"] < calibration["ece"]
+    assert scores.temperature and scores.temperature.photos == 60
+    assert scores.temperature.value > 1.5
+    calibration = scores.parts["test"].calibration
+    assert calibration.scaled and calibration.scaled.ece < calibration.ece
 
 
 def test_a_missing_and_a_changed_photo_fail_alone(run: Run, root: Path) -> None:
@@ -176,8 +176,8 @@ def test_a_missing_and_a_changed_photo_fail_alone(run: Run, root: Path) -> None:
         ("all/test-000.png", "is"),
         ("none/test-001.png", "has"),
     ]
-    assert found.scores["parts"]["test"]["photos"] == 58
-    assert found.scores["parts"]["test"]["failed"] == 2
+    assert found.parts["test"].photos == 58
+    assert found.parts["test"].failed == 2
     asked = len(model.asked)
     again = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=model)
     assert len(again.failed) == 2, "an incomplete result is tried again"
@@ -188,9 +188,7 @@ def test_data_that_moved(run: Run, root: Path, tmp_path: Path) -> None:
     moved = root.rename(tmp_path / "moved")
     with pytest.raises((RunError, DataError), match=r"--data|data"):
         evaluate(run.folder, ["test"], plots=False, ask=FakeModel(0.8))
-    assert evaluate(run.folder, ["test"], data=moved, bootstrap=100, plots=False, ask=FakeModel(0.8)).scores["parts"][
-        "test"
-    ]
+    assert evaluate(run.folder, ["test"], data=moved, bootstrap=100, plots=False, ask=FakeModel(0.8)).parts["test"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"model_sha256": 1}'])
@@ -233,11 +231,11 @@ def finds_nobody(*paths: str) -> FakeModel:
 
 def test_a_photo_without_a_face_found_is_wrong_whatever_its_label(run: Run) -> None:
     model = finds_nobody("all/test-000.png", "all/test-002.png", "some/test-004.png")
-    entry = evaluate(run.folder, ["test"], bootstrap=100, ask=model).scores["parts"]["test"]
-    assert entry["accuracy"] == pytest.approx(57 / 60)
-    assert entry["confusion"] == [[18, 0, 0, 2], [0, 20, 0, 0], [0, 0, 19, 1]]
-    assert entry["classes"]["all"]["recall"] == pytest.approx(0.9)
-    assert entry["classes"]["all"]["precision"] == 1
+    entry = evaluate(run.folder, ["test"], bootstrap=100, ask=model).parts["test"]
+    assert entry.accuracy == pytest.approx(57 / 60)
+    assert entry.confusion == ((18, 0, 0, 2), (0, 20, 0, 0), (0, 0, 19, 1))
+    assert entry.classes["all"].recall == pytest.approx(0.9)
+    assert entry.classes["all"].precision == 1
     assert "| some | 0 | 0 | 19 | 1 |" in run.scores_markdown.read_text()
     found = part_answers(run, "test", ask=FakeModel(0.0))
     assert found.nobody is not None
@@ -245,8 +243,8 @@ def test_a_photo_without_a_face_found_is_wrong_whatever_its_label(run: Run) -> N
 
 
 def test_a_model_that_cannot_say_nobody_keeps_three_columns(run: Run) -> None:
-    entry = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=FakeModel(0.7)).scores["parts"]["test"]
-    assert np.shape(entry["confusion"]) == (3, 3)
+    entry = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=FakeModel(0.7)).parts["test"]
+    assert np.shape(entry.confusion) == (3, 3)
     assert "nobody" not in run.scores_markdown.read_text()
 
 
@@ -254,31 +252,31 @@ def test_an_ensemble_whose_members_find_nobody(tmp_path: Path, root: Path, photo
     folders = [fake_run(tmp_path / n, root, photos, model=n.encode(), head="evidence").folder for n in "ab"]
     model = finds_nobody("all/test-000.png")
     assemble(folders, tmp_path / "both", ask=model, measure=lambda _: 1.0)
-    entry = evaluate(tmp_path / "both", ["test"], bootstrap=100, plots=False, ask=model).scores["parts"]["test"]
-    assert entry["confusion"][0] == [19, 0, 0, 1]
+    entry = evaluate(tmp_path / "both", ["test"], bootstrap=100, plots=False, ask=model).parts["test"]
+    assert entry.confusion[0] == (19, 0, 0, 1)
 
 
 def test_a_class_without_photos_is_noted(tmp_path: Path, root: Path, photos: list[Photo]) -> None:
     run = fake_run(tmp_path / "run", root, [photo for photo in photos if photo.label != "some"])
-    entry = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=FakeModel(1.0)).scores["parts"]["test"]
-    assert entry["averages"]["macro"]["f1"] == 1
-    assert entry["notes"] == [
-        "none of these photos is labelled 'some', so macro averages are over the classes that occur"
-    ]
+    entry = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=FakeModel(1.0)).parts["test"]
+    assert entry.macro_f1 == 1
+    assert entry.notes == (
+        "none of these photos is labelled 'some', so macro averages are over the classes that occur",
+    )
     assert "labelled 'some'" in run.scores_markdown.read_text()
 
 
 def test_photos_labelled_nobody_are_left_out(tmp_path: Path, root: Path, photos: list[Photo]) -> None:
     run = fake_run(tmp_path / "run", root, [*photos, *paint_nobody(root, 3)])
     model = FakeModel(1.0)
-    entry = evaluate(run.folder, ["train"], bootstrap=100, plots=False, ask=model).scores["parts"]["train"]
-    assert entry["photos"] == 18
-    assert [note for note in entry["notes"] if "nobody" in note] == [
+    entry = evaluate(run.folder, ["train"], bootstrap=100, plots=False, ask=model).parts["train"]
+    assert entry.photos == 18
+    assert [note for note in entry.notes if "nobody" in note] == [
         "3 photos labelled 'nobody' are left out: they are none of the classes"
     ]
     assert not [name for name in model.asked if name.startswith("nobody")]
     found = evaluate(run.folder, ["train"], photos=run.split, bootstrap=100, plots=False, ask=model)
-    assert found.scores["parts"]["photos-split"]["photos"] == 138
+    assert found.parts["photos-split"].photos == 138
 
 
 def test_a_changed_reading_is_inferred_anew(
@@ -292,8 +290,8 @@ def test_a_changed_reading_is_inferred_anew(
     again, not_again = FakeModel(0.5, seed=1), FakeModel(0.5, seed=1)
     found = evaluate(faces.folder, ["test"], bootstrap=100, plots=False, ask=again).scores
     assert len(again.asked) == 120
-    assert [row["photos"] for row in found["earlier"]] == [60]
-    assert found["reading"]["floor"] == 0.3
+    assert [row.photos for row in found.earlier] == [60]
+    assert found.reading and found.reading["floor"] == 0.3
     evaluate(plain.folder, ["test"], bootstrap=100, plots=False, ask=not_again)
     assert not not_again.asked
 
@@ -302,7 +300,7 @@ def test_files_from_before_the_reading_was_kept(tmp_path: Path, root: Path, phot
     """They serve a model that finds no faces; one that does is asked anew."""
     for head, asked in (("softmax", 0), ("evidence", 120)):
         run = fake_run(tmp_path / head, root, photos, head=head)
-        first = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=FakeModel(0.9)).scores["parts"]["test"]
+        first = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=FakeModel(0.9)).parts["test"]
         for path in (run.scores, *run.predictions.iterdir()):
             values = read_json(path)
             del values["reading"]
@@ -310,9 +308,9 @@ def test_files_from_before_the_reading_was_kept(tmp_path: Path, root: Path, phot
                 del row["p_nobody"]
             path.write_text(json.dumps(values))
         model = FakeModel(0.9)
-        found = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=model).scores["parts"]["test"]
+        found = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=model).parts["test"]
         assert len(model.asked) == asked
-        assert found["accuracy"] == first["accuracy"]
+        assert found.accuracy == first.accuracy
 
 
 def test_smallest_face_in_px_of_the_input() -> None:

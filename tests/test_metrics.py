@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
+from allmasked.core.plain import parse
 from allmasked.core.types import CLASSES
 from allmasked.stats import metrics
 
@@ -33,17 +35,17 @@ def drawn_photos(number: int, seed: int, spread: float = 2.0) -> tuple[np.ndarra
 def test_summary_and_confusion_are_scikit_learns(both: list[tuple[int, int]]) -> None:
     labels, predicted = np.array(both).T
     found = metrics.summary(labels, predicted)
-    assert found["accuracy"] == accuracy_score(labels, predicted)
+    assert found.accuracy == accuracy_score(labels, predicted)
     for average in metrics.AVERAGES:
         expected = f1_score(labels, predicted, average=average, zero_division=0)
-        assert found["averages"][average]["f1"] == pytest.approx(expected)
-    assert found["averages"]["micro"]["precision"] == pytest.approx(found["accuracy"])
+        assert found.averages[average].f1 == pytest.approx(expected)
+    assert found.averages["micro"].precision == pytest.approx(found.accuracy)
     matrix = metrics.confusion(labels, predicted)
     assert (matrix == sklearn_confusion(labels, predicted, labels=[0, 1, 2])).all()
     assert matrix.sum() == len(labels)
     rows = metrics.normalised(matrix).sum(axis=1)
     assert np.allclose(rows, [float((labels == k).any()) for k in range(3)])
-    assert [found["classes"][name]["photos"] for name in CLASSES] == [int((labels == k).sum()) for k in range(3)]
+    assert [found.classes[name].photos for name in CLASSES] == [int((labels == k).sum()) for k in range(3)]
 
 
 @quick
@@ -54,7 +56,7 @@ def test_resampled_figures_are_scikit_learns_figures_of_the_drawn_photos(
     labels, predicted = np.array(both).T
     groups = np.arange(len(labels)) // 2
     drawn = metrics.resample(labels, predicted, groups, 3, seed)
-    weights = np.concatenate(list(metrics._draws(groups.max() + 1, 3, seed)))
+    weights = np.concatenate(list(metrics.draws(groups.max() + 1, 3, seed)))
     for b in range(3):
         rows = np.repeat(np.arange(len(labels)), weights[b].astype(int)[groups])
         assert drawn.accuracy[b] == pytest.approx(accuracy_score(labels[rows], predicted[rows]))
@@ -70,22 +72,22 @@ def test_nobody_is_always_wrong_and_no_class(both: list[tuple[int, int]], seed: 
     labels, predicted = np.array(both).T
     said = (predicted == 3).any()
     found = metrics.summary(labels, predicted)
-    assert found["accuracy"] == accuracy_score(labels, predicted)
-    assert set(found["classes"]) == set(CLASSES)
+    assert found.accuracy == accuracy_score(labels, predicted)
+    assert set(found.classes) == set(CLASSES)
     present = sorted({*labels, *predicted} - {3})
     expected = f1_score(labels, predicted, average="macro", labels=present, zero_division=0)
-    assert found["averages"]["macro"]["f1"] == pytest.approx(expected)
-    assert found["averages"]["micro"]["f1"] == pytest.approx(found["accuracy"])
+    assert found.averages["macro"].f1 == pytest.approx(expected)
+    assert found.averages["micro"].f1 == pytest.approx(found.accuracy)
     matrix = metrics.confusion(labels, predicted)
     assert matrix.shape == (3, 4 if said else 3) and matrix.sum() == len(labels)
     assert metrics.answer_names(matrix) == ((*CLASSES, "nobody") if said else CLASSES)
     drawn = metrics.resample(labels, predicted, np.full(len(labels), -1), 3, seed)
-    weights = np.concatenate(list(metrics._draws(len(labels), 3, seed)))
+    weights = np.concatenate(list(metrics.draws(len(labels), 3, seed)))
     for b in range(3):
         rows = np.repeat(np.arange(len(labels)), weights[b].astype(int))
         again = metrics.summary(labels[rows], predicted[rows])
-        assert drawn.accuracy[b] == pytest.approx(again["accuracy"])
-        assert drawn.macro_f1[b] == pytest.approx(again["averages"]["macro"]["f1"])
+        assert drawn.accuracy[b] == pytest.approx(again.accuracy)
+        assert drawn.macro_f1[b] == pytest.approx(again.averages["macro"].f1)
 
 
 def test_the_answer_is_the_likeliest_of_four() -> None:
@@ -99,14 +101,14 @@ def test_score_with_nobody_keeps_calibration_on_the_classes() -> None:
     plain = metrics.score(labels, probabilities, np.arange(200), temperature=1.5, bootstrap=100)
     nobody = np.where(np.arange(200) < 50, 1.0, 0.0)
     found = metrics.score(labels, probabilities, np.arange(200), nobody=nobody, temperature=1.5, bootstrap=100)
-    assert found["calibration"] == plain["calibration"]
-    assert found["accuracy"] < plain["accuracy"]
-    assert sum(row[3] for row in found["confusion"]) == 50
+    assert found.calibration == plain.calibration
+    assert found.accuracy < plain.accuracy
+    assert sum(row[3] for row in found.confusion) == 50
     rows = metrics.breakdown(
         labels, metrics.predicted_classes(probabilities, nobody), np.arange(200), np.arange(200), [0, 50], bootstrap=50
     )
-    assert rows[0]["accuracy"] == 0
-    assert metrics.mcnemar([0, 0], [3, 0], [0, 0])["only_b"] == 1
+    assert rows[0].accuracy == 0
+    assert metrics.mcnemar([0, 0], [3, 0], [0, 0]).only_b == 1
 
 
 def test_no_photos_is_an_error() -> None:
@@ -145,7 +147,7 @@ def test_drawing_by_group_widens_the_interval_of_copied_photos() -> None:
 
 
 def test_groups_unknown_beside_groups_known() -> None:
-    index, number = metrics._group_index([-1, 7, -1, 7, 3])
+    index, number = metrics.group_index([-1, 7, -1, 7, 3])
     assert number == 4
     assert index[1] == index[3]
     assert len({index[0], index[2], index[1], index[4]}) == 4
@@ -153,15 +155,15 @@ def test_groups_unknown_beside_groups_known() -> None:
 
 def test_interval_of_undefined_values() -> None:
     assert metrics.interval([np.nan, np.nan]) is None
-    assert metrics.interval([np.nan, 0.0, 1.0]) == pytest.approx([0.025, 0.975])
+    assert metrics.interval([np.nan, 0.0, 1.0]) == pytest.approx((0.025, 0.975))
 
 
 def test_no_error_at_all_is_not_certainty() -> None:
     """10 of 10 right: the bootstrap sees no spread; Clopper-Pearson's lower limit is 0.025 ** (1 / 10)."""
     labels = [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
     found = metrics.score(labels, np.eye(3)[labels], np.full(10, -1), bootstrap=100)
-    assert found["intervals"]["accuracy"] == pytest.approx([0.025**0.1, 1.0])
-    assert found["intervals"]["macro_f1"] is None
+    assert found.intervals.accuracy == pytest.approx((0.025**0.1, 1.0))
+    assert found.intervals.macro_f1 is None
 
 
 def test_ece_by_hand() -> None:
@@ -172,7 +174,7 @@ def test_ece_by_hand() -> None:
 
 def test_bins_are_closed_above() -> None:
     rows = metrics.reliability([0, 0], [[0.6, 0.4, 0.0], [1.0, 0.0, 0.0]], bins=5)
-    assert [row["photos"] for row in rows] == [0, 0, 1, 0, 1]
+    assert [row.photos for row in rows] == [0, 0, 1, 0, 1]
 
 
 def test_ece_of_calibrated_probabilities_is_small_and_of_overconfident_ones_is_not() -> None:
@@ -215,10 +217,10 @@ def test_mcnemar_on_constructed_disagreement() -> None:
     b[:9] = 1
     a[9] = 2
     found = metrics.mcnemar(labels, a, b)
-    assert (found["only_a"], found["only_b"]) == (9, 1)
-    assert found["p"] == pytest.approx(2 * 11 / 1024)
-    assert metrics.mcnemar(labels, b, a)["p"] == pytest.approx(found["p"])
-    assert metrics.mcnemar(labels, a, a)["p"] == 1
+    assert (found.only_a, found.only_b) == (9, 1)
+    assert found.p == pytest.approx(2 * 11 / 1024)
+    assert metrics.mcnemar(labels, b, a).p == pytest.approx(found.p)
+    assert metrics.mcnemar(labels, a, a).p == 1
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.booleans()), min_size=1, max_size=12))
@@ -228,16 +230,16 @@ def test_mcnemar_by_groups_is_every_way_to_draw_the_signs(rows: list[tuple[int, 
     found = metrics.mcnemar(np.zeros(len(rows), int), a, b, groups)
     sums = [int(((a == 0).astype(int) - (b == 0))[groups == group].sum()) for group in np.unique(groups)]
     totals = [abs(sum(s * x for s, x in zip(signs, sums))) for signs in itertools.product((1, -1), repeat=len(sums))]
-    assert found["p"] == pytest.approx(np.mean([total >= abs(sum(sums)) for total in totals]))
+    assert found.p == pytest.approx(np.mean([total >= abs(sum(sums)) for total in totals]))
     alone = metrics.mcnemar(np.zeros(len(rows), int), a, b)
-    discordant = int(alone["only_a"] + alone["only_b"])
-    assert alone["p"] == pytest.approx(binomtest(int(alone["only_a"]), discordant).pvalue if discordant else 1)
+    discordant = int(alone.only_a + alone.only_b)
+    assert alone.p == pytest.approx(binomtest(int(alone.only_a), discordant).pvalue if discordant else 1)
 
 
 def test_one_group_of_copies_is_one_observation() -> None:
     labels, right, wrong = np.zeros(40, int), np.zeros(40, int), np.ones(40, int)
-    assert metrics.mcnemar(labels, right, wrong)["p"] < 1e-11
-    assert metrics.mcnemar(labels, right, wrong, np.full(40, 5))["p"] == 1
+    assert metrics.mcnemar(labels, right, wrong).p < 1e-11
+    assert metrics.mcnemar(labels, right, wrong, np.full(40, 5)).p == 1
 
 
 def test_holm_by_hand() -> None:
@@ -250,8 +252,8 @@ def test_breakdown_bins_and_leaves_out_the_unknown() -> None:
     labels = np.array([0, 0, 1, 2, 2])
     predicted = np.array([0, 1, 1, 2, 0])
     rows = metrics.breakdown(labels, predicted, np.full(5, -1), [1, 2, 2.5, 40, np.nan], [0, 2, 8, 16], bootstrap=50)
-    assert [(row["low"], row["high"], row["photos"]) for row in rows] == [(0, 2, 1), (2, 8, 2), (16, None, 1)]
-    assert [row["accuracy"] for row in rows] == [1.0, 0.5, 1.0]
+    assert [(row.low, row.high, row.photos) for row in rows] == [(0, 2, 1), (2, 8, 2), (16, None, 1)]
+    assert [row.accuracy for row in rows] == [1.0, 0.5, 1.0]
 
 
 def test_score_holds_all_figures_and_is_json() -> None:
@@ -259,8 +261,8 @@ def test_score_holds_all_figures_and_is_json() -> None:
 
     labels, probabilities = drawn_photos(200, seed=4)
     found = metrics.score(labels, probabilities, np.arange(200) // 2, temperature=1.5, bootstrap=100)
-    assert json.loads(json.dumps(found)) == found
-    assert found["groups"] == 100
-    low, high = found["intervals"]["accuracy"]
-    assert low <= found["accuracy"] <= high
-    assert found["calibration"]["scaled"]["ece"] != found["calibration"]["ece"]
+    assert parse(metrics.Figures, json.loads(json.dumps(asdict(found)))) == found
+    assert found.groups == 100
+    low, high = found.intervals.accuracy
+    assert low <= found.accuracy <= high
+    assert found.calibration.scaled and found.calibration.scaled.ece != found.calibration.ece

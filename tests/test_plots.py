@@ -28,15 +28,17 @@ HISTORY = [
 
 
 ROWS = metrics.breakdown(LABELS, LABELS, LABELS, np.arange(60), [0, 8, 50], bootstrap=100)
-BINS, ONE_BIN = SCORE["calibration"]["bins"], ONE_CLASS["calibration"]["bins"]
+SCALED = SCORE.calibration.scaled
+assert SCALED is not None
+BINS, ONE_BIN = SCORE.calibration.bins, ONE_CLASS.calibration.bins
 FIGURES: dict[str, Callable[[], Figure]] = {
-    "confusion": lambda: plots.confusion(SCORE["confusion"], title="test"),
+    "confusion": lambda: plots.confusion(SCORE.confusion, title="test"),
     "confusion with nobody": lambda: plots.confusion([[5, 1, 0, 2], [0, 7, 0, 0], [1, 0, 9, 0]]),
     "confusion of nothing": lambda: plots.confusion(np.zeros((3, 3), int)),
-    "reliability": lambda: plots.reliability(BINS, SCORE["calibration"]["scaled"]["bins"]),
+    "reliability": lambda: plots.reliability(BINS, SCALED.bins),
     "reliability without temperature": lambda: plots.reliability(ONE_BIN),
-    "classes": lambda: plots.class_scores(SCORE["classes"], SCORE["intervals"]["f1"]),
-    "classes without intervals": lambda: plots.class_scores(ONE_CLASS["classes"], ONE_CLASS["intervals"]["f1"]),
+    "classes": lambda: plots.class_scores(SCORE.classes, SCORE.intervals.f1),
+    "classes without intervals": lambda: plots.class_scores(ONE_CLASS.classes, ONE_CLASS.intervals.f1),
     "breakdown": lambda: plots.breakdown(ROWS, xlabel="px"),
     "curves": lambda: plots.training_curves(HISTORY),
     "curves of nothing": lambda: plots.training_curves([]),

@@ -18,6 +18,7 @@ from allmasked.core.runs import Run, read_json
 from allmasked.core.types import CLASSES, Photo, Split
 from allmasked.reports.report import Example, choose, commands, make_report, settings, verdict
 from allmasked.scoring.evaluate import evaluate
+from allmasked.stats import metrics
 from fake_runs import FakeModel, fake_run, paint_nobody, paint_photos
 from planted import planted
 from test_inspection import check_page
@@ -230,16 +231,18 @@ def test_an_evaluated_run_without_boxes_has_a_page(tmp_path: Path) -> None:
 
 def test_verdict_names_the_weakest_class_and_the_commonest_mistake() -> None:
     f1 = {"all": 0.9, "none": 0.5, "some": 0.8}
-    entry = {
-        "confusion": [[50, 1, 2], [9, 10, 0], [3, 0, 25]],
-        "classes": {name: {"f1": f1[name], "photos": count} for name, count in zip(CLASSES, (53, 19, 28))},
-    }
+    labels = np.repeat([0, 1, 2], (53, 19, 28))
+    entry = dataclasses.replace(
+        metrics.score(labels, np.eye(3)[labels], np.arange(100), bootstrap=100),
+        confusion=((50, 1, 2), (9, 10, 0), (3, 0, 25)),
+        classes={name: metrics.ClassFigures(0, 0, f1[name], n) for name, n in zip(CLASSES, (53, 19, 28))},
+    )
     found = verdict(entry, held_out=True)
     assert (found["right"], found["total"], found["baseline"], found["common"]) == (85, 100, 0.53, "all")
     assert found["weakest"] == "none"
     assert found["mistake"] == {"true": "none", "said": "all", "count": 9, "of": 19}
-    entry["confusion"] = [[53, 0, 0], [0, 19, 0], [0, 0, 28]]
-    assert verdict(entry, held_out=True)["mistake"] is None
+    right = dataclasses.replace(entry, confusion=((53, 0, 0), (0, 19, 0), (0, 0, 28)))
+    assert verdict(right, held_out=True)["mistake"] is None
 
 
 def test_commands_train_the_same_again(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from allmasked.core.errors import ConfigError, RunError
+from allmasked.core.errors import ConfigError
 from allmasked.core.runs import Run
 from allmasked.core.types import Class, Prediction, Split
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from allmasked.data.readers import Options
     from allmasked.exporting.export import Report
     from allmasked.inspection.inspect import Inspection
+    from allmasked.scoring.compare import Comparison
+    from allmasked.scoring.evaluate import Evaluation
 
 Where = str | os.PathLike[str]
 """A path, or a run."""
@@ -157,58 +159,6 @@ def train(
     return train_run(found, config, Path(out), resume=resume, cache=_path(cache))
 
 
-@dataclass(frozen=True)
-class PartScores:
-    """The figures of one part of a split.
-
-    Attributes:
-        photos: how many were scored.
-        accuracy: 0-1, with its 95 % interval (None where there are too few photos).
-        macro_f1: 0-1, the mean over the classes.
-        figures: all that ``scores.json`` holds of this part.
-    """
-
-    photos: int
-    accuracy: float
-    accuracy_interval: tuple[float, float] | None
-    macro_f1: float
-    figures: Mapping[str, Any] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What :func:`evaluate` found.
-
-    Attributes:
-        parts: by name: ``train``, ``validation``, ``test``, or ``photos-NAME``.
-        notes: what to know about the figures.
-        failed: photos without an answer, each with its error.
-    """
-
-    parts: Mapping[str, PartScores]
-    notes: tuple[str, ...] = ()
-    failed: tuple[Prediction, ...] = ()
-    _markdown: str = field(default="", repr=False, compare=False)
-
-    def __getitem__(self, part: str) -> PartScores:
-        if part not in self.parts:
-            raise RunError(f"the part {part!r} was not scored, only {', '.join(self.parts)}; name it in 'on'")
-        return self.parts[part]
-
-    @property
-    def test(self) -> PartScores:
-        """Those of the test part."""
-        return self["test"]
-
-    @property
-    def validation(self) -> PartScores:
-        """Those of validation, which chose the best epoch and so are optimistic."""
-        return self["validation"]
-
-    def __str__(self) -> str:
-        return self._markdown
-
-
 def evaluate(
     run: Where,
     on: str | Sequence[str] = (),
@@ -218,7 +168,7 @@ def evaluate(
     bootstrap: int = 2000,
     seed: int = 0,
     plots: bool = True,
-) -> Scores:
+) -> Evaluation:
     """Score a run or an ensemble on held-out photos, with 95 % intervals; its folder gets scores.json and plots.
 
     The test part is scored once: asked again, the stored figures are the answer.
@@ -246,27 +196,16 @@ def evaluate(
         True
     """
     from allmasked.scoring.evaluate import evaluate as evaluate_run
-    from allmasked.scoring.evaluate import markdown
 
-    found = evaluate_run(
+    return evaluate_run(
         Path(run), [on] if isinstance(on, str) else on, photos=_path(photos), data=_path(data),
         bootstrap=bootstrap, seed=seed, plots=plots,
-    )  # fmt: skip
-    parts = {name: _part_scores(found.scores["parts"][name]) for name in found.names}
-    return Scores(parts, tuple(found.notes), tuple(found.failed), markdown(found.scores, found.names))
-
-
-def _part_scores(figures: Mapping[str, Any]) -> PartScores:
-    interval = figures["intervals"]["accuracy"]
-    return PartScores(
-        figures["photos"], figures["accuracy"], None if interval is None else (interval[0], interval[1]),
-        figures["averages"]["macro"]["f1"], figures,
     )  # fmt: skip
 
 
 def compare(
     runs: Sequence[Where], on: str = "test", *, data: Where | None = None, bootstrap: int = 2000, seed: int = 0
-) -> dict[str, Any]:
+) -> Comparison:
     """Compare runs on the same photos: is one really better? Paired tests, intervals of the differences.
 
     Args:
@@ -277,7 +216,8 @@ def compare(
         seed: of the resamples.
 
     Returns:
-        ``runs``, a row of figures each, and ``pairs``, the better run first; ``sentence`` says what was shown.
+        ``runs``, the figures of each, and ``pairs``, the better run first, whose ``sentence`` says what was shown;
+        printed, the tables in Markdown.
 
     Raises:
         ConfigError: fewer than two runs, or one twice.
@@ -285,7 +225,7 @@ def compare(
 
     Example:
         >>> found = allmasked.compare(["runs/first", "runs/second"], bootstrap=100)
-        >>> found["pairs"][0]["sentence"]
+        >>> found.pairs[0].sentence
         'first and second: no difference shown ...'
     """
     from allmasked.scoring.compare import compare as compare_runs

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from allmasked.core.errors import AllmaskedError, expect
 from allmasked.core.progress import stderr
-from allmasked.core.runs import Run, read_json
+from allmasked.core.runs import Run
 from allmasked.data.dataset import read_split
+from allmasked.scoring.evaluate import PartScores, Scores
 
 Command = Callable[[list[str]], int]
 """Runs one ``allmasked`` command and returns its exit code."""
@@ -72,7 +72,7 @@ def steps(out: Path, photos: int, seed: int) -> list[Callable[[], Step]]:
     return [paint, inspect, divide, train, evaluate, predict, explain, report]
 
 
-def tour(out: Path, command: Command, *, photos: int = 600, seed: int = 0) -> dict[str, Any]:
+def tour(out: Path, command: Command, *, photos: int = 600, seed: int = 0) -> PartScores:
     """Go through all steps below the folder ``out`` and return the test part's scores.
 
     Raises:
@@ -94,7 +94,7 @@ def tour(out: Path, command: Command, *, photos: int = 600, seed: int = 0) -> di
         if code := command(step.arguments):
             raise AllmaskedError(f"the demo stopped at '{shown[:80]}' (exit code {code}); start it again to go on")
     run = Run(out / "run")
-    scores: dict[str, Any] = read_json(run.scores)["parts"]["test"]
+    scores = Scores.read(run).parts["test"]
     stderr.print(f"\nall steps done in {time.monotonic() - began:.0f} s")
     return scores
 

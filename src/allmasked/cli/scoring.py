@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -42,10 +43,10 @@ def evaluate_command(
     calibration, and scores by face size and number of people where boxes are known. Prints Markdown; writes
     scores.json, scores.md and plots/ into RUN. The test part is scored once: asked again, the stored result is shown.
     """
-    from allmasked.scoring.evaluate import evaluate, markdown
+    from allmasked.scoring.evaluate import evaluate
 
     found = evaluate(run, on, photos=photos, data=data, bootstrap=bootstrap, seed=seed)
-    show(markdown(found.scores, found.names))
+    show(str(found))
     for note in found.notes:
         click.echo(note, err=True)
     click.echo(f"written: {run / 'scores.json'}, scores.md, plots/", err=True)
@@ -68,15 +69,15 @@ def compare_command(
     and the bootstrapped difference. 'A beats B' is said only where both show it.
     """
     from allmasked.core.runs import write_json, write_text
-    from allmasked.scoring.compare import compare, markdown
+    from allmasked.scoring.compare import compare
 
     found = compare(runs, on, data=data, bootstrap=bootstrap, seed=seed)
-    show(markdown(found))
+    show(str(found))
     if out:
-        write_text(out.with_suffix(".md"), markdown(found))
-        write_json(out.with_suffix(".json"), found)
+        write_text(out.with_suffix(".md"), str(found))
+        write_json(out.with_suffix(".json"), asdict(found))
         click.echo(f"written: {out.with_suffix('.md')}, {out.with_suffix('.json')}", err=True)
-    if found["left_out"]:
+    if found.left_out:
         sys.exit(1)
 
 

@@ -25,9 +25,9 @@ def demo_command(out: Path, photos: int, seed: int) -> None:
         return code if isinstance(code, int) else 0
 
     scores = demo.tour(out, command, photos=photos, seed=seed)
-    low, high = scores["intervals"]["accuracy"]
-    span = f"(95 % interval {low:.3f} to {high:.3f}) on {scores['photos']} held-out photos"
-    click.echo(f"test accuracy {scores['accuracy']:.3f} {span}")
+    low, high = scores.accuracy_interval
+    span = f"(95 % interval {low:.3f} to {high:.3f}) on {scores.photos} held-out photos"
+    click.echo(f"test accuracy {scores.accuracy:.3f} {span}")
     click.echo(f"data:        {out / 'inspect.html'}")
     click.echo(f"predictions: {out / 'predictions.csv'}")
     click.echo(f"heat maps:   {out / 'explained' / 'grid.png'}")

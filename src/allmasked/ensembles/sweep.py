@@ -185,7 +185,7 @@ def results(
     rows = []
     for name, run in runs.items():
         parts = ["validation", *(["test"] if test else [])]
-        scores = evaluate(run.folder, parts, data=data, plots=False, ask=ask).scores["parts"]
+        scores = evaluate(run.folder, parts, data=data, plots=False, ask=ask)
         seen = part_answers(run, "train", Path(data) if data else None, ask)
         config, facts = TrainConfig.read(run.config), read_json(run.config).get("facts", {})
         rows.append(
@@ -193,8 +193,8 @@ def results(
                 "member": name,
                 "backbone": config.backbone,
                 "train": float((seen.predicted == seen.labels).mean()),
-                "validation": scores["validation"]["accuracy"],
-                "test": scores["test"]["accuracy"] if test else None,
+                "validation": scores.validation.accuracy,
+                "test": scores.test.accuracy if test else None,
                 "parameters": facts.get("parameters"),
                 "train_seconds": facts.get("train_seconds"),
                 "ms": round(measure(run.folder), 3),

@@ -63,7 +63,7 @@ def describe(run: Run, part: str, data: Path | None = None, ask: Ask = ask_model
         "best": {
             "name": ensemble.members[best].name,
             "accuracy": said.accuracy(predicted[best]),
-            **metrics.mcnemar(said.labels, voted, predicted[best], said.groups),
+            **vars(metrics.mcnemar(said.labels, voted, predicted[best], said.groups)),
         },
         "cost_ratio": cost_ratio(asked, ensemble.order, ensemble.milliseconds) if bounded else None,
         "diversity": diversity.measure(predicted, said.labels),

@@ -25,6 +25,7 @@ from allmasked.inspection.shortcuts import SizeLeak, size_leak
 from allmasked.predictors.ensemble import EnsemblePredictor
 from allmasked.reports.ensemble_page import make_page
 from allmasked.reports.pages import inline_svg, photo_picture, picture, write_page
+from allmasked.scoring.evaluate import PartScores, Scores, part_answers
 from allmasked.stats import metrics, plots
 
 PICTURE = (300, 225)
@@ -55,8 +56,8 @@ def make_report(
     config = TrainConfig.read(folder.config)
     facts = read_json(folder.config).get("facts", {})
     split = read_split(folder.split, Path(data) if data else None)
-    scores = _scores(folder)
-    parts = scores["parts"]
+    scores = Scores.read(folder) if folder.scores.is_file() else None
+    parts = scores.parts if scores else {}
     scored: tuple[Part, ...] = ("test", "validation")
     main = next((part for part in scored if part in parts), None)
     history = folder.history()
@@ -76,26 +77,16 @@ def make_report(
         main=main,
         scored={name: figures(parts[name], f"part{k}", every=name == main) for k, name in enumerate(parts)},
         verdict=verdict(parts[main], held_out=not trained_on(split, split.part(main))) if main else None,
-        temperature=scores.get("temperature"),
+        temperature=scores.temperature if scores else None,
         examples=find_examples(folder, split, main, examples) if main and examples else None,
         next_command=next_command(folder),
         commands=commands(folder, config, split),
     )
 
 
-def _scores(run: Run) -> dict[str, Any]:
-    """What ``evaluate`` found; without parts where it was not asked yet."""
-    if not run.scores.is_file():
-        return {"parts": {}}
-    scores = read_json(run.scores)
-    if not isinstance(scores, dict) or not isinstance(scores.get("parts"), dict):
-        raise RunError(f"{run.scores}: was not written by 'allmasked evaluate'; move it away and score again")
-    return scores
-
-
 def _ensemble_report(run: Run, out: str | Path | None, examples: int, data: Path | None) -> Path:
     split = read_split(run.split, data)
-    parts = _scores(run)["parts"]
+    parts = Scores.read(run).parts if run.scores.is_file() else {}
     scored: tuple[Part, ...] = ("test", "validation")
     main = next((part for part in scored if part in parts), None)
     return make_page(
@@ -144,7 +135,7 @@ def next_command(run: Run) -> str:
     folder = shlex.quote(str(run.folder))
     if not run.finished:
         return f"allmasked train --resume --out {folder}"
-    if "test" not in _scores(run)["parts"]:
+    if not run.scores.is_file() or "test" not in Scores.read(run).parts:
         return f"allmasked evaluate {folder}"
     return ""
 
@@ -228,34 +219,32 @@ def _kind(photo: Photo) -> str:
     return " ".join(word for word in words if "/" not in word and "." not in word).removesuffix(" of")
 
 
-def figures(entry: Mapping[str, Any], prefix: str, *, every: bool) -> dict[str, str]:
+def figures(entry: PartScores, prefix: str, *, every: bool) -> dict[str, str]:
     """The plots of one scored part as SVG whose ids begin with ``prefix``: ``every`` one, or the first two."""
     drawn = {
-        "confusion": plots.confusion(entry["confusion"]),
-        "classes": plots.class_scores(entry["classes"], entry["intervals"]["f1"]),
+        "confusion": plots.confusion(entry.confusion),
+        "classes": plots.class_scores(entry.classes, entry.intervals.f1),
     }
     if every:
-        calibration = entry["calibration"]
-        scaled = calibration["scaled"]["bins"] if calibration.get("scaled") else None
-        drawn["reliability"] = plots.reliability(calibration["bins"], scaled)
-        for key, label in (
-            ("by_face_height", "height of the smallest face, px of the input"),
-            ("by_people", "people in the photo"),
-        ):
-            if entry.get(key):
-                drawn[key] = plots.breakdown(entry[key], xlabel=label)
+        scaled = entry.calibration.scaled.bins if entry.calibration.scaled else None
+        drawn["reliability"] = plots.reliability(entry.calibration.bins, scaled)
+        if entry.by_face_height:
+            label = "height of the smallest face, px of the input"
+            drawn["by_face_height"] = plots.breakdown(entry.by_face_height, xlabel=label)
+        if entry.by_people:
+            drawn["by_people"] = plots.breakdown(entry.by_people, xlabel="people in the photo")
     return {name: inline_svg(drawing, f"{prefix}-{name}") for name, drawing in drawn.items()}
 
 
-def verdict(entry: Mapping[str, Any], *, held_out: bool) -> dict[str, Any]:
+def verdict(entry: metrics.Figures, *, held_out: bool) -> dict[str, Any]:
     """What to remember of one part's scores: how many are right, against always the commonest class, where it errs."""
-    matrix = np.asarray(entry["confusion"])
+    matrix = np.asarray(entry.confusion)
     total = int(matrix.sum())
     errors = matrix.copy()
     np.fill_diagonal(errors, 0)
     row, column = np.unravel_index(int(errors.argmax()), errors.shape)
-    present = {name: figures for name, figures in entry["classes"].items() if figures["photos"]}
-    weakest = min(present, key=lambda name: present[name]["f1"])
+    present = {name: figures for name, figures in entry.classes.items() if figures.photos}
+    weakest = min(present, key=lambda name: present[name].f1)
     common = int(matrix.sum(axis=1).argmax())
     return {
         "held_out": held_out,
@@ -264,7 +253,7 @@ def verdict(entry: Mapping[str, Any], *, held_out: bool) -> dict[str, Any]:
         "baseline": float(matrix.sum(axis=1).max() / total),
         "common": CLASSES[common],
         "weakest": weakest,
-        "weakest_f1": present[weakest]["f1"],
+        "weakest_f1": present[weakest].f1,
         "mistake": {
             "true": CLASSES[row],
             "said": LABELS[column],
@@ -304,8 +293,6 @@ class Examples:
 
 def find_examples(run: Run, split: Split, part: Part, count: int) -> Examples:
     """The surest wrong answers, and the surest right ones of each class in turn, with their heat maps."""
-    from allmasked.scoring.evaluate import part_answers
-
     try:
         answers = part_answers(run, part, split.root)
     except AllmaskedError as error:

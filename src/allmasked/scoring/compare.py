@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from allmasked.core.errors import ConfigError, RunError
 from allmasked.core.markdown import table
@@ -18,6 +18,74 @@ from allmasked.stats import metrics
 SIGNIFICANT = 0.05
 
 
+@dataclass(frozen=True)
+class RunFigures(metrics.Summary):
+    """One run; what its folder doesn't say is None."""
+
+    run: str
+    parameters: int | None
+    train_seconds: float | None
+    accuracy_interval: metrics.Interval
+    macro_f1_interval: metrics.Interval | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A's figure less B's, with its 95 % interval."""
+
+    difference: float
+    interval: metrics.Interval
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.difference:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
+
+
+@dataclass(frozen=True)
+class Pair(metrics.McNemar):
+    """Two runs, the better one first.
+
+    Attributes:
+        p_holm: ``p`` corrected for the number of pairs by Holm's method.
+        beats: whether that is below 0.05 and the interval of the difference in accuracy leaves out 0.
+        sentence: what was shown.
+    """
+
+    a: str
+    b: str
+    accuracy: Difference
+    macro_f1: Difference
+    p_holm: float
+    beats: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What :func:`compare` found; printed, it is Markdown.
+
+    Attributes:
+        on: the part.
+        photos: how many every run could answer.
+        left_out: how many some run could not.
+        absent: classes that no photo has, so that averages leave them out.
+        bootstrap, seed: of the intervals.
+        runs, pairs: one of each.
+    """
+
+    on: str
+    photos: int
+    left_out: int
+    absent: tuple[str, ...]
+    bootstrap: int
+    seed: int
+    runs: tuple[RunFigures, ...]
+    pairs: tuple[Pair, ...]
+
+    def __str__(self) -> str:
+        return markdown(self)
+
+
 def compare(
     folders: Sequence[str | Path],
     on: str = "test",
@@ -26,7 +94,7 @@ def compare(
     bootstrap: int = 2000,
     seed: int = 0,
     ask: Ask = ask_model,
-) -> dict[str, Any]:
+) -> Comparison:
     """Compare runs on one part of their splits, which must hold the same photos with the same labels.
 
     Photos labelled "nobody" are left out; the answer "nobody" is wrong for every other photo.
@@ -34,13 +102,7 @@ def compare(
     Each run is first scored by :func:`allmasked.scoring.evaluate.evaluate`. Every pair is then tested: McNemar's exact
     test for accuracy, by groups of near-duplicates (:func:`allmasked.stats.metrics.mcnemar`), corrected for the number
     of pairs by Holm's method, and bootstrap intervals (drawn by the same groups, the same resamples for both) of the
-    differences in accuracy and macro-F1. ``beats`` is true only
-    where the corrected p is below 0.05 and the interval of the difference in accuracy leaves out 0.
-
-    Returns:
-        ``on``, ``photos``, ``left_out`` (photos that some run could not answer), ``absent`` (classes that no photo
-        has, so that averages leave them out), ``bootstrap``, ``seed``, ``runs``
-        (one row a run) and ``pairs`` (the better run first).
+    differences in accuracy and macro-F1.
 
     Raises:
         ConfigError: fewer than two runs, or one twice.
@@ -69,54 +131,41 @@ def compare(
     aligned = [_rows(answers, [index[name] for name in common]) for answers, index in zip(found, rows_of)]
     groups, labels = aligned[0].groups, aligned[0].labels
 
-    rows: list[dict[str, Any]] = []
+    rows: list[RunFigures] = []
     drawn = []
     for run, name, answers in zip(runs, names, aligned):
         resampled = metrics.resample(labels, answers.predicted, groups, bootstrap, seed)
         drawn.append(resampled)
         facts = read_json(run.ensemble if run.is_ensemble else run.config).get("facts", {})
         rows.append(
-            {
-                "run": name,
-                "parameters": facts.get("parameters"),
-                "train_seconds": facts.get("train_seconds"),
-                **metrics.summary(labels, answers.predicted),
-                "accuracy_interval": metrics.accuracy_interval(resampled.accuracy, metrics.group_count(groups)),
-                "macro_f1_interval": metrics.interval(resampled.macro_f1),
-            }
+            RunFigures(
+                **vars(metrics.summary(labels, answers.predicted)),
+                run=name,
+                parameters=facts.get("parameters"),
+                train_seconds=facts.get("train_seconds"),
+                accuracy_interval=metrics.accuracy_interval(resampled.accuracy, metrics.group_count(groups)),
+                macro_f1_interval=metrics.interval(resampled.macro_f1),
+            )
         )
-    pairs: list[dict[str, Any]] = []
+    tested = []
     for a, b in itertools.combinations(range(len(runs)), 2):
-        if rows[b]["accuracy"] > rows[a]["accuracy"]:
+        if rows[b].accuracy > rows[a].accuracy:
             a, b = b, a
-        pairs.append(
-            {
-                "a": names[a],
-                "b": names[b],
-                **metrics.mcnemar(labels, aligned[a].predicted, aligned[b].predicted, groups),
-                "accuracy": _difference(
-                    rows[a]["accuracy"] - rows[b]["accuracy"], drawn[a].accuracy - drawn[b].accuracy
-                ),
-                "macro_f1": _difference(
-                    rows[a]["averages"]["macro"]["f1"] - rows[b]["averages"]["macro"]["f1"],
-                    drawn[a].macro_f1 - drawn[b].macro_f1,
-                ),
-            }
-        )
-    for pair, p in zip(pairs, metrics.holm([pair["p"] for pair in pairs])):
-        pair["p_holm"] = p
-        pair["beats"] = p < SIGNIFICANT and pair["accuracy"]["interval"][0] > 0
-        pair["sentence"] = _sentence(pair, len(pairs))
-    return {
-        "on": on,
-        "photos": len(common),
-        "left_out": len(chosen[0]) - len(common),
-        "absent": list(absent(aligned[0].photos)),
-        "bootstrap": bootstrap,
-        "seed": seed,
-        "runs": rows,
-        "pairs": pairs,
-    }
+        tested.append((a, b, metrics.mcnemar(labels, aligned[a].predicted, aligned[b].predicted, groups)))
+    pairs = []
+    for (a, b, test), p in zip(tested, metrics.holm([row[2].p for row in tested])):
+        accuracy = _difference(rows[a].accuracy - rows[b].accuracy, drawn[a].accuracy - drawn[b].accuracy)
+        macro_f1 = _difference(rows[a].macro_f1 - rows[b].macro_f1, drawn[a].macro_f1 - drawn[b].macro_f1)
+        beats = p < SIGNIFICANT and accuracy.interval[0] > 0
+        corrected = f"{p:.3g}" + (" after Holm's correction" if len(tested) > 1 else "")
+        verdict = f"{names[a]} beats {names[b]}" if beats else f"{names[a]} and {names[b]}: no difference shown"
+        sentence = f"{verdict} (accuracy {accuracy}; exact McNemar p by groups = {corrected}; macro-F1 {macro_f1})."
+        pairs.append(Pair(**vars(test), a=names[a], b=names[b], accuracy=accuracy, macro_f1=macro_f1, p_holm=p,
+                          beats=beats, sentence=sentence))  # fmt: skip
+    return Comparison(
+        on, len(common), len(chosen[0]) - len(common), absent(aligned[0].photos), bootstrap, seed, tuple(rows),
+        tuple(pairs),
+    )  # fmt: skip
 
 
 def _chosen(run: Run, on: str, data: Path | None) -> dict[str, Photo]:
@@ -145,63 +194,41 @@ def _rows(answers: Answers, order: Sequence[int]) -> Answers:
     return Answers(tuple(answers.photos[row] for row in order), answers.probabilities[order], nobody=nobody)
 
 
-def _difference(value: float, drawn: metrics.Floats) -> dict[str, Any]:
-    return {"difference": value, "interval": metrics.interval(drawn) or [value, value]}
+def _difference(value: float, drawn: metrics.Floats) -> Difference:
+    return Difference(value, metrics.interval(drawn) or (value, value))
 
 
-def _sentence(pair: dict[str, Any], pairs: int) -> str:
-    p = f"{pair['p_holm']:.3g}" + (" after Holm's correction" if pairs > 1 else "")
-    verdict = f"{pair['a']} beats {pair['b']}" if pair["beats"] else f"{pair['a']} and {pair['b']}: no difference shown"
-    return (
-        f"{verdict} (accuracy {_signed(pair['accuracy'])}; exact McNemar p by groups = {p}; "
-        f"macro-F1 {_signed(pair['macro_f1'])})."
-    )
-
-
-def _signed(difference: dict[str, Any]) -> str:
-    low, high = difference["interval"]
-    return f"{difference['difference']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
-
-
-def markdown(comparison: dict[str, Any]) -> str:
+def markdown(comparison: Comparison) -> str:
     """A comparison as Markdown: the notebooks' table, then the paired tests and a sentence a pair."""
     short = {"precision": "P", "recall": "R", "f1": "F1"}
     kinds = [(average, figure) for figure in short for average in metrics.AVERAGES]
     head = ["run", "accuracy", *(f"{average} {short[figure]}" for average, figure in kinds)]
-    lines = [f"# Comparison on {comparison['on']}", ""]
-    lines += [f"{comparison['photos']:,} photos, the same for every run. P is precision, R recall.", ""]
-    if comparison["left_out"]:
-        lines += [f"{comparison['left_out']:,} photos that not every run could answer are left out.", ""]
-    if comparison["absent"]:
-        names = " or ".join(repr(label) for label in comparison["absent"])
+    lines = [f"# Comparison on {comparison.on}", ""]
+    lines += [f"{comparison.photos:,} photos, the same for every run. P is precision, R recall.", ""]
+    if comparison.left_out:
+        lines += [f"{comparison.left_out:,} photos that not every run could answer are left out.", ""]
+    if comparison.absent:
+        names = " or ".join(repr(label) for label in comparison.absent)
         lines += [f"None of them is labelled {names}, so macro averages are over the classes that occur.", ""]
     lines += table(
         [*head, "million weights", "training, s"],
         [
-            [row["run"], row["accuracy"], *(row["averages"][average][figure] for average, figure in kinds)]
-            + [_or_dash(row["parameters"], 1e6, 2), _or_dash(row["train_seconds"])]
-            for row in comparison["runs"]
+            [row.run, row.accuracy, *(getattr(row.averages[average], figure) for average, figure in kinds)]
+            + [_or_dash(row.parameters, 1e6, 2), _or_dash(row.train_seconds)]
+            for row in comparison.runs
         ],
     )
+    tests = ["only A right", "only B right", "McNemar p by groups", "p (Holm)", "accuracy, A - B", "macro-F1, A - B"]
     lines += table(
+        ["A", "B", *tests],
         [
-            "A",
-            "B",
-            "only A right",
-            "only B right",
-            "McNemar p by groups",
-            "p (Holm)",
-            "accuracy, A - B",
-            "macro-F1, A - B",
-        ],
-        [
-            [pair["a"], pair["b"], pair["only_a"], pair["only_b"], f"{pair['p']:.3g}", f"{pair['p_holm']:.3g}"]
-            + [_signed(pair["accuracy"]), _signed(pair["macro_f1"])]
-            for pair in comparison["pairs"]
+            [pair.a, pair.b, pair.only_a, pair.only_b, f"{pair.p:.3g}", f"{pair.p_holm:.3g}"]
+            + [str(pair.accuracy), str(pair.macro_f1)]
+            for pair in comparison.pairs
         ],
     )
     lines += ["Intervals are 95 %, each for itself; only the p values are corrected for the number of pairs.", ""]
-    return "\n".join([*lines, *(f"- {pair['sentence']}" for pair in comparison["pairs"]), ""])
+    return "\n".join([*lines, *(f"- {pair.sentence}" for pair in comparison.pairs), ""])
 
 
 def _or_dash(value: float | None, unit: float = 1, digits: int = 0) -> str:

@@ -1,19 +1,14 @@
 """Scores of a run: which photos may be scored, their probabilities (inferred once, then kept), figures and plots.
 
-``scores.json`` holds ``run``, ``model_sha256``, ``reading`` (:func:`reading_of`), ``classes``, ``temperature``
-(``value`` and ``photos``, fitted on validation; null without), ``parts`` and ``earlier`` (test scores of models that
-this folder held before, or of the same one read otherwise). An entry of
-``parts`` (``train``, ``validation``, ``test`` or ``photos-NAME``) is what :func:`allmasked.stats.metrics.score` gives
-plus ``scored_at``, ``bootstrap``, ``seed``, ``notes``, ``failed`` (photos without an answer) and, where boxes are
-known, ``by_face_height`` and ``by_people`` (:func:`allmasked.stats.metrics.breakdown`).
+``scores.json`` holds :class:`Scores` as plain values.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +19,7 @@ from numpy.typing import NDArray
 from allmasked.core.config import TrainConfig
 from allmasked.core.errors import ConfigError, DataError, RunError
 from allmasked.core.markdown import table
+from allmasked.core.plain import parse
 from allmasked.core.progress import track
 from allmasked.core.renamed import WORDS
 from allmasked.core.runs import Run, read_json, write_json, write_text
@@ -80,14 +76,120 @@ class Answers:
         return np.array([photo.group for photo in self.photos], dtype=np.int64)
 
 
-@dataclass
-class Evaluation:
-    """What one call of :func:`evaluate` found: all of ``scores.json``, the entries asked for, and what to tell."""
+@dataclass(frozen=True)
+class PartScores(metrics.Figures):
+    """The figures of one part of a split, or of other photos.
 
-    scores: dict[str, Any]
-    names: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    failed: list[Prediction] = field(default_factory=list)
+    Attributes:
+        scored_at: when the first time, UTC.
+        bootstrap, seed: of the intervals.
+        temperature: that of :class:`Scores`.
+        photos_sha256: over the photos and labels that were to be scored.
+        notes: what to know about the figures.
+        failed: how many photos had no answer.
+        by_face_height, by_people: where boxes are known.
+    """
+
+    scored_at: str
+    bootstrap: int
+    seed: int
+    temperature: float | None
+    photos_sha256: str
+    notes: tuple[str, ...]
+    failed: int
+    by_face_height: tuple[metrics.Stratum, ...] = ()
+    by_people: tuple[metrics.Stratum, ...] = ()
+
+    @property
+    def accuracy_interval(self) -> metrics.Interval:
+        """95 % interval of the accuracy."""
+        return self.intervals.accuracy
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """What softens the probabilities, fitted on so many validation photos."""
+
+    value: float
+    photos: int
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Test scores of a model that the folder held before, or of the same one read otherwise."""
+
+    model_sha256: str
+    scored_at: str
+    photos: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All that is known of a run; ``parts`` are ``train``, ``validation``, ``test`` or ``photos-NAME``."""
+
+    run: str
+    model_sha256: str
+    classes: tuple[str, ...]
+    temperature: Temperature | None
+    parts: Mapping[str, PartScores]
+    earlier: tuple[Earlier, ...]
+    reading: Mapping[str, float | int] | None = None
+
+    @classmethod
+    def read(cls, run: Run) -> Scores:
+        """Those in ``scores.json``; raises :class:`RunError` where it is missing, or is none."""
+        try:
+            return parse(cls, read_json(run.scores))
+        except (TypeError, ValueError):
+            raise RunError(
+                f"{run.scores}: was not written by 'allmasked evaluate'; move it away and score again"
+            ) from None
+
+    def write(self, run: Run) -> None:
+        """Into ``scores.json`` and ``scores.md``."""
+        values = asdict(self)
+        for part in values["parts"].values():
+            for name in ("by_face_height", "by_people"):
+                if not part[name]:
+                    del part[name]
+        write_json(run.scores, values)
+        write_text(run.scores_markdown, markdown(self))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What :func:`evaluate` found. Printed, it is the tables of what was asked for, in Markdown.
+
+    Attributes:
+        parts: the scores asked for, by name: ``train``, ``validation``, ``test``, or ``photos-NAME``.
+        notes: what to know about this call.
+        failed: photos without an answer, each with its error.
+        scores: all that is known of the run.
+    """
+
+    parts: Mapping[str, PartScores]
+    notes: tuple[str, ...]
+    failed: tuple[Prediction, ...]
+    scores: Scores = field(repr=False)
+
+    def __getitem__(self, part: str) -> PartScores:
+        if part not in self.parts:
+            raise RunError(f"the part {part!r} was not scored, only {', '.join(self.parts)}; name it in 'on'")
+        return self.parts[part]
+
+    @property
+    def test(self) -> PartScores:
+        """Those of the test part."""
+        return self["test"]
+
+    @property
+    def validation(self) -> PartScores:
+        """Those of validation, which chose the best epoch and so are optimistic."""
+        return self["validation"]
+
+    def __str__(self) -> str:
+        return markdown(self.scores, tuple(self.parts))
 
 
 def _refuse_trained_on(run: Run, found: Sequence[Photo], total: int, what: str) -> None:
@@ -296,94 +398,83 @@ def evaluate(
         without[name] = len(foreign.split.photos) - len(chosen)
         todo.append((name, chosen, foreign.split))
 
-    result = Evaluation(_stored_scores(run))
-    if result.scores["temperature"] is None:
-        result.scores["temperature"] = _temperature(run, split, ask)
+    stored = _stored_scores(run)
+    fitted = stored.temperature or _temperature(run, split, ask)
+    temperature = fitted.value if fitted else None
+    parts, notes, failed = dict(stored.parts), list[str](), list[Prediction]()
     for name, chosen, origin in todo:
-        before = result.scores["parts"].get(name)
-        result.names.append(name)
+        before = parts.get(name)
         keys = hashlib.sha256("\n".join(sorted(photo.key + photo.label for photo in chosen)).encode()).hexdigest()
-        temperature = result.scores["temperature"]["value"] if result.scores["temperature"] else None
-        asked = {"bootstrap": bootstrap, "seed": seed, "temperature": temperature, "photos_sha256": keys}
-        if before and not before["failed"] and all(before[setting] == asked[setting] for setting in asked):
-            result.notes.append(f"{name}: scored at {before['scored_at']}; this is the stored result")
+        asked: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "temperature": temperature}
+        asked["photos_sha256"] = keys
+        if before and not before.failed and all(getattr(before, name) == value for name, value in asked.items()):
+            notes.append(f"{name}: scored at {before.scored_at}; this is the stored result")
             continue
         if before:
-            result.notes.append(
-                f"{name}: first scored at {before['scored_at']}; figures made anew from the kept answers"
-            )
+            notes.append(f"{name}: first scored at {before.scored_at}; figures made anew from the kept answers")
         found = answers(run, chosen, origin, name, ask)
-        result.failed.extend(found.failed)
+        failed.extend(found.failed)
         if not found.photos:
             raise RunError(
                 f"{run.folder}: none of the {len(chosen):,} photos of {name} could be answered (first: "
                 f"{found.failed[0].path}: {found.failed[0].error}); if they have moved, say where with '--data'"
             )
-        result.scores["parts"][name] = {
-            "scored_at": before["scored_at"] if before else datetime.now(UTC).isoformat(timespec="seconds"),
-            **asked,
-            "notes": _notes(name, seen[name], without[name], found) + unsure,
-            "failed": len(found.failed),
+        parts[name] = PartScores(
             **_figures(found, spec, temperature, bootstrap, seed),
-        }
+            **asked,
+            scored_at=before.scored_at if before else datetime.now(UTC).isoformat(timespec="seconds"),
+            notes=(*_notes(name, seen[name], without[name], found), *unsure),
+            failed=len(found.failed),
+        )
         for path in run.plots.glob(f"*-{name}.png"):
             path.unlink()  # they show other figures now
     if plots:
-        for name in result.names:
-            _plot(run, name, result.scores["parts"][name])
-    write_json(run.scores, result.scores)
-    write_text(run.scores_markdown, markdown(result.scores))
-    return result
+        for name, _, _ in todo:
+            _plot(run, name, parts[name])
+    scores = replace(stored, temperature=fitted, parts=parts)
+    scores.write(run)
+    return Evaluation({name: parts[name] for name, _, _ in todo}, tuple(notes), tuple(failed), scores)
 
 
-def _stored_scores(run: Run) -> dict[str, Any]:
+def _stored_scores(run: Run) -> Scores:
     """``scores.json`` where it belongs to the present model and reading; else an empty one with earlier test scores."""
     model_sha256, constants = sha256_of(run.identity), reading_of(run)
-    empty: dict[str, Any] = {
-        "run": run.name,
-        "model_sha256": model_sha256,
-        "reading": constants,
-        "classes": list(CLASSES),
-        "temperature": None,
-        "parts": {},
-        "earlier": [],
-    }
+    empty = Scores(run.name, model_sha256, CLASSES, None, {}, (), constants)
     if not run.scores.is_file():
         return empty
-    scores = read_json(run.scores)
-    if not isinstance(scores, dict) or not {*empty} - {"reading"} <= {*scores}:
-        raise RunError(f"{run.scores}: was not written by 'allmasked evaluate'; move it away and score again")
-    if scores["model_sha256"] == model_sha256 and scores.get("reading") == constants:
+    scores = Scores.read(run)
+    if scores.model_sha256 == model_sha256 and scores.reading == constants:
         return scores
-    test = scores["parts"].get("test")
-    ended = {"model_sha256": scores["model_sha256"]}
-    ended |= {name: test[name] for name in ("scored_at", "photos", "accuracy")} if test else {}
-    return {**empty, "earlier": [*scores["earlier"], *([ended] if test else [])]}
+    earlier = scores.earlier
+    if test := scores.parts.get("test"):
+        earlier = (*earlier, Earlier(scores.model_sha256, test.scored_at, test.photos, test.accuracy))
+    return replace(empty, earlier=earlier)
 
 
-def _temperature(run: Run, split: Split, ask: Ask) -> dict[str, Any] | None:
+def _temperature(run: Run, split: Split, ask: Ask) -> Temperature | None:
     chosen = split.part("validation")
     reachable = [photo for photo in chosen if (split.root / photo.path).is_file()]
     stored = (run.predictions / "validation.json").is_file()
     found = answers(run, chosen if stored else reachable, split, "validation", ask) if reachable or stored else None
     if found is None or not found.photos:
         return None
-    return {"value": metrics.fit_temperature(found.labels, found.probabilities), "photos": len(found.photos)}
+    return Temperature(metrics.fit_temperature(found.labels, found.probabilities), len(found.photos))
 
 
 def _figures(found: Answers, spec: InputSpec, temperature: float | None, bootstrap: int, seed: int) -> dict[str, Any]:
     labels, groups = found.labels, found.groups
-    figures = metrics.score(
+    scored = metrics.score(
         labels, found.probabilities, groups,
         nobody=found.nobody, temperature=temperature, bootstrap=bootstrap, seed=seed,
     )  # fmt: skip
+    figures: dict[str, Any] = dict(vars(scored))
     for name, values, edges in (
         ("by_face_height", [smallest_face_px(photo, spec) for photo in found.photos], FACE_HEIGHT_EDGES_PX),
         ("by_people", [np.nan if p.faces is None else len(p.faces) for p in found.photos], PEOPLE_EDGES),
     ):
-        rows = metrics.breakdown(labels, found.predicted, groups, values, edges, bootstrap=bootstrap, seed=seed)
-        if rows:
-            figures[name] = rows
+        figures[name] = metrics.breakdown(
+            labels, found.predicted, groups, values, edges, bootstrap=bootstrap, seed=seed
+        )
     return figures
 
 
@@ -412,24 +503,23 @@ def _notes(name: str, seen: int, without: int, found: Answers) -> list[str]:
     return notes
 
 
-def _plot(run: Run, name: str, entry: dict[str, Any]) -> None:
+def _plot(run: Run, name: str, entry: PartScores) -> None:
     if any(run.plots.glob(f"*-{name}.png")):
         return
     from allmasked.stats import plots
 
-    calibration = entry["calibration"]
-    scaled = calibration["scaled"]["bins"] if calibration["scaled"] else None
+    scaled = entry.calibration.scaled.bins if entry.calibration.scaled else None
     figures = {
-        "confusion": plots.confusion(entry["confusion"], title=name),
-        "reliability": plots.reliability(calibration["bins"], scaled, title=f"Calibration, {name}"),
-        "classes": plots.class_scores(entry["classes"], entry["intervals"]["f1"], title=name),
+        "confusion": plots.confusion(entry.confusion, title=name),
+        "reliability": plots.reliability(entry.calibration.bins, scaled, title=f"Calibration, {name}"),
+        "classes": plots.class_scores(entry.classes, entry.intervals.f1, title=name),
     }
-    if "by_face_height" in entry:
+    if entry.by_face_height:
         figures["by-face-height"] = plots.breakdown(
-            entry["by_face_height"], xlabel="height of the smallest face, px of the input", title=name
+            entry.by_face_height, xlabel="height of the smallest face, px of the input", title=name
         )
-    if "by_people" in entry:
-        figures["by-people"] = plots.breakdown(entry["by_people"], xlabel="people in the photo", title=name)
+    if entry.by_people:
+        figures["by-people"] = plots.breakdown(entry.by_people, xlabel="people in the photo", title=name)
     for kind, figure in figures.items():
         plots.save(figure, run.plots / f"{kind}-{name}.png")
 
@@ -437,74 +527,66 @@ def _plot(run: Run, name: str, entry: dict[str, Any]) -> None:
 # --- to read ---------------------------------------------------------------------------------------------------------
 
 
-def markdown(scores: dict[str, Any], names: Sequence[str] | None = None) -> str:
-    """``scores.json``, or the named entries of it, as Markdown tables."""
+def markdown(scores: Scores, names: Sequence[str] | None = None) -> str:
+    """The scores, or the named parts of them, as Markdown tables."""
     from allmasked.stats.plots import bin_name
 
-    lines = [f"# Scores of {scores['run']}", ""]
-    for name, entry in scores["parts"].items():
+    lines = [f"# Scores of {scores.run}", ""]
+    for name, entry in scores.parts.items():
         if names is not None and name not in names:
             continue
         lines += [f"## {name}", ""]
-        lines += [
-            f"{entry['photos']:,} photos in {entry['groups']:,} groups of near-duplicates; intervals are 95 %.",
-            "",
-        ]
-        lines += [f"- {note}" for note in entry["notes"]] + ([""] if entry["notes"] else [])
-        averages, intervals = entry["averages"], entry["intervals"]
+        lines += [f"{entry.photos:,} photos in {entry.groups:,} groups of near-duplicates; intervals are 95 %.", ""]
+        lines += [f"- {note}" for note in entry.notes] + ([""] if entry.notes else [])
+        intervals = entry.intervals
         lines += table(
             ["average", "accuracy", "precision", "recall", "F1"],
-            [[kind, entry["accuracy"], row["precision"], row["recall"], row["f1"]] for kind, row in averages.items()],
+            [[kind, entry.accuracy, row.precision, row.recall, row.f1] for kind, row in entry.averages.items()],
         )
         lines += table(
             ["figure", "value", "95 % interval"],
             [
-                ["accuracy", entry["accuracy"], _span(intervals["accuracy"])],
-                ["macro-F1", averages["macro"]["f1"], _span(intervals["macro_f1"])],
+                ["accuracy", entry.accuracy, _span(intervals.accuracy)],
+                ["macro-F1", entry.macro_f1, _span(intervals.macro_f1)],
             ],
         )
         lines += table(
             ["class", "photos", "precision", "recall", "F1", "95 % interval of F1"],
             [
-                [kind, row["photos"], row["precision"], row["recall"], row["f1"], _span(intervals["f1"][kind])]
-                for kind, row in entry["classes"].items()
+                [kind, row.photos, row.precision, row.recall, row.f1, _span(intervals.f1[kind])]
+                for kind, row in entry.classes.items()
             ],
         )
-        both = zip(CLASSES, entry["confusion"], entry["confusion_normalised"])
-        said = metrics.answer_names(entry["confusion"])
+        both = zip(CLASSES, entry.confusion, entry.confusion_normalised)
+        said = metrics.answer_names(entry.confusion)
         lines += table(
             ["true \\ predicted", *said, *(f"{kind} (share)" for kind in said)],
             [[kind, *counts, *(f"{share:.3f}" for share in shares)] for kind, counts, shares in both],
         )
-        calibration = entry["calibration"]
-        rows = [["as it comes", 1, calibration["ece"], calibration["log_loss"]]]
-        if calibration["scaled"]:
-            scaled = calibration["scaled"]
-            rows.append(["temperature-scaled", calibration["temperature"], scaled["ece"], scaled["log_loss"]])
+        calibration, scaled = entry.calibration, entry.calibration.scaled
+        rows: list[list[Any]] = [["as it comes", 1, calibration.ece, calibration.log_loss]]
+        if scaled:
+            rows.append(["temperature-scaled", calibration.temperature, scaled.ece, scaled.log_loss])
         lines += table(["calibration", "temperature", "expected calibration error", "log loss"], rows)
-        for kind, heading in (("by_face_height", "smallest face, px of the input"), ("by_people", "people")):
-            if kind in entry:
+        for heading, strata in (
+            ("smallest face, px of the input", entry.by_face_height), ("people", entry.by_people),
+        ):  # fmt: skip
+            if strata:
                 lines += table(
                     [heading, "photos", "accuracy", "95 % interval", "macro-F1", "95 % interval"],
                     [
-                        [
-                            bin_name(row["low"], row["high"]),
-                            row["photos"],
-                            row["accuracy"],
-                            _span(row["accuracy_interval"]),
-                            row["macro_f1"],
-                            _span(row["macro_f1_interval"]),
-                        ]
-                        for row in entry[kind]
+                        [bin_name(row.low, row.high), row.photos, row.accuracy, _span(row.accuracy_interval)]
+                        + [row.macro_f1, _span(row.macro_f1_interval)]
+                        for row in strata
                     ],
                 )
-    for row in scores["earlier"] if names is None else ():
+    for one in scores.earlier if names is None else ():
         lines += [
-            f"The test part was also scored at {row['scored_at']} for an earlier model or reading of this folder.",
+            f"The test part was also scored at {one.scored_at} for an earlier model or reading of this folder.",
             "",
         ]
     return "\n".join(lines)
 
 
-def _span(interval: Sequence[float] | None) -> str:
+def _span(interval: metrics.Interval | None) -> str:
     return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "-"

@@ -10,9 +10,8 @@ matrix are scikit-learn's; Holm's correction is statsmodels'.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +28,111 @@ BINS = 15
 """Equal-width confidence bins of the expected calibration error, as in Guo et al. 2017."""
 SMALLEST = 1e-12
 """Probabilities below this count as this in logarithms."""
+
+
+Interval = tuple[float, float]
+"""Of 95 %: low, high."""
+
+
+@dataclass(frozen=True)
+class Average:
+    """Precision, recall and F1, 0-1; an undefined one (0/0) is 0."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class ClassFigures(Average):
+    """Those of one class, which so many ``photos`` are labelled."""
+
+    photos: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How good answers are; ``averages`` by the names of :data:`AVERAGES`, ``classes`` by label."""
+
+    photos: int
+    accuracy: float
+    averages: Mapping[str, Average]
+    classes: Mapping[str, ClassFigures]
+
+    @property
+    def macro_f1(self) -> float:
+        """The mean of the classes' F1, 0-1."""
+        return self.averages["macro"].f1
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """95 % bootstrap intervals; None where the resamples do not differ. ``f1`` by label."""
+
+    accuracy: Interval
+    macro_f1: Interval | None
+    f1: Mapping[str, Interval | None]
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The answers whose confidence lies in (low, high]: how many, their mean confidence and accuracy."""
+
+    low: float
+    high: float
+    photos: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Expected calibration error (0-1), log loss, and the bins of confidence that the first comes from."""
+
+    ece: float
+    log_loss: float
+    bins: tuple[Bin, ...]
+
+
+@dataclass(frozen=True)
+class Calibration(Reliability):
+    """Of the probabilities as they come, and ``scaled`` by a temperature; both None without."""
+
+    temperature: float | None = None
+    scaled: Reliability | None = None
+
+
+@dataclass(frozen=True)
+class Figures(Summary):
+    """All figures of one set of photos: :func:`score`. ``groups`` is how many groups of near-duplicates they are."""
+
+    groups: int
+    confusion: tuple[tuple[int, ...], ...]
+    confusion_normalised: tuple[tuple[float, ...], ...]
+    intervals: Intervals
+    calibration: Calibration
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """The photos whose value lies in [low, high), ``high`` None: no bound."""
+
+    low: float
+    high: float | None
+    photos: int
+    accuracy: float
+    accuracy_interval: Interval
+    macro_f1: float
+    macro_f1_interval: Interval | None
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Photos that only one of two models has right, and the two-sided p of that."""
+
+    only_a: int
+    only_b: int
+    p: float
 
 
 def predicted_classes(probabilities: ArrayLike, nobody: ArrayLike | None = None) -> Ints:
@@ -67,7 +171,7 @@ def normalised(matrix: ArrayLike) -> Floats:
     return np.divide(counts, sums, out=np.zeros_like(counts), where=sums > 0)
 
 
-def summary(labels: ArrayLike, predicted: ArrayLike) -> dict[str, Any]:
+def summary(labels: ArrayLike, predicted: ArrayLike) -> Summary:
     """Accuracy, and precision, recall and F1 per class and as micro, macro and weighted averages (all 0-1).
 
     Averages run over the classes that occur among the labels or the predictions (scikit-learn's default), "nobody" not
@@ -79,27 +183,19 @@ def summary(labels: ArrayLike, predicted: ArrayLike) -> dict[str, Any]:
     if not len(labels):
         raise ValueError("no photos to score")
     score = sklearn_metrics.precision_recall_fscore_support
-    names = ("precision", "recall", "f1")
     per_class = score(labels, predicted, labels=range(K), average=None, zero_division=0)
     present = np.setdiff1d(np.concatenate([labels, predicted]), [K])
     over = {"micro": None, "macro": present, "weighted": present}
-    return {
-        "photos": len(labels),
-        "accuracy": float(sklearn_metrics.accuracy_score(labels, predicted)),
-        "averages": {
-            average: dict(
-                zip(
-                    names,
-                    map(float, score(labels, predicted, labels=over[average], average=average, zero_division=0)[:3]),
-                )
-            )
-            for average in AVERAGES
-        },
-        "classes": {
-            name: {**{figure: float(per_class[i][k]) for i, figure in enumerate(names)}, "photos": int(per_class[3][k])}
-            for k, name in enumerate(CLASSES)
-        },
+    averaged = {
+        average: score(labels, predicted, labels=over[average], average=average, zero_division=0)[:3]
+        for average in AVERAGES
     }
+    return Summary(
+        len(labels),
+        float(sklearn_metrics.accuracy_score(labels, predicted)),
+        {average: Average(*map(float, three)) for average, three in averaged.items()},
+        {name: ClassFigures(*map(float, row[:3]), int(row[3])) for name, row in zip(CLASSES, zip(*per_class))},
+    )
 
 
 # --- bootstrap -----------------------------------------------------------------------------------------------------
@@ -122,10 +218,10 @@ def resample(labels: ArrayLike, predicted: ArrayLike, groups: ArrayLike, count: 
     Source: Field and Welsh 2007, "Bootstrapping clustered data".
     """
     labels, predicted = np.asarray(labels, np.int64), np.asarray(predicted, np.int64)
-    index, number = _group_index(groups)
+    index, number = group_index(groups)
     cells = np.zeros((number, K * (K + 1)))  # one more answer than classes: "nobody"
     np.add.at(cells, (index, labels * (K + 1) + predicted), 1)
-    matrices = np.concatenate([weights @ cells for weights in _draws(number, count, seed)]).reshape(-1, K, K + 1)
+    matrices = np.concatenate([weights @ cells for weights in draws(number, count, seed)]).reshape(-1, K, K + 1)
     hits = np.diagonal(matrices, axis1=1, axis2=2)
     both = matrices.sum(axis=1)[:, :K] + matrices.sum(axis=2)  # 2 tp + fp + fn
     class_f1 = np.divide(2 * hits, both, out=np.full_like(hits, np.nan, dtype=np.float64), where=both > 0)
@@ -138,10 +234,11 @@ def resample(labels: ArrayLike, predicted: ArrayLike, groups: ArrayLike, count: 
 
 def group_count(groups: ArrayLike) -> int:
     """How many groups there are; each -1 is one of its own."""
-    return _group_index(groups)[1]
+    return group_index(groups)[1]
 
 
-def _group_index(groups: ArrayLike) -> tuple[Ints, int]:
+def group_index(groups: ArrayLike) -> tuple[Ints, int]:
+    """The group of each photo (N,) as a number from 0, and how many there are; each -1 is one of its own."""
     numbers = np.array(groups, dtype=np.int64)
     alone = numbers < 0
     numbers[alone] = numbers.max(initial=0) + 1 + np.arange(alone.sum())
@@ -149,7 +246,7 @@ def _group_index(groups: ArrayLike) -> tuple[Ints, int]:
     return index.astype(np.int64), len(names)
 
 
-def _draws(number: int, count: int, seed: int) -> Iterator[Floats]:
+def draws(number: int, count: int, seed: int) -> Iterator[Floats]:
     """How often each of ``number`` groups is drawn in each of ``count`` resamples, in chunks of rows."""
     random = np.random.default_rng(seed)
     chunk = max(1, 2_000_000 // number)
@@ -159,8 +256,8 @@ def _draws(number: int, count: int, seed: int) -> Iterator[Floats]:
         yield np.bincount(drawn.ravel(), minlength=rows * number).reshape(rows, number).astype(np.float64)
 
 
-def interval(values: ArrayLike, level: float = 0.95) -> list[float] | None:
-    """Percentile interval [low, high] of bootstrap values, without the undefined ones.
+def interval(values: ArrayLike, level: float = 0.95) -> Interval | None:
+    """Percentile interval of bootstrap values, without the undefined ones.
 
     None when no two values differ: the bootstrap then has nothing to say (a model without a single error is not
     thereby certain to be perfect).
@@ -169,26 +266,27 @@ def interval(values: ArrayLike, level: float = 0.95) -> list[float] | None:
     numbers = numbers[np.isfinite(numbers)]
     if not len(numbers) or numbers.min() == numbers.max():
         return None
-    return [float(v) for v in np.quantile(numbers, [(1 - level) / 2, (1 + level) / 2])]
+    low, high = np.quantile(numbers, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
-def accuracy_interval(values: ArrayLike, groups: int, level: float = 0.95) -> list[float]:
+def accuracy_interval(values: ArrayLike, groups: int, level: float = 0.95) -> Interval:
     """:func:`interval` of resampled accuracies; where no two differ, the exact binomial one of that many groups.
 
     Source: Clopper and Pearson 1934.
     """
-    found = interval(values, level)
-    if found is None:
-        proportion = require("statsmodels.stats.proportion", "train")
-        right = round(float(np.asarray(values).flat[0]) * groups)
-        found = [float(v) for v in proportion.proportion_confint(right, groups, alpha=1 - level, method="beta")]
-    return found
+    if (found := interval(values, level)) is not None:
+        return found
+    proportion = require("statsmodels.stats.proportion", "train")
+    right = round(float(np.asarray(values).flat[0]) * groups)
+    low, high = proportion.proportion_confint(right, groups, alpha=1 - level, method="beta")
+    return float(low), float(high)
 
 
 # --- calibration ---------------------------------------------------------------------------------------------------
 
 
-def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -> list[dict[str, float | int]]:
+def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -> tuple[Bin, ...]:
     """For each equal-width bin of confidence (low, high]: photos, mean confidence and accuracy (0 where empty)."""
     probabilities = np.asarray(probabilities, dtype=np.float64)
     confidence = probabilities.max(axis=1)
@@ -198,23 +296,16 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -
     some = np.maximum(photos, 1)
     confidences = np.bincount(index, weights=confidence, minlength=bins) / some
     accuracies = np.bincount(index, weights=right, minlength=bins) / some
-    return [
-        {
-            "low": k / bins,
-            "high": (k + 1) / bins,
-            "photos": int(photos[k]),
-            "confidence": float(confidences[k]),
-            "accuracy": float(accuracies[k]),
-        }
-        for k in range(bins)
-    ]
+    return tuple(
+        Bin(k / bins, (k + 1) / bins, int(photos[k]), float(confidences[k]), float(accuracies[k])) for k in range(bins)
+    )
 
 
 def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -> float:
     """ECE (0-1): mean of |accuracy - confidence| over the bins, weighted by photos (Guo et al. 2017, equation 3)."""
     rows = reliability(labels, probabilities, bins)
-    total = sum(row["photos"] for row in rows)
-    return float(sum(row["photos"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / total)
+    total = sum(row.photos for row in rows)
+    return float(sum(row.photos * abs(row.accuracy - row.confidence) for row in rows) / total)
 
 
 def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
@@ -257,12 +348,8 @@ def score(
     temperature: float | None = None,
     bootstrap: int = 2000,
     seed: int = 0,
-) -> dict[str, Any]:
-    """All figures of one set of photos, ready for JSON.
-
-    :func:`summary`, and ``groups`` (their number), ``confusion``, ``confusion_normalised``, ``intervals`` (95 %
-    bootstrap intervals of ``accuracy``, ``macro_f1`` and ``f1`` per class) and ``calibration`` (``ece``, ``log_loss``
-    and reliability ``bins`` of the probabilities as they come and, given a temperature, ``scaled`` by it).
+) -> Figures:
+    """All figures of one set of photos.
 
     Calibration is about which of the three classes it is: it stays on the probabilities that hold if somebody is there,
     whatever ``nobody`` says. All other figures are about the answer, which may be "nobody".
@@ -271,32 +358,24 @@ def score(
     matrix = confusion(labels, predicted)
     drawn = resample(labels, predicted, groups, bootstrap, seed)
     number = group_count(groups)
-    return {
-        **summary(labels, predicted),
-        "groups": number,
-        "confusion": matrix.tolist(),
-        "confusion_normalised": normalised(matrix).tolist(),
-        "intervals": {
-            "accuracy": accuracy_interval(drawn.accuracy, number),
-            "macro_f1": interval(drawn.macro_f1),
-            "f1": {name: interval(drawn.class_f1[:, k]) for k, name in enumerate(CLASSES)},
-        },
-        "calibration": {
-            **_calibration(labels, probabilities),
-            "temperature": temperature,
-            "scaled": None
-            if temperature is None
-            else _calibration(labels, apply_temperature(probabilities, temperature)),
-        },
-    }
+    of_class = {name: interval(drawn.class_f1[:, k]) for k, name in enumerate(CLASSES)}
+    scaled = None if temperature is None else _reliability(labels, apply_temperature(probabilities, temperature))
+    return Figures(
+        **vars(summary(labels, predicted)),
+        groups=number,
+        confusion=tuple(map(tuple, matrix.tolist())),
+        confusion_normalised=tuple(map(tuple, normalised(matrix).tolist())),
+        intervals=Intervals(accuracy_interval(drawn.accuracy, number), interval(drawn.macro_f1), of_class),
+        calibration=Calibration(**vars(_reliability(labels, probabilities)), temperature=temperature, scaled=scaled),
+    )
 
 
-def _calibration(labels: ArrayLike, probabilities: ArrayLike) -> dict[str, Any]:
-    return {
-        "ece": expected_calibration_error(labels, probabilities),
-        "log_loss": log_loss(labels, probabilities),
-        "bins": reliability(labels, probabilities),
-    }
+def _reliability(labels: ArrayLike, probabilities: ArrayLike) -> Reliability:
+    return Reliability(
+        expected_calibration_error(labels, probabilities),
+        log_loss(labels, probabilities),
+        reliability(labels, probabilities),
+    )
 
 
 def breakdown(
@@ -308,7 +387,7 @@ def breakdown(
     *,
     bootstrap: int = 2000,
     seed: int = 0,
-) -> list[dict[str, Any]]:
+) -> tuple[Stratum, ...]:
     """Accuracy and macro-F1 with their intervals for the photos whose value lies in each bin [low, high).
 
     ``values`` (N,) may hold NaN (unknown; left out). ``edges`` rise; the last bin is open (``high`` is None). Bins
@@ -323,18 +402,10 @@ def breakdown(
             continue
         figures = summary(labels[inside], predicted[inside])
         drawn = resample(labels[inside], predicted[inside], groups[inside], bootstrap, seed)
-        rows.append(
-            {
-                "low": low,
-                "high": None if np.isinf(high) else high,
-                "photos": figures["photos"],
-                "accuracy": figures["accuracy"],
-                "accuracy_interval": accuracy_interval(drawn.accuracy, group_count(groups[inside])),
-                "macro_f1": figures["averages"]["macro"]["f1"],
-                "macro_f1_interval": interval(drawn.macro_f1),
-            }
-        )
-    return rows
+        sure = accuracy_interval(drawn.accuracy, group_count(groups[inside])), interval(drawn.macro_f1)
+        top = None if np.isinf(high) else high
+        rows.append(Stratum(low, top, figures.photos, figures.accuracy, sure[0], figures.macro_f1, sure[1]))
+    return tuple(rows)
 
 
 # --- paired tests --------------------------------------------------------------------------------------------------
@@ -342,7 +413,7 @@ def breakdown(
 
 def mcnemar(
     labels: ArrayLike, predicted_a: ArrayLike, predicted_b: ArrayLike, groups: ArrayLike | None = None
-) -> dict[str, float | int]:
+) -> McNemar:
     """Exact test whether two models differ in accuracy on the same photos: McNemar's, by groups of near-duplicates.
 
     Near-duplicates are right or wrong together, so a group is one observation, not as many as it has photos. Its sum
@@ -351,16 +422,15 @@ def mcnemar(
     as far from 0 as the one found. Where each photo is a group of its own (``groups`` None) that is McNemar's exact
     test.
 
-    Returns ``only_a`` and ``only_b`` (photos that only one of them has right) and the two-sided ``p``. Sources:
-    McNemar 1947; exact form as in Dietterich 1998; random signs: Fisher 1935, "The Design of Experiments"; sums of
-    clusters: Durkalski et al. 2003, "Analysis of clustered matched-pair data".
+    Sources: McNemar 1947; exact form as in Dietterich 1998; random signs: Fisher 1935, "The Design of Experiments";
+    sums of clusters: Durkalski et al. 2003, "Analysis of clustered matched-pair data".
     """
     labels = np.asarray(labels)
     right_a, right_b = np.asarray(predicted_a) == labels, np.asarray(predicted_b) == labels
     only_a, only_b = right_a & ~right_b, ~right_a & right_b
-    index, number = _group_index(np.full(len(labels), -1) if groups is None else groups)
+    index, number = group_index(np.full(len(labels), -1) if groups is None else groups)
     sums = np.bincount(index, weights=only_a.astype(float) - only_b, minlength=number).astype(np.int64)
-    return {"only_a": int(only_a.sum()), "only_b": int(only_b.sum()), "p": _sign_flip(sums)}
+    return McNemar(int(only_a.sum()), int(only_b.sum()), _sign_flip(sums))
 
 
 def _sign_flip(sums: Ints) -> float:

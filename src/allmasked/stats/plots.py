@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from allmasked.stats.metrics import Bin, ClassFigures, Stratum
+
 FIRST, SECOND, THIRD = "#0072b2", "#d55e00", "#009e73"
 INK = "#23272d"  # replaced by currentColor in svg()
 FAINT = "#8a9099"  # reads on white and on black
@@ -123,9 +125,7 @@ def confusion(matrix: ArrayLike, *, title: str = "", classes: Sequence[str] = CL
     return figure
 
 
-def reliability(
-    bins: Sequence[Mapping[str, float]], scaled: Sequence[Mapping[str, float]] | None = None, *, title: str = ""
-) -> Figure:
+def reliability(bins: Sequence[Bin], scaled: Sequence[Bin] | None = None, *, title: str = "") -> Figure:
     """Accuracy against confidence (:func:`allmasked.stats.metrics.reliability`), before and after temperature scaling.
 
     The area of a dot is its share of the photos; a calibrated model's dots lie on the diagonal.
@@ -139,12 +139,12 @@ def reliability(
             (bins, SECOND, "o", "as it comes"),
             (scaled or [], FIRST, "s", "temperature-scaled"),
         ):
-            filled = [row for row in rows if row["photos"]]
-            total = sum(row["photos"] for row in filled)
+            filled = [row for row in rows if row.photos]
+            total = sum(row.photos for row in filled)
             if not filled:
                 continue
-            x, y = [row["confidence"] for row in filled], [row["accuracy"] for row in filled]
-            area = [12 + 260 * row["photos"] / total for row in filled]
+            x, y = [row.confidence for row in filled], [row.accuracy for row in filled]
+            area = [12 + 260 * row.photos / total for row in filled]
             axis.plot(x, y, color=colour, linewidth=1, alpha=0.7)
             axis.scatter(x, y, s=area, color=colour, marker=marker, alpha=0.75, linewidths=0)
             axis.plot([], [], color=colour, marker=marker, linewidth=1, label=name)
@@ -157,7 +157,7 @@ def reliability(
 
 
 def class_scores(
-    classes: Mapping[str, Mapping[str, float]],
+    classes: Mapping[str, ClassFigures],
     f1_intervals: Mapping[str, Sequence[float] | None] | None = None,
     *,
     title: str = "",
@@ -169,7 +169,7 @@ def class_scores(
         axis = figure.subplots()
         x = np.arange(len(classes))
         for offset, (name, colour) in zip((-0.27, 0, 0.27), figures):
-            heights = [row[name] for row in classes.values()]
+            heights = [getattr(row, name) for row in classes.values()]
             axis.bar(x + offset, heights, width=0.25, color=colour, label="F1" if name == "f1" else name)
             for place, height in zip(x + offset, heights):
                 axis.text(place, 0.02, f"{height:.2f}", ha="center", va="bottom", color="white", fontsize=8)
@@ -178,13 +178,13 @@ def class_scores(
             if found:
                 axis.plot([place, place], found, color=INK, linewidth=1.2, solid_capstyle="butt")
         axis.set(xticks=x, ylim=(0, 1), title=title)
-        axis.set_xticklabels([f"{name}\n{int(row['photos']):,} photos" for name, row in classes.items()])
+        axis.set_xticklabels([f"{name}\n{row.photos:,} photos" for name, row in classes.items()])
         axis.tick_params(axis="x", length=0)
         axis.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1), borderpad=0, columnspacing=1.2)
     return figure
 
 
-def breakdown(rows: Sequence[Mapping[str, Any]], *, xlabel: str, title: str = "") -> Figure:
+def breakdown(rows: Sequence[Stratum], *, xlabel: str, title: str = "") -> Figure:
     """Accuracy and macro-F1 with their intervals, bin by bin (:func:`allmasked.stats.metrics.breakdown`)."""
     with _style():
         figure = _figure(1.2 + 0.9 * max(len(rows), 4), 3.4)
@@ -195,14 +195,19 @@ def breakdown(rows: Sequence[Mapping[str, Any]], *, xlabel: str, title: str = ""
             (0.09, "macro_f1", SECOND, "s", "macro-F1"),
         ):
             axis.plot(
-                x + offset, [row[name] for row in rows], color=colour, marker=marker, linestyle="none", label=label
+                x + offset,
+                [getattr(row, name) for row in rows],
+                color=colour,
+                marker=marker,
+                linestyle="none",
+                label=label,
             )
             for place, row in zip(x + offset, rows):
-                found = row[f"{name}_interval"]
+                found = getattr(row, f"{name}_interval")
                 if found:
                     axis.plot([place, place], found, color=colour, linewidth=1.4)
         axis.set(xticks=x, ylim=(0, 1.02), xlim=(-0.6, len(rows) - 0.4), xlabel=xlabel, title=title)
-        axis.set_xticklabels([f"{bin_name(row['low'], row['high'])}\n{row['photos']:,} photos" for row in rows])
+        axis.set_xticklabels([f"{bin_name(row.low, row.high)}\n{row.photos:,} photos" for row in rows])
         axis.tick_params(axis="x", length=0)
         axis.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1), borderpad=0)
     return figure
