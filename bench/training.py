@@ -53,7 +53,7 @@ def main() -> None:
     from allmasked.networks import model as models
     from allmasked.networks.losses import label_loss
     from allmasked.training.loaders import LOADERS, Source, ahead
-    from allmasked.training.samples import training_batches
+    from allmasked.training.tasks import LabelTask
     from allmasked.training.train import make_optimizer, set_trainable
 
     split = load_split(options.data, seed=0)
@@ -92,6 +92,7 @@ def main() -> None:
                 class_mode="categorical",
                 seed=0,
             )
+        task = LabelTask(source, LOADERS["cached"], recipe)
         memory_x = np.array(source.array("train"))
         memory_y = np.eye(len(CLASSES), dtype=np.float32)[source.labels("train")]
         sides = {"notebooks": network("auto"), "ours": network(False), "in memory": network(False)}
@@ -100,7 +101,7 @@ def main() -> None:
             sides["notebooks"].fit(generator, epochs=1, verbose=0)
 
         def ours(epoch: int) -> None:
-            for x, y, weight in ahead(training_batches(source, LOADERS["cached"], recipe, 0, epoch, pool)):
+            for x, y, weight in ahead(task.batches(epoch, pool, lambda size: size)):
                 sides["ours"].train_on_batch(x, y, sample_weight=weight, return_dict=True)
 
         def in_memory(epoch: int) -> None:

@@ -23,7 +23,7 @@ from allmasked.training import train as training
 from allmasked.training.augment import Sample
 from allmasked.training.frames import cut_frame
 from allmasked.training.loaders import LOADERS, Source
-from allmasked.training.samples import training_batches
+from allmasked.training.tasks import FacesTask, LabelTask
 from allmasked.training.teacher import Teacher
 from allmasked.training.teacher import accuracy as teacher_accuracy
 from conftest import make_split
@@ -32,6 +32,10 @@ from test_ensemble import SKILLS, FakeModels, ms
 
 RECIPE = read_recipe("default", {"size": [64, 48], "epochs": 0, "head_epochs": 2, "batch_size": 5})
 CONFIG = TrainConfig(weights="random", recipe=RECIPE)
+
+
+def eighth(size: tuple[int, int]) -> tuple[int, int]:
+    return size[0] // 8, size[1] // 8
 
 
 @pytest.fixture
@@ -73,8 +77,9 @@ def test_a_photo_cropped_to_another_label_is_taught_by_that_label(split: Split) 
     source = Source(split, recipe.input)
     soft = np.full((9, 3), [0.2, 0.3, 0.5], np.float32)
     changed = 0
+    task = LabelTask(source, LOADERS["cached"], recipe, soft=soft)
     with ThreadPoolExecutor(2) as pool:
-        for _, targets, _ in training_batches(source, LOADERS["cached"], recipe, 0, 0, pool, soft=soft):
+        for _, targets, _ in task.batches(0, pool, eighth):
             assert targets.shape[1] == 6
             for row in targets:
                 if np.allclose(row[3:], [0.2, 0.3, 0.5]):
@@ -94,13 +99,13 @@ def test_only_the_whole_photo_is_taught_by_the_teacher(tmp_path: Path, way: str)
     ]
     split = Split(tmp_path / "data", tuple(photos), 0)
     changes = {"crop": {"subset_crops": 1.0}, "mosaic": {"mosaic": 1.0}, "whole": {}}[way]
-    plain = {"size": [64, 48], "batch_size": 5, "subset_crops": 0.0, "empty_crops": 0.0, "mosaic": 0.0}
+    plain = {"size": [64, 48], "frame": [0, 0], "batch_size": 5, "subset_crops": 0.0, "empty_crops": 0.0, "mosaic": 0.0}
     recipe = read_recipe("default", plain | changes)
     soft = np.full((9, 4), 0.25, np.float32)
     source = Source(split, recipe.input, tmp_path / "cache")
-    grid = lambda size: (size[0] // 8, size[1] // 8)  # noqa: E731
+    task = FacesTask(source, LOADERS["cached"], recipe, soft=soft)
     with ThreadPoolExecutor(2) as pool:
-        batches = training_batches(source, LOADERS["cached"], recipe, 0, 0, pool, grid=grid, soft=soft)
+        batches = task.batches(0, pool, eighth)
         answers = np.concatenate([labels for _, labels, _ in batches])[:, 0, 0, 8:12]
     by_teacher = (answers == 0.25).all(1)
     assert by_teacher.all() if way == "whole" else not by_teacher.all()
@@ -141,9 +146,7 @@ def test_a_student_with_maps(ensemble: Run, tmp_path: Path, frame: list[int], sp
     soft = np.full((9, 4), 0.25, np.float32)
     source = Source(split, recipe.input, tmp_path / "cache")
     with ThreadPoolExecutor(2) as pool:
-        batches = training_batches(
-            source, LOADERS["cached"], recipe, 0, 0, pool, grid=lambda size: (size[0] // 8, size[1] // 8), soft=soft
-        )
+        batches = FacesTask(source, LOADERS["cached"], recipe, soft=soft).batches(0, pool, eighth)
         targets = np.concatenate([labels for _, labels, _ in batches])
     assert targets.shape == (9, 8, 12, 13)
     taught = targets[:, 3, 5, 8:12]

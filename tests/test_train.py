@@ -27,8 +27,8 @@ from allmasked.core.types import Split
 from allmasked.data.dataset import write_split
 from allmasked.networks import model as models
 from allmasked.training import train as training
-from allmasked.training.samples import class_weights
 from allmasked.training.schedule import learning_rate, plan_epoch, plateaus
+from allmasked.training.tasks import class_weights
 from allmasked.training.train import set_trainable, train
 from conftest import make_split
 

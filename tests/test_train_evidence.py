@@ -23,9 +23,8 @@ from allmasked.data.extending import extend_split
 from allmasked.networks import model as models
 from allmasked.networks.reading import Calibration
 from allmasked.predictors.calibrating import LEAST
-from allmasked.training import train as training
-from allmasked.training.loaders import LOADERS
-from allmasked.training.samples import training_batches
+from allmasked.training.loaders import LOADERS, Source
+from allmasked.training.tasks import FacesTask
 from allmasked.training.train import train
 from conftest import draw_photo, make_split
 
@@ -84,8 +83,8 @@ def test_stopped_and_resumed_gives_the_same_weights(
             raise KeyboardInterrupt
         return validate(*given, **named)  # type: ignore[arg-type]
 
-    validate = training.validate
-    monkeypatch.setattr(training, "validate", stops)
+    validate = FacesTask.validate
+    monkeypatch.setattr(FacesTask, "validate", stops)
     with pytest.raises(KeyboardInterrupt):
         train(split, CONFIG, tmp_path / "run", cache=whole.folder.parent / "cache")
     monkeypatch.undo()
@@ -130,22 +129,20 @@ def test_photos_of_nobody_are_for_heads_that_can_say_so(trained: tuple[Split, Ru
 def test_without_boxes_whole_photos_are_learnt_from(trained: tuple[Split, Run], tmp_path: Path) -> None:
     split, _ = trained
     bare = tuple(dataclasses.replace(photo, faces=None) for photo in split.photos if photo.label in CLASSES)
-    source = training.Source(dataclasses.replace(split, photos=bare), RECIPE.input, tmp_path)
-    assert training._frames(source, CONFIG, LOADERS["cached"]) is None
-    marked = training.Source(split, RECIPE.input, tmp_path)
-    frames = training._frames(marked, CONFIG, LOADERS["cached"])
-    assert frames is not None and frames.size == (120, 80)
+    source = Source(dataclasses.replace(split, photos=bare), RECIPE.input, tmp_path)
+    assert FacesTask(source, LOADERS["cached"], RECIPE).frames is None
+    marked = FacesTask(Source(split, RECIPE.input, tmp_path), LOADERS["cached"], RECIPE)
+    assert marked.frames is not None and marked.frames.input.size == (120, 80)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_a_share_of_the_steps_shows_photos_whole(trained: tuple[Split, Run], tmp_path: Path, share: float) -> None:
     split, _ = trained
     recipe = dataclasses.replace(RECIPE, whole_frames=share)
-    source = training.Source(split, recipe.input, tmp_path)
-    frames = training._frames(source, CONFIG, LOADERS["cached"])
-    given = (source, LOADERS["cached"], recipe, 0, 0)
+    source = Source(split, recipe.input, tmp_path)
+    task = FacesTask(source, LOADERS["cached"], recipe)
     with ThreadPoolExecutor(2) as pool:
-        batches = list(training_batches(*given, pool, grid=lambda size: (size[0] // 8, size[1] // 8), frames=frames))
+        batches = list(task.batches(0, pool, lambda size: (size[0] // 8, size[1] // 8)))
     width, height = recipe.size if share else recipe.frame
     for pixels, targets, weights in batches:
         assert pixels.shape[1:] == (height, width, 3) and targets.shape[1:] == (height // 8, width // 8, 13)

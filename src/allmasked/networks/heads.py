@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from allmasked.core.config import recipe_head
 from allmasked.core.errors import ConfigError, unknown
@@ -23,10 +23,11 @@ class Head:
 
     Attributes:
         build: ``build(features, dropout, size)`` gives the model's outputs by name. ``features`` is the backbone's map
-            (N, h, w, C), or with ``maps`` the list of those at a stride of 8, 16 and 32; ``size`` width and height of
+            (N, h, w, C), or with maps the list of those at a stride of 8, 16 and 32; ``size`` width and height of
             the input in px, None for a model of any size, which makes maps only.
         linear: whether the logits are a linear function of the averaged features, so that CAM has a closed form.
-        maps: whether it makes evidence maps: further outputs ``maps`` (N, h, w, 6), for each cell the logits of a
+        task: what it learns, a row of :data:`allmasked.training.tasks.TASKS`: a photo's ``label``, or its ``faces``.
+            Then it makes evidence maps: further outputs ``maps`` (N, h, w, 6), for each cell the logits of a
             masked and of a bare face and the face's box (see :mod:`allmasked.networks.evidence`), ``faces`` (N, 64, 7)
             and ``answer`` (N, 4), P(all), P(none), P(some), P(nobody) as read off the faces (see
             :mod:`allmasked.networks.reading`).
@@ -36,7 +37,12 @@ class Head:
     help: str
     build: Callable[[Any, float, Size | None], dict[str, Any]]
     linear: bool
-    maps: bool = False
+    task: Literal["label", "faces"] = "label"
+
+    @property
+    def maps(self) -> bool:
+        """Whether it makes evidence maps."""
+        return self.task == "faces"
 
 
 def _softmax(features: Any, dropout: float, size: Size | None) -> dict[str, Any]:  # noqa: ARG001
@@ -109,7 +115,7 @@ HEADS: dict[str, Head] = {
             "ours: maps of masked and of bare faces, the answer read off the faces; counts them, can say nobody",
             _evidence,
             linear=False,
-            maps=True,
+            task="faces",
         ),
     )
 }

@@ -39,6 +39,13 @@ class Batch(NamedTuple):
     labels: NDArray[Any]
     indices: NDArray[np.int64] | None = None
 
+    def classes(self, of_part: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The labels as indices (B,): into LABELS, given those of the whole part, where it is known which photos these
+        are; else into CLASSES."""
+        if self.indices is not None:
+            return of_part[self.indices]
+        return self.labels if self.labels.ndim == 1 else self.labels.argmax(1).astype(np.int32)
+
 
 @dataclass
 class Source:

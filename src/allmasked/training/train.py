@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import json
 import os
 import platform
@@ -20,26 +19,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from allmasked.core.config import Recipe, TrainConfig
 from allmasked.core.errors import AllmaskedError, ConfigError, DataError, RunError, require, unknown
 from allmasked.core.progress import bar, stderr
 from allmasked.core.runs import Run, replacing, write_text
-from allmasked.core.types import NOBODY, InputSpec, Size, Split
+from allmasked.core.types import NOBODY, Size, Split
 from allmasked.data.cache import told
 from allmasked.data.dataset import absent, only_over, told_of_absent, write_split
 from allmasked.networks import model as models
 from allmasked.networks.backbones import notebook_frozen
 from allmasked.networks.heads import HEADS
-from allmasked.networks.losses import answer_accuracy, faces_loss, label_loss
-from allmasked.networks.reading import Calibration, read_maps
-from allmasked.predictors.calibrating import LEAST, fit, peaks_of
+from allmasked.networks.reading import Calibration
 from allmasked.training.loaders import LOADERS, Loader, Source, ahead
-from allmasked.training.samples import training_batches
 from allmasked.training.schedule import History, Plan, learning_rate, plan_epoch
+from allmasked.training.tasks import TASKS
 from allmasked.training.teacher import Teacher
-from allmasked.training.teacher import accuracy as teacher_accuracy
 
 if TYPE_CHECKING:
     import keras
@@ -103,23 +98,6 @@ def _training_of(run: Run, split: Split, config: TrainConfig, cache: str | Path 
     return _Training(run, config, source, loader)
 
 
-def _frames(source: Source, config: TrainConfig, loader: Loader) -> Source | None:
-    """The photos that frames are cut from, a quarter larger than for predicting; None to train on whole photos."""
-    photos = source.photos("train")
-    marked = sum(photo.faces is not None for photo in photos)
-    if (
-        not max(config.recipe.frame)
-        or not HEADS[config.head].maps
-        or loader.name != "cached"
-        or 2 * marked < len(photos)
-    ):
-        return None
-    width, height = config.recipe.size
-    frames = Source(source.split, InputSpec((width * 5 // 4, height * 5 // 4)), source.folder)
-    frames.array("train")
-    return frames
-
-
 def _without_nobody(split: Split) -> Split:
     """The split without photos of nobody, which only a head with maps and our own import option take."""
     kept = tuple(photo for photo in split.photos if photo.label != NOBODY)
@@ -177,21 +155,15 @@ class _Training:
 
     def __init__(self, run: Run, config: TrainConfig, source: Source, loader: Loader) -> None:
         self.run, self.config, self.recipe = run, config, config.recipe
-        self.source, self.loader = source, loader
+        self.source = source
         self.model = models.build(config)
-        learns = self.recipe.epochs + self.recipe.head_epochs > 0
-        self.frames = _frames(source, config, loader) if learns else None
+        teacher = Teacher.read(run) if run.teacher.is_file() else None
+        self.task = TASKS[HEADS[config.head].task](source, loader, self.recipe, config.seed, teacher)
         self.trained = self.model
-        if self.frames:  # a second model of the same weights, for photos of other sizes
+        if self.task.frames:  # a second model of the same weights, for photos of other sizes
             self.trained = models.build(config, any_size=True)
         self.learner = models.learner(self.trained)
         self.view = models.part(self.model, "maps") if models.has_maps(self.model) else self.model
-        self.grid = self._grid if models.has_maps(self.model) else None
-        self.teacher = Teacher.read(run) if run.teacher.is_file() else None
-        self.soft: NDArray[np.float32] | None = None
-        if self.teacher:
-            targets = self.teacher.answer_targets if self.grid else self.teacher.targets
-            self.soft = targets(source.photos("train"))
         self.history: History = []
         self.phase = ""
         self.only = only_over(absent(source.photos("validation")))
@@ -233,16 +205,11 @@ class _Training:
             return
         self.phase = phase
         set_trainable(self.trained, self.config, phase, self.model)
-        loss: Any = label_loss(self.loader.labels, self.recipe.label_smoothing)
-        metrics: Any = ["accuracy"]
-        if self.grid:
-            loss, metrics = faces_loss(self.recipe.map_weight), [answer_accuracy]
-        elif self.teacher:
-            loss, metrics = self.teacher.loss(self.recipe.label_smoothing), [teacher_accuracy]
+        loss, metric = self.task.loss()
         self.learner.compile(
             optimizer=make_optimizer(self.recipe, self.learner),
             loss=loss,
-            metrics=metrics,
+            metrics=[metric],
             jit_compile=models.jit_compile(),
         )
 
@@ -254,11 +221,7 @@ class _Training:
         note = self._validation_note()
         task = progress.add_task(f"epoch {epoch + 1}/{total} ({plan.phase})", total=photos, note=note)
         began, seen, mean = time.monotonic(), 0, {"loss": 0.0, "accuracy": 0.0}
-        batches = ahead(
-            training_batches(
-                self.source, self.loader, recipe, self.config.seed, epoch, self.pool, self.grid, self.frames, self.soft
-            )
-        )
+        batches = ahead(self.task.batches(epoch, self.pool, self._grid))
         try:
             for pixels, labels, weights in batches:
                 self.learner.optimizer.learning_rate = learning_rate(recipe, plan, seen // recipe.batch_size, steps)
@@ -274,7 +237,7 @@ class _Training:
         seconds = time.monotonic() - began
         progress.update(task, note="validating")
         self._share_weights()
-        scores = validate(self.view, self.source, self.loader, recipe.batch_size, maps=bool(self.grid))
+        scores = self.task.validate(self.view)
         line = {
             "epoch": epoch + 1,
             "phase": plan.phase,
@@ -296,7 +259,7 @@ class _Training:
         """What the weights as given score, and with a head with maps their calibration at this size."""
         self._enter("head")
         self._share_weights()
-        scores = validate(self.view, self.source, self.loader, self.recipe.batch_size, maps=bool(self.grid))
+        scores = self.task.validate(self.view)
         return {"epoch": 1, "phase": "none", **scores, "seconds": 0.0}
 
     def _share_weights(self) -> None:
@@ -356,7 +319,7 @@ class _Training:
             "best_epoch": best,
             "epochs": len(self.history),
             "parameters": int(self.model.count_params()),
-            **({"teacher": self.teacher.name} if self.teacher else {}),
+            **({"teacher": self.task.teacher.name} if self.task.teacher else {}),
             "train_seconds": round(sum(line["seconds"] for line in self.history), 1),
         }
         self.config.write(self.run.config, facts)
@@ -423,44 +386,6 @@ def make_optimizer(recipe: Recipe, model: keras.Model) -> keras.optimizers.Optim
     optimizer = optimizers.AdamW(recipe.learning_rate, weight_decay=recipe.weight_decay, global_clipnorm=clip)
     optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) < 2])
     return optimizer
-
-
-def validate(
-    model: keras.Model, source: Source, loader: Loader, batch_size: int, *, maps: bool = False
-) -> dict[str, Any]:
-    """Loss (with weight penalties, as Keras has it), accuracy and macro-F1 on the validation part.
-
-    With ``maps``, ``model`` gives the evidence maps of a head with maps. Their faces are calibrated on the same photos
-    first (:mod:`allmasked.predictors.calibrating`); ``calibration`` keeps what was fitted.
-    """
-    from sklearn.metrics import f1_score
-
-    outputs, labels = [], []
-    with contextlib.redirect_stdout(io.StringIO()):
-        for batch in loader.batches(source, "validation", batch_size, None):
-            count = len(batch.pixels)
-            pixels = np.zeros((batch_size, *batch.pixels.shape[1:]), np.float32)
-            pixels[:count] = batch.pixels
-            outputs.append(np.asarray(model.predict_on_batch(pixels))[:count])
-            if batch.indices is not None:
-                labels.append(source.labels("validation")[batch.indices])
-            else:
-                labels.append(batch.labels if batch.labels.ndim == 1 else batch.labels.argmax(1))
-    p, y = np.concatenate(outputs), np.concatenate(labels)
-    fitted: dict[str, Any] = {}
-    if maps:
-        calibration = fit([peaks_of(photo, source.input.size) for photo in p], y)
-        answers = read_maps(p, source.input.size, calibration)
-        assert answers.nobody is not None
-        p = np.column_stack([answers.probabilities * (1 - answers.nobody[:, None]), answers.nobody])
-        fitted = {"calibration": dataclasses.asdict(calibration)}
-    loss = -np.log(np.clip(p[np.arange(len(y)), y], LEAST if maps else 1e-7, 1)).mean()
-    return {
-        "val_loss": float(loss + sum(float(penalty) for penalty in model.losses)),
-        "val_accuracy": float((p.argmax(1) == y).mean()),
-        "val_macro_f1": float(f1_score(y, p.argmax(1), labels=np.unique(y), average="macro", zero_division=0)),
-        **fitted,
-    }
 
 
 def _write_arrays(path: Path, variables: list[Any], **texts: str) -> None:
