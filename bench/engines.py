@@ -52,7 +52,7 @@ def main() -> None:
     photos = [photo for photo in split.part(options.part) or split.photos if photo.label in CLASSES]
     order = np.random.default_rng(0).permutation(len(photos))[: options.photos]
     chosen = [photos[index] for index in order]
-    spec = InputSpec(size, recipe.fit)
+    spec = InputSpec(size, recipe.resize_mode)
     paths = [(p.path, split.root / p.path) for p in chosen]
     read = pixels.decode_batches(paths, lambda path, name: pixels.read(path, spec, name=name))
     arrays = [array for batch in read for _, array in batch]

@@ -194,7 +194,7 @@ def arrays(work: Path, paths: list[Path], size: int) -> Answer:
     from allmasked.core.types import InputSpec
     from allmasked.images import pixels
 
-    spec = InputSpec((size, size), "squash")
+    spec = InputSpec((size, size), "stretch")
     read = pixels.decode_batches(((str(path), path) for path in paths), lambda path, _: pixels.read(path, spec))
     memory = np.stack([array for batch in read for _, array in batch])
     session = onnxruntime.InferenceSession(str(work / "model.onnx"), providers=["CPUExecutionProvider"])

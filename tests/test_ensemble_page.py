@@ -101,7 +101,7 @@ def test_photos_where_no_face_is_found_count_as_in_the_evaluation(vote: str, tmp
 def _networks(vote: str = "soft") -> EnsemblePredictor:
     members = [
         KerasPredictor("wide", InputSpec((64, 48), "letterbox"), (model := planted(size=(64, 48))), model),
-        KerasPredictor("square", InputSpec((48, 48), "squash"), (square := planted(size=(48, 48))), square),
+        KerasPredictor("square", InputSpec((48, 48), "stretch"), (square := planted(size=(48, 48))), square),
     ]
     rows = tuple(
         Member(m.name, m.name, "", "", "", "", 0, m.input.size, m.input.fit, 0, 0.0, 1.0, 1.0, 0.9) for m in members
@@ -129,7 +129,7 @@ def test_the_combined_heat_is_where_its_members_look(tmp_path: Path) -> None:
     assert none.combined.explained == "none" and none.combined.prediction.label == "all"
 
     written = write_pictures(
-        write_members(iter(found), tmp_path / "out"), tmp_path / "out", InputSpec(predictor.input.size, "squash")
+        write_members(iter(found), tmp_path / "out"), tmp_path / "out", InputSpec(predictor.input.size, "stretch")
     )
     assert [picture is None for _, picture in written] == [False, False, True]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {

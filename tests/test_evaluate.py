@@ -317,7 +317,7 @@ def test_smallest_face_in_px_of_the_input() -> None:
     faces = (Face("masked", 0, 0, 50, 100), Face("bare", 0, 0, 20, 40))
     photo = Photo("a.jpg", "some", width=800, height=600, faces=faces)
     assert smallest_face_px(photo, InputSpec((416, 320))) == pytest.approx(40 * 416 / 800)
-    assert smallest_face_px(photo, InputSpec((256, 256), "squash")) == pytest.approx(40 * 256 / 600)
+    assert smallest_face_px(photo, InputSpec((256, 256), "stretch")) == pytest.approx(40 * 256 / 600)
     assert math.isnan(smallest_face_px(dataclasses.replace(photo, faces=None), InputSpec((416, 320))))
 
 

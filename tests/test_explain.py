@@ -279,7 +279,7 @@ def test_heat_lies_on_the_photo_not_on_the_bars() -> None:
     on = draw.on_photo(heat, (640, 320), InputSpec(SIZE))
     y, x = np.unravel_index(on.argmax(), on.shape)
     assert (abs(x - 52) <= 2, abs(y - (12 - 8)) <= 2) == (True, True)
-    assert draw.on_photo(heat, (640, 320), InputSpec(SIZE, "squash")).shape == (48, 64)
+    assert draw.on_photo(heat, (640, 320), InputSpec(SIZE, "stretch")).shape == (48, 64)
 
 
 def predictor_of(model: Any) -> Any:

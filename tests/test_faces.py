@@ -36,7 +36,7 @@ def of_box(*box: float) -> Candidates:
 
 def test_a_head_without_maps_says_three() -> None:
     probabilities = np.array([[0.2, 0.7, 0.1]], np.float32)
-    found = prediction_of("x", Answers(probabilities), 0, (9, 9), InputSpec(SIZE, "squash"))
+    found = prediction_of("x", Answers(probabilities), 0, (9, 9), InputSpec(SIZE, "stretch"))
     assert (found.label, found.p_nobody, found.faces, found.masked, found.bare) == ("none", None, None, None, None)
     assert found.four == pytest.approx((0.2, 0.7, 0.1, 0))
 
@@ -44,7 +44,7 @@ def test_a_head_without_maps_says_three() -> None:
 @given(st.lists(st.integers(0, 9), min_size=3, max_size=3).filter(sum), st.floats(0, 1, width=32))
 def test_a_vote_without_faces_says_four(three: list[int], nobody: float) -> None:
     given_somebody = np.array([three], np.float32) / np.float32(sum(three))
-    found = prediction_of("x", Answers(given_somebody, np.float32([nobody])), 0, (9, 9), InputSpec(SIZE, "squash"))
+    found = prediction_of("x", Answers(given_somebody, np.float32([nobody])), 0, (9, 9), InputSpec(SIZE, "stretch"))
     expected = [*(given_somebody[0] * (1 - nobody)), nobody]
     assert found.four == pytest.approx(expected, abs=1e-6) and sum(found.four) == pytest.approx(1, abs=1e-5)
     assert found.confidence == max(found.four) and found.faces is None

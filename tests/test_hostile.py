@@ -534,7 +534,7 @@ def test_heat_maps_stay_in_their_folder(tmp_path: Path, monkeypatch: pytest.Monk
     before = set(tmp_path.rglob("*"))
     prediction = Prediction(name, "all", (0.9, 0.05, 0.05), "")
     heat = np.ones((4, 4), np.float32)
-    list(write_pictures([Explanation(prediction, name, "all", heat)] * 2, "out", InputSpec((32, 32), "squash")))
+    list(write_pictures([Explanation(prediction, name, "all", heat)] * 2, "out", InputSpec((32, 32), "stretch")))
     made = {entry for entry in set(tmp_path.rglob("*")) - before if entry.is_file()}
     assert len(made) == 3 and all(entry.parent == here / "out" for entry in made)
 

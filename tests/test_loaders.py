@@ -85,7 +85,7 @@ def test_settings_and_order_have_their_own_cache(drawn_split: Split) -> None:
     keys = {
         cache.digest(photos, InputSpec((64, 48))),
         cache.digest(photos, InputSpec((48, 64))),
-        cache.digest(photos, InputSpec((64, 48), "squash")),
+        cache.digest(photos, InputSpec((64, 48), "stretch")),
         cache.digest(photos[::-1], InputSpec((64, 48))),
         cache.digest(photos[1:], InputSpec((64, 48))),
     }

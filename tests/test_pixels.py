@@ -431,17 +431,17 @@ def test_letterbox_keeps_the_aspect_and_the_whole_photo(width: int, height: int,
 @settings(deadline=None)
 @given(sides, sides, sides, sides)
 def test_squash_fills_the_frame(width: int, height: int, to_width: int, to_height: int) -> None:
-    array = pixels.fit_to(Image.new("RGB", (width, height), (9, 8, 7)), InputSpec((to_width, to_height), "squash"))
+    array = pixels.fit_to(Image.new("RGB", (width, height), (9, 8, 7)), InputSpec((to_width, to_height), "stretch"))
     assert array.shape == (to_height, to_width, 3)
     assert (array == (9, 8, 7)).all()
-    box = pixels.placement((width, height), InputSpec((to_width, to_height), "squash")).box(0, 0, width, height)
+    box = pixels.placement((width, height), InputSpec((to_width, to_height), "stretch")).box(0, 0, width, height)
     assert box == pytest.approx((0, 0, to_width, to_height))
 
 
 def test_placement_finds_a_thing_again() -> None:
     photo = Image.new("RGB", (612, 408))
     photo.paste((255, 255, 255), (300, 200, 340, 260))
-    for fit in ("letterbox", "squash"):
+    for fit in ("letterbox", "stretch"):
         array = pixels.fit_to(photo, InputSpec((416, 320), fit))
         rows, columns = np.nonzero(array.min(-1) > 200)
         box = pixels.placement(photo.size, InputSpec((416, 320), fit)).box(300, 200, 340, 260)

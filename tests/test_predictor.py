@@ -28,7 +28,7 @@ class Brightness(Predictor):
     """p_all = mean brightness; needs no Keras. Notes its batches."""
 
     name = "brightness"
-    input = InputSpec((8, 6), "squash")
+    input = InputSpec((8, 6), "stretch")
     finds_faces = False
 
     def __init__(self) -> None:

@@ -136,7 +136,7 @@ def test_masked_and_bare_are_treated_alike(seed: int) -> None:
     np.testing.assert_allclose(one.nobody, other.nobody, atol=1e-6)
     mirrored = {"all": "none", "none": "all", "some": "some", "nobody": "nobody"}
     for row in range(2):
-        first, second = (prediction_of("x", answers, row, SIZE, InputSpec(SIZE, "squash")) for answers in (one, other))
+        first, second = (prediction_of("x", answers, row, SIZE, InputSpec(SIZE, "stretch")) for answers in (one, other))
         ranked = sorted(first.four)
         if ranked[-1] - ranked[-2] > 1e-6:
             assert second.label == mirrored[str(first.label)]

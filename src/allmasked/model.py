@@ -160,8 +160,8 @@ class Model:
         return self.predictor.input.size
 
     @property
-    def fit(self) -> Fit:
-        """How photos are resized to that: ``letterbox`` or ``squash``."""
+    def resize_mode(self) -> Fit:
+        """How photos are resized to that: ``letterbox`` (aspect kept, the rest grey) or ``stretch``."""
         return self.predictor.input.fit
 
     @property

@@ -34,7 +34,9 @@ class Recipe:
     whole_frames: float = _setting(
         0.12, "Share of the training steps that show photos whole at the input's size instead, for large faces, 0-1."
     )
-    fit: Fit = _setting("letterbox", "How a photo comes to that size.", "letterbox", "squash")
+    resize_mode: Fit = _setting(
+        "letterbox", "How photos are resized: aspect kept with grey bars, or not.", "letterbox", "stretch"
+    )
     scaling: Scaling = _setting(
         "backbone", "Input scaling: the backbone's own, or none (raw 0-255, as in the notebooks).", "backbone", "none"
     )
@@ -98,7 +100,7 @@ class Recipe:
     @property
     def input(self) -> InputSpec:
         """What the network takes."""
-        return InputSpec(self.size, self.fit, self.scaling)
+        return InputSpec(self.size, self.resize_mode, self.scaling)
 
     def __post_init__(self) -> None:
         for setting in dataclasses.fields(self):

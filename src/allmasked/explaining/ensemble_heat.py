@@ -139,7 +139,7 @@ def write_heat(
     if isinstance(predictor, EnsemblePredictor):
         explainer = explainer or "grad-cam"
         heats = explain_ensemble(predictor, photos, explainer=explainer, wanted=wanted)
-        whole = InputSpec(predictor.input.size, "squash")
+        whole = InputSpec(predictor.input.size, "stretch")
         return write_pictures(write_members(heats, out, tag=explainer), out, whole, tag=explainer)
     explainer = explainer or explainer_for(predictor)
     found = explain_paths(predictor, photos, explainer=explainer, wanted=wanted)
@@ -150,7 +150,7 @@ def write_members(heats: Iterable[Heat], out: str | Path, *, tag: str = "grad-ca
     """Pass the combined explanations on; beside them write ``NAME.TAG.members.jpg``: the photo and every member's map.
 
     For :func:`allmasked.explaining.pictures.write_pictures`, whose input is then the photo itself: any size,
-    ``squash``.
+    ``stretch``.
     """
     out = Path(out)
     taken: dict[str, int] = {}

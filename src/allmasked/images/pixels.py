@@ -332,7 +332,7 @@ class Placement:
 def placement(photo: Size, spec: InputSpec) -> Placement:
     """Where a photo of ``photo`` (width, height) px lands in a network's input."""
     (width, height), size = photo, spec.size
-    if spec.fit == "squash":
+    if spec.fit == "stretch":
         return Placement(size[0] / width, size[1] / height, 0, 0)
     new_width, new_height = _letterboxed(photo, size)
     return Placement(new_width / width, new_height / height, (size[0] - new_width) // 2, (size[1] - new_height) // 2)
@@ -350,7 +350,7 @@ def fit_to(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
     bilinear with antialiasing, so that shrinking loses no thin detail to aliasing.
     """
     size = spec.size
-    if spec.fit == "squash":
+    if spec.fit == "stretch":
         return np.asarray(image.resize(size, Image.Resampling.BILINEAR), dtype=np.uint8)
     new = _letterboxed(image.size, size)
     canvas = np.full((size[1], size[0], 3), PAD, np.uint8)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allmasked.core.errors import ConfigError, RunError, require
+from allmasked.core.renamed import WORDS
 from allmasked.core.types import CLASSES, Answers, Fit, InputSpec, MemberFaces, Predictor, Size
 from allmasked.networks.reading import Calibration, read_maps
 from allmasked.predictors.devices import DEVICES, providers_for
@@ -81,13 +82,15 @@ class Metadata:
                 if name in values:
                     values[name] = tuple(values[name])
             for name in ("views", "member_views"):
-                values[name] = tuple(InputSpec(tuple(size), fit) for size, fit in values.get(name, ()))
+                values[name] = tuple(InputSpec(tuple(size), WORDS.get(fit, fit)) for size, fit in values.get(name, ()))
+            if "fit" in values:
+                values["fit"] = WORDS.get(values["fit"], values["fit"])
             metadata = cls(**values)
             for spec in (metadata.input, *metadata.views, *metadata.member_views):
                 sides = spec.size
                 if len(sides) != 2 or not all(type(side) is int and 0 < side <= MAX_SIDE for side in sides):
                     raise ValueError
-                if spec.fit not in ("letterbox", "squash"):
+                if spec.fit not in ("letterbox", "stretch"):
                     raise ValueError
             if not all(isinstance(text, str) for text in (metadata.name, *metadata.members)):
                 raise ValueError

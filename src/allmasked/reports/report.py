@@ -369,7 +369,7 @@ def heat_maps(run: Run, root: Path, examples: Sequence[Example], explainer: str 
         explainer = explainer or "grad-cam"
         heats = explain_ensemble(predictor, photos, explainer=explainer)
         explained: Iterable[Explanation] = (heat.combined for heat in heats)
-        spec = InputSpec(spec.size, "squash")
+        spec = InputSpec(spec.size, "stretch")
     elif isinstance(predictor, KerasPredictor):
         explainer = explainer or explainer_for(predictor)
         explained = explain_paths(predictor, photos, explainer=explainer)

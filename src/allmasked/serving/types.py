@@ -97,7 +97,7 @@ class Model(BaseModel):
     name: str = Field(examples=["allmasked-2"])
     width: int = Field(examples=[512], description="Of the network's input, px.")
     height: int = Field(examples=[384])
-    fit: Literal["letterbox", "squash"]
+    fit: Literal["letterbox", "stretch"]
     labels: list[Label] = Field(examples=[["all", "none", "some", "nobody"]])
     finds_faces: bool
     heatmaps: bool
