@@ -38,6 +38,7 @@ def main() -> None:
     from allmasked.ensembles.assemble import members_say
     from allmasked.predictors.ensemble import Ensemble, EnsemblePredictor
     from allmasked.predictors.predictor import open_predictor
+    from allmasked.predictors.views import read_views
     from allmasked.stats.votes import cost_ratio
 
     run = Run(options.ensemble)
@@ -54,29 +55,28 @@ def main() -> None:
         cells = [ensemble.vote, str(len(asked)), members, *measured, f"{promised:.3f}", str(differing)]
         print("| " + " | ".join(cells) + " |")
 
+    said = members_say(ensemble.folders(run), options.on, options.data).own
+    whole, _ = ensemble.ask(said.shape[1], lambda member, rows: said[member, rows], early=False)
+    answers, asked = ensemble.ask(said.shape[1], lambda member, rows: said[member, rows], early=True)
+    differing = int((whole.argmax(1) != answers.argmax(1)).sum())
     if options.kept:
-        said = members_say(ensemble.folders(run), options.on, options.data).probabilities
-        whole, _ = ensemble.ask(said.shape[1], lambda member, rows: said[member, rows], early=False)
-        answers, asked = ensemble.ask(said.shape[1], lambda member, rows: said[member, rows], early=True)
-        table(asked, int((whole.argmax(1) != answers.argmax(1)).sum()), None, None)
+        table(asked, differing, None, None)
         return
 
     predictor = open_predictor(run.folder)
     assert isinstance(predictor, EnsemblePredictor)
     split = read_split(run.split, options.data)
     photos = split.part(options.on)[: options.photos]
-    read = [predictor.read(split.root / photo.path, photo.path) for photo in photos]
+    read = [read_views(predictor.views, split.root / photo.path, photo.path)[1] for photo in photos]
     views = [np.stack(view) for view in zip(*read)]
-    predictor.predict_views([view[:32] for view in views], early=False)  # compiles
+    predictor.answer_views([view[:32] for view in views], early=False)  # compiles
     times: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(options.repeats):
         for early in (False, True):
             began = time.perf_counter()
-            answers, asked = predictor.predict_views(views, early=early)
+            for start in range(0, len(photos), 32):
+                predictor.answer_views([view[start : start + 32] for view in views], early=early)
             times[early].append(1000 * (time.perf_counter() - began) / len(photos))
-            if not early:
-                whole = answers
-    differing = int((whole.argmax(1) != answers.argmax(1)).sum())
     table(asked, differing, statistics.median(times[False]), statistics.median(times[True]))
 
 

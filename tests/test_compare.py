@@ -42,9 +42,9 @@ def test_a_clear_winner_beats_and_equals_do_not(tmp_path: Path, photos: list[Pho
     found = compare(folders, bootstrap=500, ask=models)
     assert found.photos == 120
     verdicts = {frozenset((pair.a, pair.b)): pair for pair in found.pairs}
-    assert verdicts[frozenset("ab")]["beats"]
-    assert verdicts[frozenset("ac")]["beats"]
-    assert not verdicts[frozenset("bc")]["beats"]
+    assert verdicts[frozenset("ab")].beats
+    assert verdicts[frozenset("ac")].beats
+    assert not verdicts[frozenset("bc")].beats
     for pair in found.pairs:
         low, high = pair.accuracy.interval
         assert low <= pair.accuracy.difference <= high

@@ -298,6 +298,13 @@ class Answers:
     voted: bool = False
     members: tuple[MemberFaces, ...] = ()
 
+    @property
+    def own(self) -> NDArray[np.float32]:
+        """(N, 3) where the head can't tell whether anybody is there; else (N, 4), those of all four labels."""
+        if self.nobody is None:
+            return self.probabilities
+        return np.column_stack([self.probabilities * (1 - self.nobody[:, None]), self.nobody])
+
     def rows(self, chosen: NDArray[np.bool_]) -> Answers:
         """The answers about some of the photos."""
 

@@ -119,7 +119,7 @@ def compare(expected: Answers, found: Answers, tolerance: float, steady: NDArray
                 " (--validate)"
             )
         expected, found = expected.rows(steady), found.rows(steady)
-    four, theirs = (_four(answers) for answers in (expected, found))
+    four, theirs = expected.own, found.own
     difference = np.abs(four - theirs)
     ranked = np.sort(four, 1)
     clear = ranked[:, -1] - ranked[:, -2] > 2 * min(tolerance, 1e-3)
@@ -140,7 +140,7 @@ def misread(outputs: Mapping[str, NDArray[Any]], answers: Answers, width_px: int
     """
     if "answer" not in outputs or answers.faces is None:
         return 0.0
-    worst = float(np.abs(outputs["answer"] - _four(answers)).max())
+    worst = float(np.abs(outputs["answer"] - answers.own).max())
     for rows, found in zip(outputs["faces"], answers.faces):
         kept = rows[rows[:, 4] > 0]
         if len(kept) != len(found):
@@ -150,13 +150,6 @@ def misread(outputs: Mapping[str, NDArray[Any]], answers: Answers, width_px: int
         first, second = (rows[np.argsort(-rows[:, 4], kind="stable")] for rows in (kept, own))
         worst = max(worst, float(np.abs(first - second).max(initial=0.0)))
     return worst
-
-
-def _four(answers: Answers) -> NDArray[np.float32]:
-    """Probabilities of all, none, some, and of nobody where the model can tell."""
-    if answers.nobody is None:
-        return answers.probabilities
-    return np.column_stack([answers.probabilities * (1 - answers.nobody[:, None]), answers.nobody])
 
 
 def refuse(found: RoundTrip, precision: str, out: Path) -> None:

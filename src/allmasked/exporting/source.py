@@ -23,7 +23,7 @@ from allmasked.networks.reading import Calibration
 from allmasked.predictors.ensemble import EnsemblePredictor, open_ensemble
 from allmasked.predictors.onnx_model import Metadata, input_names
 from allmasked.predictors.predictor import KerasPredictor
-from allmasked.stats.votes import joint, parted
+from allmasked.stats.votes import parted
 
 if TYPE_CHECKING:
     import keras
@@ -87,28 +87,17 @@ class Source:
         tolerance.
         """
         steady = np.ones(len(views[0]), bool)
-        outputs: dict[str, NDArray[np.float32]] = {}
-        if self.ensemble is None or len(self.model.outputs) > 1:  # where it shows where, too
-            outputs = self.outputs(views)
-        if self.ensemble is not None:
-            rows = self.ensemble.ensemble
-            by_view = dict(zip(self.views, views))
-            said = [member.answer(by_view[member.input]) for member in self.ensemble.members]
-            own = [one.probabilities if one.nobody is None else joint(one.probabilities, one.nobody) for one in said]
-            if not self.ensemble.finds_faces:
-                own = [one.probabilities for one in said]
-            together, _ = rows.ask(len(steady), lambda k, some: own[k][some], early=False)
-            probabilities, nobody = parted(together)
-            outputs["probabilities"] = np.asarray(probabilities, np.float32)
-            if nobody is not None:
-                outputs["nobody"] = np.asarray(nobody[:, None], np.float32)
-            if rows.vote == "majority" and tolerance < 1:
-                ranked = np.sort([rows.calibrated(k, one) for k, one in enumerate(own)])
-                steady = (ranked[..., -1] - ranked[..., -2]).min(0) > 2 * tolerance
-        answers = self.metadata.answers(outputs)
-        if "nobody" in outputs:
-            answers = dataclasses.replace(answers, nobody=outputs["nobody"][:, 0])
-        return answers, steady
+        if self.ensemble is None:
+            return self.metadata.answers(self.outputs(views)), steady
+        rows = self.ensemble.ensemble
+        own = [one.own if self.ensemble.finds_faces else one.probabilities for one in self.ensemble.said(views)]
+        together, _ = rows.ask(len(steady), lambda k, some: own[k][some], early=False)
+        if rows.vote == "majority" and tolerance < 1:
+            ranked = np.sort([rows.calibrated(k, one) for k, one in enumerate(own)])
+            steady = (ranked[..., -1] - ranked[..., -2]).min(0) > 2 * tolerance
+        probabilities, nobody = parted(together)
+        away = None if nobody is None else np.asarray(nobody, np.float32)
+        return Answers(np.asarray(probabilities, np.float32), away), steady
 
 
 def open_ensemble_source(run: Run, size: Size | None) -> Source:

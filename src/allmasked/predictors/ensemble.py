@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from allmasked.core.runs import Run, read_json, write_json
 from allmasked.core.types import CLASSES, Answers, Fit, InputSpec, MemberFaces, Predictor, Size
 from allmasked.data.dataset import sha256_of
 from allmasked.predictors.views import on_one_view, resized
-from allmasked.stats.votes import VOTES, Fitted, Floats, Ints, Vote, in_turn, joint, parted, scaled
+from allmasked.stats.votes import VOTES, Fitted, Floats, Ints, Vote, in_turn, parted, scaled
 
 
 @dataclass(frozen=True)
@@ -180,15 +180,14 @@ class EnsemblePredictor(Predictor):
         count = len(views[0])
         if not count:
             return Answers(np.zeros((0, len(CLASSES)), np.float32))
-        given = dict(zip(self.views, views))
         if not self.finds_faces:
+            given = dict(zip(self.views, views))
             found, _ = self.ensemble.ask(
                 count, lambda k, rows: self.members[k].predict(given[self.members[k].input][rows]), early=early
             )
             return Answers(found.astype(np.float32), voted=True)
-        said = [member.answer(given[member.input]) for member in self.members]
-        voted = self.ensemble.combine([joint(one.probabilities, cast(Any, one.nobody)) for one in said])
-        probabilities, nobody = parted(voted)
+        said = self.said(views)
+        probabilities, nobody = parted(self.ensemble.combine([one.own for one in said]))
         assert nobody is not None
         weights = [max(weight, 1e-9) for weight in self.ensemble.fitted.weights]
         members = tuple(
@@ -197,21 +196,10 @@ class EnsemblePredictor(Predictor):
         )
         return Answers(probabilities.astype(np.float32), nobody.astype(np.float32), voted=True, members=members)
 
-    def predict_views(
-        self, views: Sequence[NDArray[np.uint8]], *, early: bool | None = None, batch_size: int = 32
-    ) -> tuple[Floats, Ints]:
-        """Answers (N, 3) for photos fitted to each of :attr:`views`, and how many members were asked about each (N,).
-
-        ``views`` has one array (N, H, W, 3) uint8 a view; ``early`` as for :meth:`Ensemble.ask`.
-        """
-        index = [self.views.index(member.input) for member in self.members]
-
-        def member(number: int, rows: Ints) -> NDArray[Any]:
-            pixels = views[index[number]]
-            parts = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-            return np.concatenate([self.members[number].predict(pixels[part]) for part in parts])
-
-        return self.ensemble.ask(len(views[0]), member, early=early)
+    def said(self, views: Sequence[NDArray[np.uint8]]) -> list[Answers]:
+        """What each member says by itself of photos fitted to each of :attr:`views`."""
+        given = dict(zip(self.views, views))
+        return [member.answer(given[member.input]) for member in self.members]
 
     def answer(self, pixels: NDArray[np.uint8]) -> Answers:
         """All that the members can tell together of pixels (N, H, W, 3) uint8 RGB in :attr:`input`."""

@@ -27,6 +27,7 @@ from allmasked.reports.ensemble_page import make_page
 from allmasked.reports.pages import inline_svg, photo_picture, picture, write_page
 from allmasked.scoring.evaluate import PartScores, Scores, part_answers
 from allmasked.stats import metrics, plots
+from allmasked.stats.votes import joint
 
 PICTURE = (300, 225)
 
@@ -329,7 +330,7 @@ def choose(
     """
     said = metrics.predicted_classes(probabilities, nobody)
     away = np.zeros(len(photos)) if nobody is None else nobody
-    probabilities = np.column_stack([probabilities * (1 - away)[:, None], away])
+    probabilities = joint(probabilities, away)
     order = np.argsort(-probabilities.max(axis=1), kind="stable")
     wrong: list[Example] = []
     right: dict[str, list[Example]] = {label: [] for label in CLASSES}

@@ -17,10 +17,11 @@ import numpy as np
 from allmasked.core.errors import ConfigError, RunError, require
 from allmasked.core.markdown import table
 from allmasked.core.runs import Run, replacing, write_json
-from allmasked.core.types import CLASSES, LABELS, NOBODY, Label, Photo, Prediction
+from allmasked.core.types import CLASSES, LABELS, Label, Photo, Prediction
 from allmasked.data.dataset import read_split
 from allmasked.scoring.evaluate import Ask, ask_model, evaluate, part_answers
 from allmasked.stats import metrics
+from allmasked.stats.votes import joint, parted
 
 FIELDS = ("path", "kind", "label", "proposed", "quality", "p_all", "p_none", "p_some", "p_nobody", "runs", "reason")
 
@@ -104,7 +105,7 @@ def find_label_issues(
             found = part_answers(run, part, where, ask)
             failed |= {prediction.path: prediction for prediction in found.failed}
             away = np.zeros(len(found.photos)) if found.nobody is None else found.nobody
-            for photo, three, p_nobody in zip(found.photos, found.probabilities, away):
+            for photo, four in zip(found.photos, joint(found.probabilities, away)):
                 name = photo.key
                 if photos.setdefault(name, photo).label != photo.label:
                     raise RunError(
@@ -112,15 +113,14 @@ def find_label_issues(
                         "judge runs whose splits come from the same labels"
                     )
                 files.setdefault(photos[name].path, split.root / photo.path)
-                sums[name] = sums.get(name, np.zeros(len(LABELS))) + [*(three * (1 - p_nobody)), p_nobody]
+                sums[name] = sums.get(name, np.zeros(len(LABELS))) + four
                 counts[name] = counts.get(name, 0) + 1
     names = list(photos)
     labels = np.array([LABELS.index(photos[name].label) for name in names])
     mean = np.array([sums[name] / counts[name] for name in names])
     mean /= mean.sum(axis=1, keepdims=True)
-    there = mean[:, : len(CLASSES)] + 1e-12
-    there /= there.sum(axis=1, keepdims=True)
-    predicted = metrics.predicted_classes(there, mean[:, LABELS.index(NOBODY)])
+    there, nobody = parted(mean)
+    predicted = metrics.predicted_classes(there, nobody)
     judged = np.flatnonzero(predicted < len(CLASSES))
     flagged, quality = np.zeros(len(names), bool), mean[np.arange(len(names)), labels]
     flagged[judged], quality[judged] = judge(labels[judged], there[judged])

@@ -229,9 +229,7 @@ class FacesTask(Task):
         size = self.source.input.size
         calibration = fit([peaks_of(photo, size) for photo in outputs], labels)
         answers = read_maps(outputs, size, calibration)
-        assert answers.nobody is not None
-        four = np.column_stack([answers.probabilities * (1 - answers.nobody[:, None]), answers.nobody])
-        return four, _log_loss(four, labels, LEAST), {"calibration": dataclasses.asdict(calibration)}
+        return answers.own, _log_loss(answers.own, labels, LEAST), {"calibration": dataclasses.asdict(calibration)}
 
 
 TASKS: dict[str, type[Task]] = {"label": LabelTask, "faces": FacesTask}
