@@ -112,7 +112,7 @@ def drawn(sizes: list[int], seed: int) -> list[Photo]:
 def test_shares_hold_for_every_class(sizes, seed):
     photos = drawn(sizes, seed)
     shares = {"train": 0.65, "validation": 0.15, "test": 0.2}
-    parts = dataset._divide(photos, [photo.group for photo in photos], shares, seed)
+    parts = dataset.divide(photos, [photo.group for photo in photos], shares, seed)
     where = defaultdict(set)
     for photo, part in zip(photos, parts):
         where[photo.group].add(part)
@@ -125,7 +125,7 @@ def test_shares_hold_for_every_class(sizes, seed):
 
 def test_shares_of_real_size():
     photos = drawn([1] * 2000 + [2] * 300 + [3, 5, 9, 26], 0)
-    parts = dataset._divide(
+    parts = dataset.divide(
         photos, [photo.group for photo in photos], {"train": 0.65, "validation": 0.15, "test": 0.2}, 0
     )
     total = Counter(photo.label for photo in photos)

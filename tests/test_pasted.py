@@ -37,7 +37,7 @@ from test_synth import digests
 
 def head(yaw: float, pitch: float, roll: float, size: float, x: float = 200, y: float = 150) -> Found:
     """What a perfect detector says of a head in this pose."""
-    turn = fitting._rotation(yaw, pitch, roll)[:2]
+    turn = fitting.rotation(yaw, pitch, roll)[:2]
     points = fitting.LANDMARKS @ turn.T * size + [x, y]
     chin = turn @ fitting.CHIN * size + [x, y]
     middle = (np.array([x, y]) + chin) / 2
@@ -127,7 +127,7 @@ def test_a_mask_takes_the_faces_light_and_leaves_the_rest() -> None:
     fit = fitting.fit_head(found)
     assert fit is not None
     face = fit.geometry
-    left, right = (fitting._sample(changed, face.at([u], [0.6])).mean() for u in (-0.6, 0.6))
+    left, right = (fitting.colours_at(changed, face.at([u], [0.6])).mean() for u in (-0.6, 0.6))
     assert left > right + 12  # lit from the left, as the face is
     difference = np.abs(changed.astype(int) - image).max(axis=2)
     x, y = (round(v) for v in face.middle(0.6))
@@ -292,10 +292,10 @@ def test_boxes_follow_the_picture() -> None:
                 image[y : y + 60, x : x + 50] = (255, 0, 0)
                 box = [float(x), float(y), x + 50.0, y + 60.0]
                 view = {"path": "", "rect": [0, 0, 320, 240], "faces": [{"box": box}], "bare": []}
-                picture, frame = pasted._framed(image, view, rng)
+                picture, frame = pasted.framed(image, view, rng)
                 pictures.append(picture)
-                marks.append([{"wear": "bare", **pasted._moved(box, frame, picture.size)}])
-            whole, faces = pasted._side_by_side(pictures, marks) if count > 1 else (pictures[0], marks[0])
+                marks.append([{"wear": "unmasked", **pasted.moved(box, frame, picture.size)}])
+            whole, faces = pasted.side_by_side(pictures, marks) if count > 1 else (pictures[0], marks[0])
             red = np.asarray(whole)[..., 0] > 140
             assert len(faces) == count
             inside = np.zeros_like(red)

@@ -69,10 +69,10 @@ def test_a_scene_shows_what_its_label_says(seed: int, label: Class, people: int,
 @given(seed=st.integers(0, 2**31), people=st.integers(2, 6))
 def test_lower_halves_of_faces_do_not_overlap(seed: int, people: int) -> None:
     rng = np.random.default_rng(seed)
-    placed = scenes._arrange(rng, people, 640, 480)
+    placed = scenes.arrange(rng, people, 640, 480)
     boxes = [scenes.face_box(sample_person(rng, "masked"), place.x, place.y, place.scale) for place in placed]
     low = [(left, (top + bottom) / 2, right, bottom) for left, top, right, bottom in boxes]
-    assert not any(scenes._overlaps(a, b) for k, a in enumerate(low) for b in low[:k])
+    assert not any(scenes.overlaps(a, b) for k, a in enumerate(low) for b in low[:k])
 
 
 def test_mask_changes_the_lower_face_only() -> None:

@@ -103,7 +103,7 @@ def make_split(
         raise DataError(f"{root}: no photo is left: all are copies of each other with labels that disagree")
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
     for index, part in zip(
-        kept, _divide([readable[index] for index in kept], [scenes[index] for index in kept], shares, seed)
+        kept, divide([readable[index] for index in kept], [scenes[index] for index in kept], shares, seed)
     ):
         readable[index] = dataclasses.replace(readable[index], part=part)
     readable = _nobody(readable, scenes)
@@ -195,7 +195,7 @@ def _across(photos: Sequence[Photo], numbers: Sequence[int]) -> int:
     return sum(len(parts[number]) > 1 for _, number in kept)
 
 
-def _divide(photos: Sequence[Photo], scenes: Sequence[int], shares: Mapping[str, float], seed: int) -> list[Part]:
+def divide(photos: Sequence[Photo], scenes: Sequence[int], shares: Mapping[str, float], seed: int) -> list[Part]:
     """A part for each photo, whole scenes together, so that every stratum is divided in nearly the same shares.
 
     ``scenes`` (one number a photo) are groups of near-duplicates, joined where they show the same scene.

@@ -48,7 +48,7 @@ NORMAL = np.array([NormalDist().inv_cdf((k + 0.5) / 256) for k in range(256)])
 
 
 @dataclass(frozen=True)
-class _Placed:
+class Placed:
     """A person's place: face centre and face height in px."""
 
     x: float
@@ -56,11 +56,12 @@ class _Placed:
     scale: float
 
 
-def _overlaps(first: tuple[float, float, float, float], second: tuple[float, float, float, float]) -> bool:
+def overlaps(first: tuple[float, float, float, float], second: tuple[float, float, float, float]) -> bool:
+    """Whether two boxes (left, top, right, bottom) share anything."""
     return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
 
 
-def _hides(front: _Placed, rear: _Placed) -> bool:
+def _hides(front: Placed, rear: Placed) -> bool:
     """Whether somebody in front may cover the face of somebody behind (generous outlines of head and shoulders)."""
     face = (
         rear.x - 0.5 * rear.scale,
@@ -71,7 +72,7 @@ def _hides(front: _Placed, rear: _Placed) -> bool:
     scale = front.scale
     head = (front.x - 0.62 * scale, front.y - 0.95 * scale, front.x + 0.62 * scale, front.y + 0.8 * scale)
     body = (front.x - 1.38 * scale, front.y + 0.72 * scale, front.x + 1.38 * scale, front.y + 9 * scale)
-    return _overlaps(head, face) or _overlaps(body, face)
+    return overlaps(head, face) or overlaps(body, face)
 
 
 def _frame(width: int, height: int) -> float:
@@ -79,7 +80,7 @@ def _frame(width: int, height: int) -> float:
     return max(height, 0.75 * width)
 
 
-def _arrange(rng: np.random.Generator, people: int, width: int, height: int) -> list[_Placed]:
+def arrange(rng: np.random.Generator, people: int, width: int, height: int) -> list[Placed]:
     """Places for ``people`` people, nearest first."""
     frame = _frame(width, height)
     least = {1: 0.2, 2: 0.17}.get(people, SMALLEST_FACE) * frame
@@ -89,13 +90,13 @@ def _arrange(rng: np.random.Generator, people: int, width: int, height: int) -> 
             scales = np.sort(np.exp(rng.uniform(math.log(least), math.log(most), people)))[::-1]
             eye_line = height * rng.uniform(0.32, 0.5)
             rise = rng.uniform(0, 0.1 + 0.07 * people) * height  # a raised camera sees the near ones lower
-            placed: list[_Placed] = []
+            placed: list[Placed] = []
             for rank, scale in enumerate(scales):
                 for _ in range(30):
                     x = rng.uniform(0.55 * scale, width - 0.55 * scale)
                     y = eye_line + rise * (0.5 - rank / max(people - 1, 1)) + rng.normal(0, 0.2) * scale
                     y = float(np.clip(y, 0.72 * scale, height - 0.62 * scale))
-                    candidate = _Placed(float(x), y, float(scale))
+                    candidate = Placed(float(x), y, float(scale))
                     if not any(_hides(other, candidate) or _hides_head(candidate, other) for other in placed):
                         placed.append(candidate)
                         break
@@ -107,7 +108,7 @@ def _arrange(rng: np.random.Generator, people: int, width: int, height: int) -> 
         least *= 0.985
 
 
-def _hides_head(rear: _Placed, front: _Placed) -> bool:
+def _hides_head(rear: Placed, front: Placed) -> bool:
     """Whether two heads stand so close that one would be a mere sliver behind the other."""
     return abs(rear.x - front.x) < 0.6 * (rear.scale + front.scale) / 2 and abs(rear.y - front.y) < 0.5 * front.scale
 
@@ -151,7 +152,7 @@ def draw_scene(
     light = Light(math.sin(angle), -math.cos(angle), float(rng.uniform(0.15, 0.95)))
     kind = pick(rng, list(BACKDROPS))
 
-    placed = _arrange(rng, people, width, height)
+    placed = arrange(rng, people, width, height)
     worn = wears(rng, label, [place.scale / _frame(width, height) for place in placed])
     persons = [sample_person(rng, wear) for wear in worn]
     boxes = [face_box(person, place.x, place.y, place.scale) for person, place in zip(persons, placed)]

@@ -45,7 +45,8 @@ class Fit:
     misfit: float
 
 
-def _rotation(yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
+def rotation(yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
+    """The (3, 3) matrix of a head's pose, angles in radians."""
     cy, sy, cp, sp, cr, sr = (call(angle) for angle in (yaw, pitch, roll) for call in (math.cos, math.sin))
     turn = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     nod = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
@@ -68,7 +69,7 @@ def fit_head(face: Found) -> Fit | None:
 
     def residuals(values: NDArray[np.float64]) -> NDArray[np.float64]:
         yaw, pitch, tilt, scale, x, y = values
-        seen = LANDMARKS @ _rotation(yaw, pitch, tilt)[:2].T * math.exp(scale) + [x, y]
+        seen = LANDMARKS @ rotation(yaw, pitch, tilt)[:2].T * math.exp(scale) + [x, y]
         away = (seen - (points - eyes) / size).ravel()
         prior = [0.02 * yaw, 0.15 * pitch, 0.1 * (tilt - roll)]
         return np.concatenate([away, prior])
@@ -80,7 +81,7 @@ def fit_head(face: Found) -> Fit | None:
     misfit = float(np.sqrt(np.mean(residuals(fitted.x)[:10] ** 2)))
     if misfit > 0.12 or abs(yaw) > DEEPEST_TURN or abs(pitch) > math.radians(45):
         return None
-    matrix = _rotation(yaw, pitch, tilt)
+    matrix = rotation(yaw, pitch, tilt)
     unit = size * math.exp(scale)
 
     def project(spots: NDArray[np.float64]) -> Vector:
@@ -165,7 +166,7 @@ def conditions(image: Image, box: tuple[float, float, float, float], geometry: F
     import cv2
 
     height, width = image.shape[:2]
-    skin = _sample(image, geometry.at(*np.meshgrid(np.linspace(-0.6, 0.6, 13), np.linspace(0.1, 0.5, 9))))
+    skin = colours_at(image, geometry.at(*np.meshgrid(np.linspace(-0.6, 0.6, 13), np.linspace(0.1, 0.5, 9))))
     grey = skin @ [0.299, 0.587, 0.114]
     lit = float(np.percentile(grey, 85))
     left, top, right, bottom = box
@@ -185,7 +186,7 @@ def conditions(image: Image, box: tuple[float, float, float, float], geometry: F
     return Conditions(_light(image, geometry), exposure, cast, saturation, _blur(area), _noise(cv2, area))
 
 
-def _sample(image: Image, points: Vector) -> NDArray[np.float64]:
+def colours_at(image: Image, points: Vector) -> NDArray[np.float64]:
     """Colours (N, 3) at points (..., 2)."""
     places = np.rint(points.reshape(-1, 2)).astype(int)
     x, y = places[:, 0].clip(0, image.shape[1] - 1), places[:, 1].clip(0, image.shape[0] - 1)
@@ -195,7 +196,7 @@ def _sample(image: Image, points: Vector) -> NDArray[np.float64]:
 def _light(image: Image, geometry: FaceGeometry) -> Light:
     """From the cheeks' and the brow's brightness: the side that is lighter faces the light."""
     left, right, upper = (
-        float(_sample(image, geometry.at(*np.meshgrid(u, v))).mean())
+        float(colours_at(image, geometry.at(*np.meshgrid(u, v))).mean())
         for u, v in (
             ([-0.6, -0.5, -0.4], [0.25, 0.35, 0.45]),
             ([0.4, 0.5, 0.6], [0.25, 0.35, 0.45]),
@@ -243,7 +244,7 @@ def _noise(cv2: Any, area: Image) -> float:
 def skin_of(image: Image, geometry: FaceGeometry) -> tuple[float, float, float]:
     """The skin's colour (0-255) as the photo shows it on nose and cheeks."""
     colours = np.median(
-        _sample(image, geometry.at(*np.meshgrid([-0.5, -0.4, 0.0, 0.4, 0.5], [0.2, 0.28, 0.36]))), axis=0
+        colours_at(image, geometry.at(*np.meshgrid([-0.5, -0.4, 0.0, 0.4, 0.5], [0.2, 0.28, 0.36]))), axis=0
     )
     return float(colours[0]), float(colours[1]), float(colours[2])
 
@@ -257,7 +258,7 @@ def looks_masked(image: Image, geometry: FaceGeometry) -> bool:
 
     between_the_eyes = np.meshgrid(np.linspace(-0.16, 0.16, 7), [-0.16, -0.1, -0.04, 0.03])
     below_the_mouth = np.meshgrid(np.linspace(-0.45, 0.45, 9), [0.58, 0.7, 0.82, 0.92])
-    upper, lower = (_sample(image, geometry.at(*places)) for places in (between_the_eyes, below_the_mouth))
+    upper, lower = (colours_at(image, geometry.at(*places)) for places in (between_the_eyes, below_the_mouth))
     colours = np.array([np.median(upper, axis=0), np.median(lower, axis=0)], np.float32)[None] / 255
     skin, below = cv2.cvtColor(colours, cv2.COLOR_RGB2LAB)[0]
     away = float(np.hypot(*(skin[1:] - below[1:])))
@@ -281,7 +282,7 @@ def mouth_hidden(image: Image, geometry: FaceGeometry) -> bool:
     mouth = float((np.asarray(geometry.mouth) - geometry.eyes) @ geometry.down / geometry.height)
 
     def lab(u: Vector, v: Vector) -> NDArray[np.float32]:
-        colours = _sample(soft, geometry.at(*np.meshgrid(u, v))).reshape(len(v), len(u), 3)
+        colours = colours_at(soft, geometry.at(*np.meshgrid(u, v))).reshape(len(v), len(u), 3)
         converted: NDArray[np.float32] = cv2.cvtColor(colours.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
         return converted
 

@@ -216,13 +216,13 @@ def paste_photo(out: Path, root: Path, seed: int, task: Record) -> Record:
             found = Found((box[0], box[1], box[2], box[3]), score, np.array(points))
             image, what = dress(image, found, k in worn, flat, rng)
             marks.append({"box": faces[k][1]["box"], **what})
-        picture, frame = _framed(image, view, rng)
+        picture, frame = framed(image, view, rng)
         for mark in marks:
-            mark.update(_moved(mark.pop("box"), frame, picture.size))
+            mark.update(moved(mark.pop("box"), frame, picture.size))
         pictures.append(picture)
         frames.append({"source": view["path"], **frame})
         marked.append(marks)
-    picture, together = _side_by_side(pictures, marked) if len(views) > 1 else (pictures[0], marked[0])
+    picture, together = side_by_side(pictures, marked) if len(views) > 1 else (pictures[0], marked[0])
     record = save(out, index, label, picture, int(rng.integers(68, 96)), int(rng.choice([0, 2, 2])))
     together.sort(key=lambda mark: mark["left"])
     keys = ("wear", "left", "top", "right", "bottom")
@@ -235,13 +235,13 @@ def paste_photo(out: Path, root: Path, seed: int, task: Record) -> Record:
     }
 
 
-def _side_by_side(
+def side_by_side(
     pictures: Sequence[Image.Image], marked: Sequence[Sequence[Record]]
 ) -> tuple[Image.Image, list[Record]]:
     """Photos in one row, in two of the same width where one would be very long; and their faces."""
     if len(pictures) > 1 and sum(picture.width / picture.height for picture in pictures) > 2.8:
         half = len(pictures) // 2
-        rows = [_side_by_side(pictures[part], marked[part]) for part in (slice(half), slice(half, None))]
+        rows = [side_by_side(pictures[part], marked[part]) for part in (slice(half), slice(half, None))]
         width = min(row.width for row, _ in rows)
         places = [(0, 0, width, max(1, round(row.height * width / row.width))) for row, _ in rows]
         places[1] = (0, places[0][3], *places[1][2:])
@@ -318,7 +318,7 @@ def _style(rng: np.random.Generator, skin: tuple[float, float, float]) -> MaskSt
     return style
 
 
-def _framed(image: fitting.Image, view: Record, rng: np.random.Generator) -> tuple[Image.Image, Record]:
+def framed(image: fitting.Image, view: Record, rng: np.random.Generator) -> tuple[Image.Image, Record]:
     """The view of a photo, often cut closer, mirrored or shrunk, so that one photo gives many."""
     left, top, right, bottom = view["rect"]
     heads = [head_of(box, right, bottom) for box in [*(face["box"] for face in view["faces"]), *view["bare"]]]
@@ -345,7 +345,7 @@ def _framed(image: fitting.Image, view: Record, rng: np.random.Generator) -> tup
     return picture, {"crop": [left, top, right, bottom], "mirrored": mirrored, "shrunk": round(shrink, 3)}
 
 
-def _moved(box: Sequence[float], frame: Record, size: tuple[int, int]) -> Record:
+def moved(box: Sequence[float], frame: Record, size: tuple[int, int]) -> Record:
     """A box of the photo in the finished picture."""
     left, top, right, bottom = frame["crop"]
     x, y = size[0] / (right - left), size[1] / (bottom - top)
