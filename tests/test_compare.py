@@ -175,4 +175,4 @@ def test_command(tmp_path: Path, photos: list[Photo]) -> None:
     assert (tmp_path / "table.md").read_text() == result.stdout.removesuffix("\n")
     stored = read_json(tmp_path / "table.json")
     assert len(stored["pairs"]) == 3
-    assert np.isfinite([row.accuracy for row in stored["runs"]]).all()
+    assert np.isfinite([row["accuracy"] for row in stored["runs"]]).all()

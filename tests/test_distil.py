@@ -201,8 +201,8 @@ def test_teacher_and_student_side_by_side(ensemble: Run, tmp_path: Path, split: 
     models = FakeModels()
     models.models["student"] = FakeModel(1.0)
     rows = beside(ensemble.folder, student.folder, ask=models, measure=lambda f: 2.0 if f.name == "student" else ms(f))
-    assert [row["ms"] for row in rows] == [65.0, 2.0]
-    assert rows[1]["accuracy"] == 1.0 and rows[1]["photos"] == 9
+    assert [row.ms for row in rows] == [65.0, 2.0]
+    assert rows[1].accuracy == 1.0 and rows[1].photos == 9
     assert "0.03 of its time" in markdown(rows, "validation")
 
 

@@ -46,7 +46,7 @@ def test_pairwise_measures_are_symmetric_and_bounded(predicted: np.ndarray) -> N
     np.testing.assert_array_equal(q, q.T)
     assert (np.diag(apart) == 0).all() and (apart <= 1).all() and np.nanmax(np.abs(q), initial=0) <= 1
     found = diversity.measure(predicted, labels)
-    assert max(found["accuracy"]) <= found["oracle"] <= 1
+    assert (predicted == labels).mean(1).max() <= found.oracle <= 1
 
 
 def test_leaving_one_out_shows_who_matters() -> None:
@@ -73,11 +73,11 @@ def test_the_page_is_whole(vote: str, tmp_path: Path) -> None:
     assert "Not scored yet" not in page and "Heat maps are missing" in page  # these models are no networks
     assert all(name in page for name in (*SKILLS, "Q-statistic", "McNemar"))
     found = describe(Run(folder), "test", ask=models)
-    assert found["photos"] == 48 and (found["cost_ratio"] is None) == (vote == "stacked")
-    rows = {row["name"]: row for row in found["members"]}
-    assert rows["good"]["accuracy"] > rows["poor"]["accuracy"]
-    gained = found["best"]["only_a"] - found["best"]["only_b"]
-    assert gained == round(48 * (found["accuracy"] - found["best"]["accuracy"]))
+    assert found.photos == 48 and (found.cost_ratio is None) == (vote == "stacked")
+    rows = {row.name: row for row in found.members}
+    assert rows["good"].accuracy > rows["poor"].accuracy
+    gained = found.best.only_a - found.best.only_b
+    assert gained == round(48 * (found.accuracy - found.best.accuracy))
 
 
 @pytest.mark.parametrize("vote", ["majority", "soft"])
@@ -92,10 +92,10 @@ def test_photos_where_no_face_is_found_count_as_in_the_evaluation(vote: str, tmp
     scores = evaluate(folder, bootstrap=100, plots=False, ask=models)
     assert made.validation[vote]["accuracy"] == pytest.approx(scores.validation.accuracy)
     figures = describe(Run(folder), "test", ask=models)
-    assert figures["accuracy"] == pytest.approx(scores.test.accuracy)
-    for row, run in zip(figures["members"], runs):
+    assert figures.accuracy == pytest.approx(scores.test.accuracy)
+    for row, run in zip(figures.members, runs):
         own = evaluate(run.folder, ["test"], bootstrap=100, plots=False, ask=models).test
-        assert row["accuracy"] == pytest.approx(own.accuracy)
+        assert row.accuracy == pytest.approx(own.accuracy)
 
 
 def _networks(vote: str = "soft") -> EnsemblePredictor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -83,6 +83,17 @@ def soft_answers(teacher: Run, data: Path | None = None, ask: Ask = ask_model) -
     return {photo.key: row.tolist() for photo, row in zip(photos, probabilities)}
 
 
+@dataclass(frozen=True)
+class Side:
+    """A teacher or a student on one part: accuracy, ms a photo, size of its model's files in MB."""
+
+    name: str
+    accuracy: float
+    ms: float
+    mb: float
+    photos: int
+
+
 def beside(
     teacher: str | Path,
     student: str | Path,
@@ -91,8 +102,8 @@ def beside(
     data: str | Path | None = None,
     ask: Ask = ask_model,
     measure: Callable[[Path], float] = time_run,
-) -> list[dict[str, Any]]:
-    """Teacher and student beside each other on one part: ``name``, ``accuracy``, ``ms`` a photo (measured now), ``mb``.
+) -> tuple[Side, Side]:
+    """Teacher and student beside each other on one part; their time is measured now.
 
     An ensemble that stops early costs what it then asks.
     """
@@ -109,21 +120,19 @@ def beside(
         else:
             ms, mb = measure(run.folder), run.model.stat().st_size / 1e6
         accuracy = float(np.mean(found.predicted == found.labels))
-        rows.append({"name": run.name, "accuracy": accuracy, "ms": ms, "mb": mb, "photos": len(found.photos)})
-    return rows
+        rows.append(Side(run.name, accuracy, ms, mb, len(found.photos)))
+    return rows[0], rows[1]
 
 
-def markdown(rows: list[dict[str, Any]], on: str) -> str:
+def markdown(rows: tuple[Side, Side], on: str) -> str:
     """:func:`beside` as a Markdown table."""
     teacher, student = rows
-    lines = [f"# Student and teacher on {student['photos']:,} {on} photos", ""]
+    lines = [f"# Student and teacher on {student.photos:,} {on} photos", ""]
     lines += table(
         ["", "accuracy", "ms a photo", "MB"],
-        [[f"{row['name']} ({who})", row["accuracy"], f"{row['ms']:.1f}", f"{row['mb']:.1f}"]
+        [[f"{row.name} ({who})", row.accuracy, f"{row.ms:.1f}", f"{row.mb:.1f}"]
          for who, row in zip(("teacher", "student"), rows)],
     )  # fmt: skip
-    points = 100 * (student["accuracy"] - teacher["accuracy"])
-    lines += [
-        f"The student is {points:+.1f} points from its teacher at {student['ms'] / teacher['ms']:.2f} of its time."
-    ]
+    points = 100 * (student.accuracy - teacher.accuracy)
+    lines += [f"The student is {points:+.1f} points from its teacher at {student.ms / teacher.ms:.2f} of its time."]
     return "\n".join([*lines, ""])

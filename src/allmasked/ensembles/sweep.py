@@ -170,6 +170,20 @@ def _forget_models() -> None:
     gc.collect()
 
 
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A member's accuracy on each part (train: photos as they are; test None: not scored), and what it costs."""
+
+    member: str
+    backbone: str
+    train: float
+    validation: float
+    test: float | None
+    parameters: int | None
+    train_seconds: float | None
+    ms: float
+
+
 def results(
     runs: Mapping[str, Run],
     *,
@@ -177,8 +191,8 @@ def results(
     data: str | Path | None = None,
     ask: Ask = ask_model,
     measure: Callable[[Path], float] = time_run,
-) -> list[dict[str, Any]]:
-    """The notebooks' table, a row a member: accuracy on train (photos as they are), validation and test, and its cost.
+) -> list[Result]:
+    """The notebooks' table, a row a member.
 
     ``test`` False leaves the test part unscored. Each part is inferred once and its scores are in the run folders.
     """
@@ -189,37 +203,32 @@ def results(
         seen = part_answers(run, "train", Path(data) if data else None, ask)
         config, facts = TrainConfig.read(run.config), read_json(run.config).get("facts", {})
         rows.append(
-            {
-                "member": name,
-                "backbone": config.backbone,
-                "train": float((seen.predicted == seen.labels).mean()),
-                "validation": scores.validation.accuracy,
-                "test": scores.test.accuracy if test else None,
-                "parameters": facts.get("parameters"),
-                "train_seconds": facts.get("train_seconds"),
-                "ms": round(measure(run.folder), 3),
-            }
-        )
+            Result(
+                name, config.backbone, float((seen.predicted == seen.labels).mean()), scores.validation.accuracy,
+                scores.test.accuracy if test else None, facts.get("parameters"), facts.get("train_seconds"),
+                round(measure(run.folder), 3),
+            )
+        )  # fmt: skip
     return rows
 
 
-def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+def markdown(rows: Sequence[Result]) -> str:
     """:func:`results` as a Markdown table."""
     return "\n".join(
         table(
             ["member", "backbone", "train", "validation", "test", "parameters", "training, s", "ms a photo"],
             [
-                [row["member"], row["backbone"], row["train"], row["validation"]]
-                + ["-" if row["test"] is None else row["test"]]
-                + ["-" if row["parameters"] is None else row["parameters"]]
-                + ["-" if row["train_seconds"] is None else f"{row['train_seconds']:,.0f}", f"{row['ms']:.1f}"]
+                [row.member, row.backbone, row.train, row.validation]
+                + ["-" if row.test is None else row.test]
+                + ["-" if row.parameters is None else row.parameters]
+                + ["-" if row.train_seconds is None else f"{row.train_seconds:,.0f}", f"{row.ms:.1f}"]
                 for row in rows
             ],
         )
     )
 
 
-def write_results(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
+def write_results(rows: Sequence[Result], out: Path) -> None:
     """Write ``members.md`` and ``members.json`` into ``out``."""
     write_text(out / "members.md", markdown(rows))
-    write_json(out / "members.json", list(rows))
+    write_json(out / "members.json", [dataclasses.asdict(row) for row in rows])

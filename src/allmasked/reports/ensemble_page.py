@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,44 @@ from allmasked.predictors.ensemble import Ensemble
 from allmasked.reports.pages import inline_svg, write_page
 from allmasked.scoring.evaluate import Ask, ask_model
 from allmasked.stats import diversity, metrics, plots
+from allmasked.stats.diversity import Diversity
 from allmasked.stats.votes import Floats, cost_ratio
 
 
-def describe(run: Run, part: str, data: Path | None = None, ask: Ask = ask_model) -> dict[str, Any]:
-    """All figures of an ensemble on one part, from its members' kept answers, ready for JSON.
+@dataclass(frozen=True)
+class MemberFigures:
+    """A member: its accuracy, what it adds, its turn, and the share of photos that it is asked about in turn."""
 
-    ``part``, ``photos``, ``accuracy``, ``members`` (a row each: accuracy there, what it adds, and its share of photos
-    asked about), ``best`` (the best member by validation, with McNemar's test against it), ``cost_ratio`` (of asking in
-    turn, None without a bound) and ``diversity`` (:func:`allmasked.stats.diversity.measure`).
-    """
+    name: str
+    accuracy: float
+    adds: float
+    turn: int
+    asked: float
+
+
+@dataclass(frozen=True)
+class Best(metrics.McNemar):
+    """The best member by validation, and McNemar's test of the ensemble (A) against it."""
+
+    name: str
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class EnsembleFigures:
+    """All figures of an ensemble on one part; ``cost_ratio`` is that of asking in turn, None without a bound."""
+
+    part: str
+    photos: int
+    accuracy: float
+    members: tuple[MemberFigures, ...]
+    best: Best
+    cost_ratio: float | None
+    diversity: Diversity
+
+
+def describe(run: Run, part: str, data: Path | None = None, ask: Ask = ask_model) -> EnsembleFigures:
+    """All figures of an ensemble on one part, from its members' kept answers."""
     ensemble = Ensemble.read(run)
     folders = ensemble.folders(run)
     said = members_say(folders, part, data, ask)
@@ -46,47 +74,43 @@ def describe(run: Run, part: str, data: Path | None = None, ask: Ask = ask_model
     best = int(np.argmax([member.accuracy for member in ensemble.members]))
     bounded = ensemble.row.settled is not None
     adds = diversity.leave_one_out(len(folders), accuracy_of) if len(folders) > 1 else np.zeros(len(folders))
-    return {
-        "part": part,
-        "photos": len(said.labels),
-        "accuracy": said.accuracy(voted),
-        "members": [
-            {
-                "name": member.name,
-                "accuracy": said.accuracy(predicted[number]),
-                "adds": float(adds[number]),
-                "turn": turns[number],
-                "asked": float(reached[number].mean()),
-            }
+    return EnsembleFigures(
+        part,
+        len(said.labels),
+        said.accuracy(voted),
+        tuple(
+            MemberFigures(
+                member.name, said.accuracy(predicted[number]), float(adds[number]), turns[number],
+                float(reached[number].mean()),
+            )
             for number, member in enumerate(ensemble.members)
-        ],
-        "best": {
-            "name": ensemble.members[best].name,
-            "accuracy": said.accuracy(predicted[best]),
+        ),
+        Best(
             **vars(metrics.mcnemar(said.labels, voted, predicted[best], said.groups)),
-        },
-        "cost_ratio": cost_ratio(asked, ensemble.order, ensemble.milliseconds) if bounded else None,
-        "diversity": diversity.measure(predicted, said.labels),
-    }
+            name=ensemble.members[best].name,
+            accuracy=said.accuracy(predicted[best]),
+        ),
+        cost_ratio(asked, ensemble.order, ensemble.milliseconds) if bounded else None,
+        diversity.measure(predicted, said.labels),
+    )  # fmt: skip
 
 
 def _calibrated(ensemble: Ensemble, said: Said) -> Floats:
     return np.stack([ensemble.calibrated(number, own) for number, own in enumerate(said.own)])
 
 
-def drawn(ensemble: Ensemble, figures: Mapping[str, Any], name: str) -> dict[str, str]:
+def drawn(ensemble: Ensemble, figures: EnsembleFigures, name: str) -> dict[str, str]:
     """The plots of :func:`describe` as SVG: ``disagreement``, ``q``, ``adds`` and ``cost``."""
     names = [member.name for member in ensemble.members]
-    apart = figures["diversity"]["disagreement"]
-    top = max(0.05, *(value for row in apart for value in row))
-    rows = figures["members"]
-    costs = [(str(no), m.ms, row["accuracy"]) for no, (row, m) in enumerate(zip(rows, ensemble.members), 1)]
-    ratio = figures["cost_ratio"] if ensemble.early_stop else None
-    whole = (name, sum(ensemble.milliseconds) * (ratio or 1.0), figures["accuracy"])
+    apart, rows = figures.diversity.disagreement, figures.members
+    top = max(0.05, float(apart.max()))
+    costs = [(str(no), m.ms, row.accuracy) for no, (row, m) in enumerate(zip(rows, ensemble.members), 1)]
+    ratio = figures.cost_ratio if ensemble.early_stop else None
+    whole = (name, sum(ensemble.milliseconds) * (ratio or 1.0), figures.accuracy)
     pictures = {
         "disagreement": plots.pairwise(apart, names, low=0, high=top),
-        "q": plots.pairwise(figures["diversity"]["q"], names, low=0, high=1),
-        "adds": plots.contributions([100 * row["adds"] for row in rows], names),
+        "q": plots.pairwise(figures.diversity.q, names, low=0, high=1),
+        "adds": plots.contributions([100 * row.adds for row in rows], names),
         "cost": plots.accuracy_by_cost(costs, whole),
     }
     return {key: inline_svg(picture, f"ensemble-{key}") for key, picture in pictures.items()}
@@ -104,7 +128,7 @@ def make_page(
         run=run,
         ensemble=ensemble,
         figures=figures,
-        rows=list(zip(ensemble.members, figures["members"], ensemble.fitted.weights)),
+        rows=list(zip(ensemble.members, figures.members, ensemble.fitted.weights)),
         plots=drawn(ensemble, figures, run.name),
         commands=commands(run, ensemble),
         **found,

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -52,16 +52,21 @@ def leave_one_out(members: int, accuracy: Callable[[list[int]], float]) -> Float
     return np.array([whole - accuracy([other for other in everyone if other != m]) for m in everyone])
 
 
-def measure(predicted: ArrayLike, labels: ArrayLike) -> dict[str, Any]:
-    """All pairwise measures, ready for JSON: ``disagreement``, ``q`` (null: undefined), their means, ``oracle``."""
+@dataclass(frozen=True)
+class Diversity:
+    """How M members differ: matrices (M, M) (Q: NaN where undefined), and what a choice among them could reach."""
+
+    disagreement: Floats
+    q: Floats
+    oracle: float
+
+    @property
+    def mean_disagreement(self) -> float:
+        """Of two members, over all pairs."""
+        return pairs_mean(self.disagreement)
+
+
+def measure(predicted: ArrayLike, labels: ArrayLike) -> Diversity:
+    """All of it, from the members' answers (M, N) and the photos' labels (N,)."""
     right = np.asarray(predicted) == np.asarray(labels)
-    apart, q = disagreement(predicted), q_statistic(right)
-    mean_q = pairs_mean(q)
-    return {
-        "disagreement": apart.tolist(),
-        "q": [[None if np.isnan(value) else float(value) for value in row] for row in q],
-        "mean_disagreement": pairs_mean(apart),
-        "mean_q": None if np.isnan(mean_q) else mean_q,
-        "oracle": oracle(right),
-        "accuracy": right.mean(1).tolist(),
-    }
+    return Diversity(disagreement(predicted), q_statistic(right), oracle(right))

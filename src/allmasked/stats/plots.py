@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from allmasked.core.colours import ANSWERS, css
 from allmasked.core.errors import require
@@ -300,11 +300,8 @@ def class_balance(counts: Mapping[str, Mapping[str, int]], *, title: str = "") -
 # --- ensembles -------------------------------------------------------------------------------------------------------
 
 
-def pairwise(
-    values: Sequence[Sequence[float | None]], names: Sequence[str], *, low: float, high: float, title: str = ""
-) -> Figure:
-    """A figure of every two members as a matrix (M, M), ``low`` pale and ``high`` dark; None (undefined) is a dash."""
-    numbers = np.array([[np.nan if value is None else value for value in row] for row in values], dtype=np.float64)
+def pairwise(numbers: NDArray[np.float64], names: Sequence[str], *, low: float, high: float, title: str = "") -> Figure:
+    """A figure of every two members as a matrix (M, M), ``low`` pale and ``high`` dark; NaN (undefined) is a dash."""
     count = len(names)
     with _style():
         figure = _figure(1.9 + 0.56 * count, 1.1 + 0.5 * count)
