@@ -92,7 +92,7 @@ def load(folder: Path, name: str, predictor: OnnxPredictor) -> Collection:
     lowest = [lowest_px(photos[i], (described[i].width, described[i].height), predictor.input.size) for i in fine]  # type: ignore[union-attr]
     people = np.array([len(photos[index].faces or ()) for index in fine])
     number = np.array(groups(len(fine), pairs))
-    return Collection(name, names, labels, number, found, predictor.metadata.faces[0], people, np.array(lowest))
+    return Collection(name, names, labels, number, found, predictor.metadata.calibration[0], people, np.array(lowest))
 
 
 def lowest_px(photo: Photo, size: Size, into: Size) -> float:

@@ -326,7 +326,7 @@ def test_metadata_survive(onnx_file: Path) -> None:
     assert (metadata.name, metadata.created_from, metadata.backbone, metadata.head) == (
         "evidence", "evidence", "EfficientNetLite0", "evidence",
     )  # fmt: skip
-    assert (metadata.faces, metadata.temperature, metadata.version) == ((CALIBRATION,), 1.0, allmasked_version())
+    assert (metadata.calibration, metadata.temperature, metadata.version) == ((CALIBRATION,), 1.0, allmasked_version())
     assert Metadata.parse(metadata.strings(), "x") == metadata
 
 
@@ -348,7 +348,7 @@ def test_photos_are_independent_and_threads_do_not_matter(onnx_file: Path, threa
 
 def test_another_calibration_than_the_runs_own(runs: Path, tmp_path: Path) -> None:
     report = export(runs / "evidence", tmp_path / "x.onnx", calibration=OTHER)
-    assert report.round_trip.largest < 1e-4 and report.metadata.faces == (OTHER,)
+    assert report.round_trip.largest < 1e-4 and report.metadata.calibration == (OTHER,)
     file, keras = OnnxPredictor.open(tmp_path / "x.onnx"), open_predictor(runs / "evidence")
     outputs, answers = file.run(pictures()), file.answer(pictures())
     same(answers, read_maps(outputs["maps"], SIZE, OTHER), 1e-6)

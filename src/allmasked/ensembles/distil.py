@@ -68,7 +68,7 @@ def distil(
     return train(read_split(run.split), config, run.folder, resume=True, cache=cache)
 
 
-def soft_answers(teacher: Run, data: Path | None = None, ask: Ask = ask_model) -> dict[str, list[float]]:
+def soft_answers(teacher: Run, data: Path | None = None, ask: Ask = ask_model) -> dict[str, tuple[float, ...]]:
     """The teacher's probabilities for each training photo that it can answer, by the photo's key.
 
     They hold if somebody is there. Photos labelled "nobody" have none: their label stands.
@@ -80,7 +80,7 @@ def soft_answers(teacher: Run, data: Path | None = None, ask: Ask = ask_model) -
     else:
         found = part_answers(teacher, "train", data, ask)
         photos, probabilities = found.photos, found.probabilities
-    return {photo.key: row.tolist() for photo, row in zip(photos, probabilities)}
+    return {photo.key: tuple(row.tolist()) for photo, row in zip(photos, probabilities)}
 
 
 @dataclass(frozen=True)

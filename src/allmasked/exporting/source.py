@@ -161,7 +161,7 @@ def open_source(run: Run, size: Size | None = None, calibration: Calibration | N
         fit=recipe.resize_mode,
         backbone=config.backbone,
         head=config.head,
-        calibration=(dataclasses.asdict(calibration),) if calibration else (),
+        calibration=(calibration,) if calibration else (),
         version=importlib.metadata.version("allmasked"),
         created_from=run.name,
     )

@@ -16,8 +16,8 @@ other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -62,15 +62,10 @@ class Calibration:
     wear: tuple[float, float, float] = (0.0, 1.0, 0.0)
     counting: Counting = Counting()
 
-    @classmethod
-    def parse(cls, values: Mapping[str, Any]) -> Calibration:
-        """From :func:`dataclasses.asdict`; raises TypeError, KeyError or ValueError where it is none."""
-        s0, s1, s2, s3 = (float(value) for value in values["score"])
-        w0, w1, w2 = (float(value) for value in values["wear"])
-        counting = Counting(**{name: float(value) for name, value in values["counting"].items()})
-        if not np.isfinite([s0, s1, s2, s3, w0, w1, w2, *asdict(counting).values()]).all() or counting.some_factor <= 0:
+    def __post_init__(self) -> None:
+        counting = astuple(self.counting)
+        if not np.isfinite([*self.score, *self.wear, *counting]).all() or self.counting.some_factor <= 0:
             raise ValueError("not finite, or a factor that is not above 0")
-        return cls((s0, s1, s2, s3), (w0, w1, w2), counting)
 
 
 UNCALIBRATED = Calibration()

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allmasked.core.errors import RunError, unknown
+from allmasked.core.plain import parse
 from allmasked.core.renamed import WORDS
 from allmasked.core.runs import Run, read_json, write_json
 from allmasked.core.types import CLASSES, Answers, Fit, InputSpec, MemberFaces, Predictor, Size
@@ -125,14 +126,9 @@ class Ensemble:
         """Read ``ensemble.json``; raises :class:`RunError` naming the file."""
         values = read_json(run.ensemble)
         try:
-            values = {name: value for name, value in values.items() if name not in ("size", "fit")}
-            members = tuple(
-                Member(**{**row, "size": tuple(row["size"]), "fit": WORDS.get(row["fit"], row["fit"])})
-                for row in values.pop("members")
-            )
-            fitted = values.pop("fitted")
-            found = Fitted(tuple(fitted["weights"]), tuple(tuple(row) for row in fitted["coefficients"]))
-            return cls(members=members, fitted=found, order=tuple(values.pop("order")), **values)
+            members = [{**row, "fit": WORDS.get(row["fit"], row["fit"])} for row in values["members"]]
+            kept = {name: value for name, value in values.items() if name not in ("size", "fit")}
+            return parse(cls, kept | {"members": members})
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise RunError(
                 f"{run.ensemble}: was not written by this version ({error}); make it again with 'allmasked ensemble'"

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allmasked.core.errors import ConfigError, RunError, require
+from allmasked.core.plain import parse
 from allmasked.core.renamed import WORDS
 from allmasked.core.types import CLASSES, Answers, Fit, InputSpec, MemberFaces, Predictor, Size
 from allmasked.networks.reading import Calibration, read_maps
@@ -40,8 +41,8 @@ class Metadata:
     Attributes:
         size: width and height of the input in px.
         temperature: the logits are divided by it (Guo et al. 2017).
-        calibration: of the faces (:class:`allmasked.networks.reading.Calibration` as a dictionary), one for each output
-            ``maps``: of the network, or of an ensemble's members; empty without maps.
+        calibration: of the faces, one for each output ``maps``: of the network, or of an ensemble's members; empty
+            without maps.
         created_from: name of the run.
         precision: of the weights.
         views: size and fit of each input of an ensemble whose members see photos at different sizes, one of them
@@ -56,7 +57,7 @@ class Metadata:
     head: str = ""
     classes: tuple[str, ...] = CLASSES
     temperature: float = 1.0
-    calibration: tuple[Mapping[str, Any], ...] = ()
+    calibration: tuple[Calibration, ...] = ()
     precision: str = "float32"
     version: str = ""
     created_from: str = ""
@@ -78,27 +79,15 @@ class Metadata:
         """From :meth:`strings`; raises :class:`RunError` naming ``origin``."""
         try:
             values = {name: json.loads(strings[name]) for name in cls.__dataclass_fields__ if name in strings}
-            for name in ("size", "classes", "calibration", "members", "shares"):
-                if name in values:
-                    values[name] = tuple(values[name])
             for name in ("views", "member_views"):
-                values[name] = tuple(InputSpec(tuple(size), WORDS.get(fit, fit)) for size, fit in values.get(name, ()))
+                values[name] = [{"size": size, "fit": WORDS.get(fit, fit)} for size, fit in values.get(name, ())]
             if "fit" in values:
                 values["fit"] = WORDS.get(values["fit"], values["fit"])
-            metadata = cls(**values)
-            for spec in (metadata.input, *metadata.views, *metadata.member_views):
-                sides = spec.size
-                if len(sides) != 2 or not all(type(side) is int and 0 < side <= MAX_SIDE for side in sides):
-                    raise ValueError
-                if spec.fit not in ("letterbox", "stretch"):
-                    raise ValueError
-            if not all(isinstance(text, str) for text in (metadata.name, *metadata.members)):
+            metadata = parse(cls, values)
+            sides = [side for spec in (metadata.input, *metadata.views, *metadata.member_views) for side in spec.size]
+            if not all(0 < side <= MAX_SIDE for side in sides) or not 0 < metadata.temperature < float("inf"):
                 raise ValueError
-            if type(metadata.format) is not int or not 0 < metadata.temperature < float("inf"):
-                raise ValueError
-            for row in metadata.calibration:
-                Calibration.parse(row)
-        except (TypeError, ValueError, KeyError, AttributeError, RecursionError):
+        except (TypeError, ValueError, RecursionError):
             raise RunError(f"{origin}: was not made by 'allmasked export' (it doesn't say what goes in)") from None
         if metadata.format > FORMAT:
             raise RunError(f"{origin}: needs a newer allmasked (its format is {metadata.format}, known is {FORMAT})")
@@ -112,15 +101,10 @@ class Metadata:
     def input(self) -> InputSpec:
         return InputSpec(self.size, self.fit)
 
-    @property
-    def faces(self) -> tuple[Calibration, ...]:
-        """:attr:`calibration`, parsed."""
-        return tuple(Calibration.parse(row) for row in self.calibration)
-
     def answers(self, outputs: Mapping[str, NDArray[Any]]) -> Answers:
         """The network's outputs, by name, calibrated."""
         if "maps" in outputs:
-            return read_maps(outputs["maps"], self.size, self.faces[0])
+            return read_maps(outputs["maps"], self.size, self.calibration[0])
         probabilities = outputs["probabilities"]
         if self.temperature != 1:
             raised = np.maximum(probabilities, 1e-30) ** (1 / self.temperature)
@@ -239,7 +223,7 @@ class ExportedPredictor(Predictor):
         if "nobody" not in outputs:
             return Answers(self.metadata.answers(outputs).probabilities, voted=True)
         members, heats = [], []
-        for number, calibration in enumerate(self.metadata.faces):
+        for number, calibration in enumerate(self.metadata.calibration):
             view, share = self.metadata.member_views[number], self.metadata.shares[number]
             said = read_maps(outputs[f"maps_{number + 1}"], view.size, calibration)
             assert said.faces is not None and said.evidence is not None

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allmasked.core.errors import ConfigError, RunError
+from allmasked.core.plain import parse
 from allmasked.core.runs import Run, read_json, write_json
 from allmasked.core.types import CLASSES, LABELS, Photo
 from allmasked.stats.metrics import apply_temperature
@@ -30,7 +31,7 @@ class Teacher:
     name: str
     alpha: float
     temperature: float
-    answers: Mapping[str, Sequence[float]]
+    answers: Mapping[str, tuple[float, ...]]
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
@@ -48,8 +49,8 @@ class Teacher:
     def read(cls, run: Run) -> Teacher:
         """Read ``teacher.json``; raises :class:`RunError` naming the file."""
         try:
-            return cls(**read_json(run.teacher))
-        except TypeError:
+            return parse(cls, read_json(run.teacher))
+        except (TypeError, ValueError):
             raise RunError(f"{run.teacher}: is not a teacher's answers; start again with 'allmasked distil'") from None
 
     def targets(self, photos: Sequence[Photo]) -> NDArray[np.float32]:
