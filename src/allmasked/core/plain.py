@@ -32,7 +32,8 @@ def _parsed(kind: Any, value: Any) -> Any:
     if outer is Mapping and isinstance(value, Mapping):
         return {name: _parsed(inner[1], part) for name, part in value.items()}
     if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-        return cast(Any, kind)(**{name: _parsed(_types_of(kind).get(name), part) for name, part in value.items()})
+        made, types = cast(Any, kind), _types_of(cast(Any, kind))
+        return made(**{name: _parsed(types.get(name), part) for name, part in value.items()})
     if not isinstance(kind, type) or type(value) is not kind:
         raise TypeError(f"{value!r} is no {kind}")
     return value

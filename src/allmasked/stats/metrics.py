@@ -194,7 +194,7 @@ def summary(labels: ArrayLike, predicted: ArrayLike) -> Summary:
         len(labels),
         float(sklearn_metrics.accuracy_score(labels, predicted)),
         {average: Average(*map(float, three)) for average, three in averaged.items()},
-        {name: ClassFigures(*map(float, row[:3]), int(row[3])) for name, row in zip(CLASSES, zip(*per_class))},
+        {name: ClassFigures(float(p), float(r), float(f1), int(n)) for name, p, r, f1, n in zip(CLASSES, *per_class)},
     )
 
 
@@ -358,7 +358,7 @@ def score(
     matrix = confusion(labels, predicted)
     drawn = resample(labels, predicted, groups, bootstrap, seed)
     number = group_count(groups)
-    of_class = {name: interval(drawn.class_f1[:, k]) for k, name in enumerate(CLASSES)}
+    of_class: dict[str, Interval | None] = {name: interval(drawn.class_f1[:, k]) for k, name in enumerate(CLASSES)}
     scaled = None if temperature is None else _reliability(labels, apply_temperature(probabilities, temperature))
     return Figures(
         **vars(summary(labels, predicted)),
