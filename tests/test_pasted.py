@@ -294,7 +294,7 @@ def test_boxes_follow_the_picture() -> None:
                 view = {"path": "", "rect": [0, 0, 320, 240], "faces": [{"box": box}], "bare": []}
                 picture, frame = pasted.framed(image, view, rng)
                 pictures.append(picture)
-                marks.append([{"wear": "unmasked", **pasted.moved(box, frame, picture.size)}])
+                marks.append([{"wear": "bare", **pasted.moved(box, frame, picture.size)}])
             whole, faces = pasted.side_by_side(pictures, marks) if count > 1 else (pictures[0], marks[0])
             red = np.asarray(whole)[..., 0] > 140
             assert len(faces) == count

@@ -114,11 +114,11 @@ def test_a_second_start_goes_on(stop_at: str, tmp_path: Path, monkeypatch: pytes
     assert stopped.trained == ["EfficientNetLite0"] and again.trained == ["Xception", "ResNet50V2"]
 
     skills = {name: FakeModel(0.6 + 0.1 * k, k) for k, name in enumerate(members)}
-    rows = zoo.results(runs, ask=lambda folder, photos: skills[folder.name](folder, photos), measure=lambda _: 2.5)
+    rows = sweep.results(runs, ask=lambda folder, photos: skills[folder.name](folder, photos), measure=lambda _: 2.5)
     assert [row.backbone for row in rows] == list(members)
     assert rows[0].test == read_json(runs["EfficientNetLite0"].scores)["parts"]["test"]["accuracy"]
     assert rows[0].parameters == 10 and rows[0].ms == 2.5 and 0 <= rows[0].train <= 1
-    text = zoo.markdown(rows)
+    text = sweep.markdown(rows)
     assert all(name in text for name in members) and "ms a photo" in text
     sweep.write_results(rows, tmp_path / "out")
     assert (tmp_path / "out" / "members.md").read_text() == text
@@ -128,21 +128,23 @@ def test_the_test_part_may_stay_unscored(tmp_path: Path, monkeypatch: pytest.Mon
     split = Split(
         tmp_path / "data", tuple(paint_photos(tmp_path / "data", {"train": 2, "validation": 8, "test": 8})), 0
     )
-    monkeypatch.setattr(zoo, "_forget_models", lambda: None)
-    monkeypatch.setattr(zoo, "train", FakeTraining())
-    runs = zoo.train_members(split, zoo.members_from("Xception", BASE, {}), tmp_path / "out")
-    rows = zoo.results(runs, test=False, ask=FakeModel(0.9), measure=lambda _: 1.0)
+    monkeypatch.setattr(sweep, "_forget_models", lambda: None)
+    monkeypatch.setattr(sweep, "train", FakeTraining())
+    runs = sweep.train_members(split, sweep.members_from("Xception", BASE, {}), tmp_path / "out")
+    rows = sweep.results(runs, test=False, ask=FakeModel(0.9), measure=lambda _: 1.0)
     assert rows[0].test is None and "test" not in read_json(runs["Xception"].scores)["parts"]
-    assert "| - |" in zoo.markdown(rows)
+    assert "| - |" in sweep.markdown(rows)
 
 
 def test_photos_of_nobody_are_not_in_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tmp_path / "data"
     photos = [*paint_photos(data, {"train": 2, "validation": 4, "test": 4}), *paint_nobody(data, 3)]
-    monkeypatch.setattr(zoo, "_forget_models", lambda: None)
-    monkeypatch.setattr(zoo, "train", FakeTraining())
-    runs = zoo.train_members(Split(data, tuple(photos), 0), zoo.members_from("Xception", BASE, {}), tmp_path / "out")
-    rows = zoo.results(runs, ask=FakeModel(1.0), measure=lambda _: 1.0)
+    monkeypatch.setattr(sweep, "_forget_models", lambda: None)
+    monkeypatch.setattr(sweep, "train", FakeTraining())
+    runs = sweep.train_members(
+        Split(data, tuple(photos), 0), sweep.members_from("Xception", BASE, {}), tmp_path / "out"
+    )
+    rows = sweep.results(runs, ask=FakeModel(1.0), measure=lambda _: 1.0)
     assert (rows[0].train, rows[0].validation, rows[0].test) == (1, 1, 1)
 
 
