@@ -39,6 +39,7 @@ from starlette.requests import ClientDisconnect
 from allmasked.core.colours import FACES
 from allmasked.core.errors import PhotoError
 from allmasked.core.types import CLASSES, LABELS, SURE_MARGIN, Answers, InputSpec, Prediction, Predictor, Size
+from allmasked.images import pixels as px
 from allmasked.images.draw import heat_colours, on_photo
 from allmasked.predictors.faces import prediction_of
 from allmasked.predictors.onnx_model import processors
