@@ -1,4 +1,4 @@
-"""The contract of every import option, and the cache under them."""
+"""The contract of every data loader, and the cache under them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from conftest import make_split
 
 
 def epoch(split: Split, name: str, seed: int | None, fit: str = "letterbox") -> list[tuple[str, int]]:
-    """What an import option delivers in one epoch: (digest of the pixels, class index), in order."""
+    """What a data loader delivers in one epoch: (digest of the pixels, class index), in order."""
     source = Source(split, InputSpec((64, 48), fit))  # type: ignore[arg-type]
     delivered = []
     for batch in LOADERS[name].batches(source, "train", 5, seed):

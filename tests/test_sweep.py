@@ -65,7 +65,7 @@ def test_wrong_members_are_named(text: str, message: str) -> None:
         ("[a]\nbackbone = 'EfficientNetLite'\n", r"\[a\]: unknown backbone"),
         ("[a]\nseed = 'one'\n", "whole number"),
         ("['../a']\nseed = 1\n", "folder's name"),
-        ("seed = 1\n", "one table a member"),
+        ("seed = 1\n", "one table per member"),
         ("[a\n", "not valid TOML"),
     ],
 )

@@ -125,8 +125,8 @@ def predict_command(
     """Answer for photos: does everyone (all), no one (none), or only some wear a mask? Or is nobody there?
 
     PATH is a photo, a folder (searched with all folders below), a pattern in quotes such as 'photos/**/*.jpg', or -
-    for a list on stdin, one path a line. A photo that can't be read gets its line with the error; the rest goes on.
-    It may also be an address (s3://, gs://, az://, https://, file://) or a list file (.txt, a path or address a line).
+    for a list on stdin, one path per line. A photo that can't be read gets its line with the error; the rest goes on.
+    It may also be an address (s3://, gs://, az://, https://, file://) or a list file (.txt, one per line).
 
     With --engine, rows go to DEST as shards with faces, etag and error, beside manifest.json. The same command again
     goes on where it was stopped or killed, and answers for what is new or has changed.

@@ -17,7 +17,7 @@ from allmasked.core.types import LABELS, NOBODY, PARTS, Split
 from allmasked.data.readers import READERS, Options
 
 LOOKED_AT = 5000
-"""Up to so many photos ``inspect`` lets the model look at them unasked: a minute or three on two processors."""
+"""Up to this many photos ``inspect`` lets the model look unasked: one to three minutes on two processors."""
 
 
 def parse_names(text: str | None, option: str) -> dict[str, str] | None:
@@ -128,7 +128,7 @@ def split_command(
 @click.argument("split_file", metavar="SPLIT", type=click.Path(path_type=Path))
 @click.argument("data", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The split.json to write.")
-@click.option("--photos", "most", type=click.IntRange(1), help="So many photos of each DATA at most, drawn at random.")
+@click.option("--photos", "most", type=click.IntRange(1), help="At most this many of each DATA, drawn at random.")
 @click.option(
     "--keep",
     type=FiniteRange(0, 1),
@@ -263,7 +263,7 @@ def inspect_command(
 
     def looks(photos: int) -> Predictor | None:
         if look is None and photos > LOOKED_AT:
-            stderr.print(f"the model doesn't look at so many photos unless asked to ({photos:,}): --look")
+            stderr.print(f"the model doesn't look at {photos:,} photos unless asked to: --look")
         return open_predictor() if look or (look is None and photos <= LOOKED_AT) else None
 
     found = inspect(data, options=read_options(layout, classes, wear, incorrect_is), looks=looks)

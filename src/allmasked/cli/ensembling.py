@@ -36,7 +36,7 @@ data_option = click.option("--data", type=FOLDER, metavar="DIR", help="Where the
 def ensemble_command(runs: tuple[Path, ...], vote: str, out: Path, early_stop: bool, data: Path | None) -> None:
     """Let RUNs that were trained on the same split answer together.
 
-    Members may differ in backbone, head, size and import option. Each gets a temperature, and the vote its weights or
+    Members may differ in backbone, head, size and data loader. Each gets a temperature, and the vote its weights or
     its stacker, from the validation part. predict, explain, evaluate, compare, distil and report take the folder
     wherever they take a run. Prints the members and all votes on validation.
     """

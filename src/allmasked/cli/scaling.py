@@ -28,7 +28,7 @@ _OPTIONS = (
     click.option("--address", metavar="HOST:PORT|auto",
                  help="With ray: a cluster that runs.  [default: RAY_ADDRESS, else one started here for this run]"),
     click.option("--shard", "shard_photos", default=2000, show_default=True, type=click.IntRange(1, 1_000_000),
-                 help="With --engine: photos a shard; what a worker that is killed has to do again."),
+                 help="With --engine: photos in one shard, which a killed worker has to do again."),
     click.option("--max-errors", metavar="N", type=click.IntRange(0),
                  help="With --engine: stop when more photos than this have failed in this run."),
     click.option("--retry-failed", is_flag=True, help="With --engine: answer again for photos whose row has an error."),

@@ -51,12 +51,12 @@ def face_options(command: Callable[..., Any]) -> Callable[..., Any]:
               help="Pages of this server may use the REST API, too (CORS); may be given more than once.")  # fmt: skip
 @click.option("--page/--no-page", default=True, show_default=True, help="Serve the page, or the REST API only.")
 @click.option("--max-mb", default=32.0, show_default=True, type=FiniteRange(min=0, min_open=True),
-              help="MiB a request.")  # fmt: skip
+              help="Largest request, in MiB.")  # fmt: skip
 @click.option("--max-megapixels", default=50.0, show_default=True, type=FiniteRange(min=0, min_open=True),
-              help="Megapixels a photo.")  # fmt: skip
-@click.option("--max-files", default=32, show_default=True, type=click.IntRange(1), help="Photos a request.")
+              help="Largest photo, in megapixels.")  # fmt: skip
+@click.option("--max-files", default=32, show_default=True, type=click.IntRange(1), help="Most photos in one request.")
 @click.option("--max-seconds", default=30.0, show_default=True, type=FiniteRange(min=0, min_open=True),
-              help="That a request may take to arrive, and then an answer to be made.")  # fmt: skip
+              help="Longest time for a request to arrive, and then for its answer.")  # fmt: skip
 @click.option("--max-requests", default=32, show_default=True, type=click.IntRange(1),
               help="Requests for answers at a time; more get 503 with Retry-After.")  # fmt: skip
 @click.option("--max-photos", default=64, show_default=True, type=click.IntRange(1),
@@ -166,11 +166,11 @@ def _listen(host: str, port: int) -> socket.socket:
 @click.argument("source", metavar="SOURCE")
 @model_option
 @click.option("--every", "every_seconds", default=1.0, show_default=True, type=FiniteRange(0), metavar="SECONDS",
-              help="Between two looks; 0 looks at all it can.")  # fmt: skip
+              help="Time between two looks; 0: as often as possible.")  # fmt: skip
 @click.option("--smooth", "smooth_seconds", type=FiniteRange(0), metavar="SECONDS",
               help="Time constant of the mean over time, 0 for none.  [default: 2; 0 for a folder]")  # fmt: skip
 @click.option("--margin", default=0.1, show_default=True, type=FiniteRange(0, 1),
-              help="A new answer must be so much likelier than the one given so far.")  # fmt: skip
+              help="How much likelier a new answer must be than the last one told.")  # fmt: skip
 @click.option(
     "--all", "every_answer", is_flag=True, help="Tell every answer, not only changes; always so for a folder."
 )
@@ -185,7 +185,7 @@ def _listen(host: str, port: int) -> socket.socket:
               " such as 'Bearer ...'.")  # fmt: skip
 @click.option("--video", metavar="FILE.mp4", type=click.Path(path_type=Path, dir_okay=False),
               help="Write the pictures looked at, with faces and answer, as a video.")  # fmt: skip
-@click.option("--for", "for_seconds", default=0.0, type=FiniteRange(0), metavar="SECONDS", help="End after so long.")
+@click.option("--for", "for_seconds", default=0.0, type=FiniteRange(0), metavar="SECONDS", help="End after this time.")
 @face_options
 @threads_option
 @device_option
@@ -203,7 +203,7 @@ def watch_command(
     video: Path | None,
     **plan: Any,
 ) -> None:
-    """Answer for a camera, a video, a stream or a folder, over time: one JSON line an event, until it ends or Ctrl-C.
+    """Answer for a camera, a video, a stream or a folder, over time: one JSON line per event, until it ends or Ctrl-C.
 
     SOURCE is a camera's number (0 is the first), a video file, an address (rtsp://, http:// ...), or a folder whose
     new photos are answered as they arrive. A live source that is lost is opened again; what it showed while the network

@@ -87,7 +87,7 @@ def _overrides(fields: dict[str, Any]) -> dict[str, Any]:
     "--backbones",
     metavar="all|NAME,NAME...|FILE.toml",
     help="Train several members instead, a run folder each below --out: the notebooks' seven (all), those named, or a "
-    "table a member in a TOML file. Start it again after an interruption: what is done is skipped.",
+    "TOML file with one table per member. Start it again after an interruption: what is done is skipped.",
 )
 @click.option("--no-test", is_flag=True, help="With --backbones: leave the test part unscored in the table at the end.")
 @head_option

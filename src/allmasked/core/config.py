@@ -56,7 +56,7 @@ class Recipe:
     )
     plateau_factor: float = _setting(0.2, "Plateau: factor on the learning rate.")
     plateau_patience: int = _setting(3, "Plateau: epochs without a better validation loss before it is applied.")
-    early_stopping_patience: int = _setting(0, "Stop after so many epochs without a better validation loss; 0 = never.")
+    early_stopping_patience: int = _setting(0, "Stop after N epochs without a better validation loss; 0 = never.")
     keep: str = _setting(
         "best",
         "Which epoch's weights are kept: that of the lowest validation loss, or the last (for validation photos of "
@@ -78,7 +78,7 @@ class Recipe:
         "(the notebooks' count).",
     )
     flip: bool = _setting(True, "Augment: mirror half of the photos.")
-    rotate_degrees: float = _setting(8.0, "Augment: turn by up to so many degrees.")
+    rotate_degrees: float = _setting(8.0, "Augment: rotate by up to this many degrees.")
     zoom_out: float = _setting(0.7, "Augment: shrink within the frame down to this factor; 1 = off.")
     zoom_in: float = _setting(
         1.5, "Augment: enlarge up to this factor, as far as every face stays (needs boxes); 1 = off."

@@ -78,7 +78,7 @@ def _missing(module: str, extra: str) -> MissingExtraError:
 
 
 def expect(module: str, extra: str) -> None:
-    """As :func:`require`, but only a look whether it is there: at once, also for what takes seconds to import."""
+    """Raise as :func:`require` does where ``module`` is not installed, without importing it, which may take seconds."""
     if importlib.util.find_spec(module) is None:
         raise _missing(module, extra)
 

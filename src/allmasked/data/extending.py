@@ -35,7 +35,7 @@ def extend_split(
 
     Args:
         sources: data sets in any layout of :data:`allmasked.data.readers.READERS`.
-        most: so many photos of each source at most, drawn at random by the split's seed.
+        most: at most this many photos of each source, drawn at random by the split's seed.
         keep: share (0-1) of the split's own training photos that stay there, of each class, drawn by groups; the rest
             is left out.
 

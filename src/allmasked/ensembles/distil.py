@@ -50,7 +50,7 @@ def distil(
         ask: what infers; the teacher's own models.
 
     Raises:
-        ConfigError: alpha or temperature out of range, a head or import option that can't be taught.
+        ConfigError: alpha or temperature out of range, a head or data loader that can't be taught.
         RunError: the teacher is unfinished, or ``out`` is in use.
     """
     if config.loader != "cached":

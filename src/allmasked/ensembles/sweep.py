@@ -37,8 +37,8 @@ def members_from(text: str, base: TrainConfig, overrides: Mapping[str, Any]) -> 
     """The members that an option ``--backbones`` stands for.
 
     Args:
-        text: ``all`` (the notebooks' seven), backbones with commas between them, or a TOML file with a table a member:
-            its ``backbone``, ``head``, ``loader``, ``weights``, ``seed``, ``recipe`` and any field of a recipe.
+        text: ``all`` (the notebooks' seven), backbones with commas between them, or a TOML file with one table per
+            member: its ``backbone``, ``head``, ``loader``, ``weights``, ``seed``, ``recipe`` and any field of a recipe.
         base: what a member does not say; without a head, its recipe's.
         overrides: recipe fields that hold for every member that doesn't set them itself.
 
@@ -74,7 +74,7 @@ def _read_members(path: Path, base: TrainConfig, overrides: Mapping[str, Any]) -
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: is not valid TOML ({error})") from None
     if not tables or not all(isinstance(values, dict) for values in tables.values()):
-        raise ConfigError(f"{path}: must hold one table a member, such as [small] with backbone = 'EfficientNetLite0'")
+        raise ConfigError(f"{path}: must hold one table per member, as [small] with backbone = 'EfficientNetLite0'")
     found: Members = {}
     for name, values in tables.items():
         if not name or "/" in name or name.startswith(".") or name == "split.json":

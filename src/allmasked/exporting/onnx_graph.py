@@ -26,7 +26,7 @@ Pair = tuple[int, ...]
 OPSET, IR_VERSION = 18, 8
 INPUT = "pixels"
 HALF_FROM_SIZE = 256
-"""Constants with at least so many numbers are stored as float16 where a file is to be half as large."""
+"""Constants with at least this many numbers are stored as float16 where a file is to be half as large."""
 
 
 class Graph:

@@ -81,7 +81,7 @@ MAX_PIXELS = 178_956_970
 """Photos with more pixels than this are refused before decoding (decompression bombs); Pillow's own limit."""
 
 _EMPTY_PICTURES = 10
-"""At so many of an animation's first pictures one looks for one that isn't empty."""
+"""How many of an animation's first pictures are searched for one that isn't empty."""
 _LARGE_PIXELS = 40_000_000
 _one_large_at_a_time = threading.Lock()  # keeps memory bounded where many threads decode
 

@@ -441,7 +441,8 @@ def inspect(
     Args:
         data: the folder or file.
         options: how it is read.
-        looks: gives, for so many photos, the model that looks at them (:mod:`allmasked.inspection.look`), or None.
+        looks: called with the number of photos, gives the model that looks at them, or None
+            (:mod:`allmasked.inspection.look`).
 
     Raises:
         DataError: not a data set, or without a labelled photo.

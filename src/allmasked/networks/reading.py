@@ -29,7 +29,7 @@ from allmasked.networks.evidence import boxes_of
 Floats = NDArray[np.floating[Any]]
 
 CANDIDATES = 64
-"""At most so many peaks of a photo are looked at, the highest."""
+"""How many peaks of a photo are looked at: the highest ones."""
 FLOOR = 0.12
 """A peak whose score is lower is no candidate: faint cells of a whole map don't add up to somebody."""
 OVERLAP, INSIDE = 0.4, 0.7
@@ -169,14 +169,14 @@ def given_somebody(four: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def label_of(four: Sequence[float] | NDArray[Any], faces: int | None = None) -> Label:
-    """The likeliest of the four labels; of those that so many faces allow, where their number is given."""
+    """The likeliest of the four labels; of those that the number of faces allows, where it is given."""
     order: tuple[Label, ...] = ("nobody", "all", "none", "some")
     allowed = {0: 1, 1: 3}.get(2 if faces is None else faces, 4)
     return max(order[:allowed], key=lambda label: float(four[LABELS.index(label)]))
 
 
 def possible(four: Sequence[float] | NDArray[Any], faces: int) -> NDArray[np.float64] | None:
-    """The four probabilities of a vote without what so many faces can't be; None where nothing is left."""
+    """The four probabilities of a vote without labels that the number of faces rules out; None if none is left."""
     allowed = {0: (0, 0, 0, 1), 1: (1, 1, 0, 1)}.get(faces, (1, 1, 1, 1))
     kept = np.array(four, float) * allowed
     return kept / kept.sum() if kept.sum() > 1e-6 else None

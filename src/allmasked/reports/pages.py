@@ -69,7 +69,7 @@ def percent(share: float, digits: int = 0) -> str:
 
 
 def figure(value: float | None, digits: int = 3) -> str:
-    """A figure with so many digits; a dash where there is none."""
+    """A figure with this many digits; a dash where there is none."""
     return "–" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
 
 

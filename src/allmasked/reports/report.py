@@ -117,7 +117,7 @@ def settings(config: TrainConfig) -> list[dict[str, Any]]:
         for name, text in (
             ("backbone", "Network that sees."),
             ("head", "Layers that decide."),
-            ("loader", "Import option."),
+            ("loader", "Data loader."),
             ("weights", "Weights to start from."),
             ("seed", "Seed of everything random."),
             ("recipe_name", "Recipe that the rest comes from."),

@@ -78,7 +78,7 @@ def is_address(text: str) -> bool:
 
 
 def is_list(text: str) -> bool:
-    """Whether this names a list of photos (``.txt``, one path or address a line)."""
+    """Whether this names a list of photos (``.txt``, one path or address per line)."""
     return Path(urlsplit(text).path if is_address(text) else text).suffix.lower() == ".txt"
 
 

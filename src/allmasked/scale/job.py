@@ -66,7 +66,7 @@ def answer(
         sources: see :func:`allmasked.scale.addresses.listing`; ``lines`` are those of ``-``.
         job: what to do; its run and model's digest are filled in here.
         engine: one of :data:`ENGINES`; ``workers`` and ``address`` are for Ray.
-        shard_photos: photos a shard; what a worker loses when it is killed.
+        shard_photos: photos in one shard; what a killed worker has to do again.
         max_errors: stop when more photos than this have failed in this run.
         retry_failed: answer again for photos whose row has an error.
         heard: called with each shard that is committed.

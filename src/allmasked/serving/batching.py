@@ -95,7 +95,7 @@ class Batcher:
 
     @contextlib.contextmanager
     def room(self, photos: int) -> Iterator[None]:
-        """Room for so many photos, until left. Raises :class:`Full`."""
+        """Room for this many photos, until left. Raises :class:`Full`."""
         seconds = self.held * self._seconds_a_photo
         if not self.alive or self.held + photos > self._most or seconds > self._most_seconds:
             raise Full(seconds)

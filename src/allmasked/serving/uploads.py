@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 FIELD = "files"
 SPARE_BODIES = 8
-"""The bodies held at a time may be as large as so many of the largest."""
+"""How many requests of the largest size may be held at a time."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
-"""Import options: how photos of a split reach the training loop. The notebooks' three and ours, one row each.
+"""Data loaders: how photos of a split reach the training loop. The notebooks' three and ours, one row each.
 
 All of them deliver the same photos, labels and pixels for the same split. To that end each photo is decoded and
 fitted once by :mod:`allmasked.images.pixels`; the notebooks' three then read those pixels back from lossless PNG files
 in class folders through Keras' own functions, ``cached`` reads them from a memory-mapped array.
 
-An import option is a function ``batches(source, part, batch_size, seed)`` that yields one epoch of :class:`Batch`;
+A data loader is a function ``batches(source, part, batch_size, seed)`` that yields one epoch of :class:`Batch`;
 ``seed`` None means in order, otherwise it determines the order.
 """
 
@@ -32,7 +32,7 @@ from allmasked.data import cache
 class Batch(NamedTuple):
     """``pixels`` (B, H, W, 3) uint8 or float32 0-255; ``labels`` (B, 3) float32 one-hot or (B,) int32 class indices.
 
-    ``indices`` (B,) are positions in the part, known only where the import option tells them.
+    ``indices`` (B,) are positions in the part, known only where the data loader tells them.
     """
 
     pixels: NDArray[Any]
@@ -49,7 +49,7 @@ class Batch(NamedTuple):
 
 @dataclass
 class Source:
-    """A split at one size: what every import option reads from."""
+    """A split at one size: what every data loader reads from."""
 
     split: Split
     input: InputSpec

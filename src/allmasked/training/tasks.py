@@ -51,7 +51,7 @@ def class_weights(labels: NDArray[np.int32], power: float) -> Floats:
 
 @dataclass
 class Task(abc.ABC):
-    """What is to be learnt from the photos of ``source`` as an import option gives them.
+    """What is to be learnt from the photos of ``source`` as a data loader gives them.
 
     Attributes:
         recipe: how photos are augmented, among others.
@@ -141,7 +141,7 @@ class Task(abc.ABC):
 
 
 class LabelTask(Task):
-    """A photo's label, one-hot (B, 3) or as an index (B,), as the import option has it.
+    """A photo's label, one-hot (B, 3) or as an index (B,), as the data loader has it.
 
     With a teacher targets are (B, 6): the label, and the teacher's answer; of a crop the teacher has not answered, and
     the label stands for it.

@@ -60,7 +60,7 @@ def train(
     """
     require("keras", "train")
     if config.loader not in LOADERS:
-        raise unknown("import option", config.loader, LOADERS)
+        raise unknown("data loader", config.loader, LOADERS)
     if config.recipe.epochs + config.recipe.head_epochs < 1 and not Path(config.weights or "-").is_dir():
         raise ConfigError(
             "epochs and head_epochs are both 0, so nothing would be learned; with --weights RUN it would be calibrated"
@@ -100,7 +100,7 @@ def _training_of(run: Run, split: Split, config: TrainConfig, cache: str | Path 
 
 
 def _without_nobody(split: Split) -> Split:
-    """The split without photos of nobody, which only a head with maps and our own import option take."""
+    """The split without photos of nobody, which only a head with maps and our own data loader take."""
     kept = tuple(photo for photo in split.photos if photo.label != NOBODY)
     if len(kept) < len(split.photos):
         stderr.print(
