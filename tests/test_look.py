@@ -91,6 +91,15 @@ def test_a_marked_face_that_the_model_misses_is_believed() -> None:
     assert seen("nobody", [], "none", [face("bare", 0)]).doubts
 
 
+def test_marks_of_masks_worn_incorrectly_are_believed() -> None:
+    wrong = Face("incorrect", 0, 0, 40, 50)
+    one, two = face("masked", 0), face("masked", 100)
+    assert not seen("none", [wrong], "all", [one]).other_wear and not seen("none", [wrong], "all", [one]).doubts
+    assert not seen("all", [wrong], "all", [one]).doubts and not seen("some", [wrong], "all", [one, two]).doubts
+    assert seen("none", [wrong], "all", [one, two]).doubts, "the other one is masked"
+    assert seen("none", [Face("unmasked", 0, 0, 40, 50)], "all", [one]).other_wear
+
+
 def test_unsure_answers_and_uncounted_faces_accuse_nobody() -> None:
     assert not seen("none", None, "all", [face("masked", 0)], sure=0.6).doubts
     assert not seen("some", None, "all", [face("masked", 0), face("bare", 100, counts=False)]).doubts

@@ -6,9 +6,11 @@ Each names the kind of report that it stands for (tool and number of the report)
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,6 +20,8 @@ from allmasked.data.readers import read, read_dataset
 from allmasked.images import pixels
 from allmasked.inspection.boxes import odd_boxes
 from allmasked.inspection.inspect import inspect
+from allmasked.predictors.photo_files import find_photos
+from allmasked.watching import sources
 from colour_model import picture
 from test_readers import CLASSES, LABELS, MARKED, SIZE, make_coco, photo, voc_xml, write
 
@@ -104,6 +108,36 @@ def test_names_that_a_spreadsheet_made_numbers(tmp_path: Path) -> None:
     write(tmp_path / "labels.csv", "image,label\n" + "\n".join(f"{number},all" for number in range(1, 12)))
     with pytest.raises(DataError, match=r"labels\.csv:2: there is no photo 1 "):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "folders"])
+def test_none_may_be_a_missing_value(kind: str, tmp_path: Path) -> None:
+    """pandas 15165: programs write None where a value is missing; it was read as the class none."""
+
+    def make(root: Path, names: list[str | None]) -> Path:
+        shown = {f"{number}.jpg": name for number, name in enumerate(names)}
+        for number, name in shown.items():
+            photo(root / (str(name) if kind == "folders" else "photos") / number)
+        if kind == "csv":
+            write(root / "labels.csv", "image,label\n" + "\n".join(f"{n},{name}" for n, name in shown.items()))
+        if kind == "json":
+            write(root / "train_gt.json", json.dumps(shown))
+        return root
+
+    assert labels(make(tmp_path / "1", ["All", "Some", "None"])) == {"0.jpg": "all", "1.jpg": "some", "2.jpg": "none"}
+    beside = make(tmp_path / "2", ["all", "none", "None"])
+    alone = make(tmp_path / "3", ["all", "some", "None"])
+    if kind != "folders":
+        assert labels(beside) == {"0.jpg": "all", "1.jpg": "none"} and "'None' of 2.jpg is none of all" in told(beside)
+        assert labels(make(tmp_path / "4", ["all", "none", "", "nan", "NULL"])) == {"0.jpg": "all", "1.jpg": "none"}
+    for root in (alone, beside) if kind == "folders" else (alone,):
+        with pytest.raises(DataError, match=r"'None' .*--classes '?None="):
+            read(root)
+        assert labels(root, classes={"None": "none"})["2.jpg"] == "none"
+        assert "2.jpg" not in labels(root, classes={"None": "ignore"})
+    assert labels(beside, classes={"None": "ignore"}) == {"0.jpg": "all", "1.jpg": "none"}
+    if kind == "json":
+        assert labels(make(tmp_path / "5", ["all", "none", None])) == {"0.jpg": "all", "1.jpg": "none"}
 
 
 def test_a_table_without_a_first_line_of_names(tmp_path: Path) -> None:
@@ -261,6 +295,19 @@ def test_photos_without_an_ending_and_thumbnails(tmp_path: Path) -> None:
     assert "all/.IMG_2.jpg.icloud: is not read, being not downloaded from the cloud" in told(tmp_path)
 
 
+def test_folders_of_systems_are_left_out_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a data set, by a folder and a pattern, in a watched folder (at addresses: tests/test_scale.py)."""
+    monkeypatch.chdir(tmp_path)
+    photo(tmp_path / "all/x.jpg")
+    for system in ("@eaDir", ".thumbnails", "__MACOSX", ".AppleDouble", "#recycle", "lost+found", "$RECYCLE.BIN"):
+        photo(tmp_path / system / "all/x.jpg")
+        photo(tmp_path / "all" / system / "x.jpg")
+    looks = sources.folder_looks(tmp_path, 0, note=lambda *_: None, stop=threading.Event(), existing=True)
+    assert [p.path for p in read(tmp_path).photos] == ["all/x.jpg"] == [next(looks).path[len(str(tmp_path)) + 1 :]]
+    assert [name for name, _ in find_photos([".", "*", "*/*", "**"])] == ["./all/x.jpg", *["all/x.jpg"] * 3]
+    assert [name for name, _ in find_photos(["@eaDir", "@*/*"])] == ["@eaDir/all/x.jpg"] * 2, "asked for by name"
+
+
 @pytest.mark.parametrize("kind", ["png", "bmp"])
 def test_an_empty_alpha_channel_hides_nothing(kind: str, tmp_path: Path) -> None:
     """image-rs 539: a BMP whose alpha is 0 everywhere was a white picture, answered with "nobody"."""
@@ -297,7 +344,7 @@ def test_a_jpeg_without_the_end_of_its_picture(tmp_path: Path) -> None:
     start = whole.index(b"\xff\xda") + 14
     for share in (0.1, 0.5, 0.9):
         cut = whole[: start + round((len(whole) - start) * share)] + b"\xff\xd9"
-        with pytest.raises(PhotoError, match="the end of its picture is missing"):
+        with pytest.raises(PhotoError, match="a part of its picture is missing"):
             pixels.decode(cut)
     for grey in (Image.new("RGB", (160, 120), (128, 128, 128)), Image.new("L", (50, 50), 128)):
         grey.save(tmp_path / "g.jpg")
@@ -306,6 +353,26 @@ def test_a_jpeg_without_the_end_of_its_picture(tmp_path: Path) -> None:
     padded.paste(shown)
     padded.save(tmp_path / "p.jpg", quality=95)
     assert pixels.decode(tmp_path / "p.jpg", fit_within=(32, 32)).width > 31
+
+
+@pytest.mark.parametrize("scans", ["usual", "no refinement"])
+def test_a_progressive_jpeg_that_ends_early(scans: str, tmp_path: Path) -> None:
+    """Pillow 2717: the first scans alone are a whole picture, only blurred; no decoder says that the others lack."""
+    shown = picture("some", (160, 120))
+    cv2.imwrite(str(tmp_path / "c.jpg"), np.asarray(shown), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
+    shown.save(tmp_path / "x.jpg", progressive=True, quality=90)
+    whole = (tmp_path / "x.jpg").read_bytes()
+    if scans != "usual":  # as jpegtran and Photoshop write them: no last scan that refines, so its first half may lack
+        head, *parts = whole.split(b"\xff\xda")
+        bits = [2 * part[2] + 5 for part in parts]  # where a scan's header has them
+        kept = [part[:at] + b"\0" + part[at + 1 :] for part, at in zip(parts, bits) if part[at] < 16]
+        whole = b"\xff\xda".join([head, *kept]) + b"\xff\xd9"
+    assert pixels.decode(whole).size == pixels.decode(tmp_path / "c.jpg").size == shown.size
+    assert pixels.decode(whole + b"tail \xff\xd9").size == shown.size
+    for share in (0.2, 0.5, 0.6) if scans == "usual" else (0.2, 0.5, 0.8, 0.99):
+        for end in (b"\xff\xd9", b""):
+            with pytest.raises(PhotoError, match=r"damaged|no end marker"):
+                pixels.decode(whole[: round(len(whole) * share)] + end)
 
 
 def test_a_link_that_leads_back_to_itself_is_one_line(tmp_path: Path) -> None:

@@ -485,7 +485,8 @@ class Pages:
 
     def call(self, *_: object, pageToken: str = "", **__: object) -> dict[str, Any]:
         number = int(pageToken or 0)
-        page = {"items": [{"name": f"in/{number}.jpg", "etag": f"e{number}", "size": "5"}]}
+        names = [f"in/{number}.jpg", f"in/@eaDir/{number}.jpg/THUMB_M.jpg", f"in/.thumbnails/{number}.jpg"]
+        page = {"items": [{"name": name, "etag": f"e{number}", "size": "5"} for name in names]}
         return page if number else {**page, "nextPageToken": "1"}
 
 

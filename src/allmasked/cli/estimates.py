@@ -8,7 +8,6 @@ runs, is measured now, which takes less than a second. Right within a factor of 
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -108,12 +107,11 @@ def splitting(photos: int, speed: float) -> Estimate:
 
 def photos_below(data: Path) -> int:
     """How many files there are that may be photos."""
+    from allmasked.data.albums import files_in
     from allmasked.images.pixels import SUFFIXES
 
-    if not data.exists():
-        return 0
-    root = data if data.is_dir() else data.parent
-    return sum(Path(name).suffix.lower() in SUFFIXES for _, _, names in os.walk(root) for name in names)
+    root = data.parent if data.is_file() else data
+    return sum(1 for _ in files_in(root, SUFFIXES))
 
 
 # --- telling ---------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from allmasked.core.errors import DataError
 from allmasked.core.runs import parse_json
 from allmasked.core.types import Part
-from allmasked.images.pixels import OTHER_SUFFIXES, SUFFIXES
+from allmasked.images.pixels import OTHER_SUFFIXES, SUFFIXES, hidden
 
 
 class Problem(NamedTuple):
@@ -73,12 +73,6 @@ def shown(path: str) -> str:
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
-
-
-def hidden(name: str) -> bool:
-    """Whether a file or folder is none of the user's: hidden, or made by an archiver or a file server for its
-    thumbnails."""
-    return name.startswith(".") or name in ("__MACOSX", "@eaDir")
 
 
 def folders_in(path: Path) -> list[Path]:

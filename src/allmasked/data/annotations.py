@@ -46,6 +46,11 @@ CLASS_NAMES: dict[str, str] = {**{name: name for name in LABELS}, "0": "none", "
 _LABEL_OF_WEAR = {"masked": "all", "bare": "none"}
 
 
+def _key(name: object) -> str:
+    """:func:`plain`, but ``None`` stays apart from ``none``."""
+    return str(name).strip() if str(name).strip() == "None" else plain(name)
+
+
 @dataclass(frozen=True)
 class Options:
     """How to read a data set.
@@ -69,9 +74,9 @@ class Options:
         for option, table in (("--classes", self.classes), ("--wear", self.wear)):
             said: dict[str, str] = {}
             for name, meaning in (table or {}).items():
-                if said.setdefault(plain(name), meaning) != meaning:
+                if said.setdefault(_key(name), meaning) != meaning:
                     raise ConfigError(
-                        f"{option}: {name!r} is given as {meaning} and as {said[plain(name)]}; case and what "
+                        f"{option}: {name!r} is given as {meaning} and as {said[_key(name)]}; case and what "
                         "stands between words make no difference, so give each name once"
                     )
 
@@ -80,14 +85,31 @@ class Options:
 
         Names of :data:`WEAR_NAMES` are understood as labels too: a folder ``with_mask`` is class ``all``.
         """
-        key = plain(name)
-        given = {plain(name): label for name, label in (self.classes or {}).items()}
+        key = _key(name)
+        given = {_key(name): label for name, label in (self.classes or {}).items()}
         number = re.fullmatch(r"(\d+)\.0+", str(name).strip())
         known = given.get(key) or CLASS_NAMES.get(number[1] if number else key)
         if known or key in _OF_BOXES_ONLY:
             return known
         wear = self.wearing(name)
         return _LABEL_OF_WEAR.get(self.incorrect_is if wear == "incorrect" else wear or "")
+
+    def knowing_none(self, where: Path, names: Iterable[object]) -> Options:
+        """The options for a set of these classes. ``None``, which programs write for a missing value, is class none
+        beside ``All`` or ``Some``; beside ``none`` it stays without a meaning.
+
+        Raises:
+            DataError: it could be either.
+        """
+        spelt = {str(name).strip() for name in names if name is not None}
+        if "None" not in spelt or "none" in spelt or self.label("None"):
+            return self
+        if spelt & {"All", "Some"} and not spelt & {"all", "some"}:
+            return replace(self, classes={**(self.classes or {}), "None": "none"})
+        raise DataError(
+            f"{where}: 'None' may be the class none or stand for a missing value; say which with --classes None=none, "
+            "or None=ignore"
+        )
 
     def wearing(self, name: object) -> str | None:
         """What a detection class's name means: masked, bare, incorrect, unknown, ignore; None where that is
@@ -350,7 +372,7 @@ class Labels:
 
     def add(self, file: Path, where: str, name: object, value: object) -> None:
         """A row or entry of a file that names a photo's class; ``where`` names its line."""
-        label = self.options.label(value)
+        label = None if value is None else self.options.label(value)
         self.notes.names[str(value).strip(), label or "?"] += 1
         self.give(file, where, name, label, str(value))
 

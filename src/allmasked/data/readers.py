@@ -268,6 +268,8 @@ def _detect_folders(path: Path, options: Options) -> bool:
 def _read_folders(path: Path, options: Options, notes: Notes) -> list[Photo]:
     """Photos anywhere below folders named as classes, with the faces of a ``faces.csv`` beside the folders."""
     found, others = _class_folders(path, options)
+    options = options.knowing_none(path, (folder.name for folder in (*found, *others)))
+    found, others = _class_folders(path, options)
     if not found:
         raise DataError(f"{path}: has no class folders")
     for folder in others:

@@ -135,6 +135,7 @@ def read_competition(path: Path, options: Options, notes: Notes) -> list[Photo]:
         content = read_document(file)
         if not isinstance(content, dict):
             raise DataError(f"{file}:1: must be a table of photo names and 0, 1 or 2")
+        labels.options = options.knowing_none(file, content.values())
         for name, value in content.items():
             labels.add(file, relative(file, labels.album.root), name, value)
     return labels.photos()
@@ -147,6 +148,7 @@ def read_csv(path: Path, options: Options, notes: Notes) -> list[Photo]:
     for table in tables:
         at, label = table.column(_PATHS), table.column(_LABELS)
         assert at is not None and label is not None
+        labels.options = options.knowing_none(table.file, (row[label] for _, row in table.rows))
         for line, row in table.rows:
             where = f"{relative(table.file, labels.album.root)}:{line}"
             labels.add(table.file, where, row[at], row[label])

@@ -10,6 +10,7 @@ import ctypes
 import io
 import itertools
 import os
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -73,6 +74,26 @@ OTHER_SUFFIXES = frozenset(
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "HEIF", "AVIF")
 """Pillow's names of the formats that are opened (JPEG includes MPO); anything else is refused."""
+
+_SYSTEM_FOLDERS = frozenset(
+    {
+        "__macosx",
+        "@eadir",
+        "#recycle",
+        "@recycle",
+        "#snapshot",
+        "lost+found",
+        "$recycle.bin",
+        "system volume information",
+    }
+)
+
+
+def hidden(name: str) -> bool:
+    """Whether a file or folder is none of the user's where a folder is searched: hidden (``.thumbnails``), or made by
+    an archiver, a file server or a system for itself."""
+    return name.startswith(".") or name.lower() in _SYSTEM_FOLDERS
+
 
 GIVE = "a path, bytes, an open binary file, an image of Pillow, or an array (height, width, 3) of uint8"
 """What errors say that a photo may be."""
@@ -151,10 +172,10 @@ def decode_sized(
             with _one_large_at_a_time if large else contextlib.nullcontext():
                 _to_first_picture(opened)
                 opened.load()
-                if opened.format == "JPEG" and "progressive" not in opened.info and _ends_grey(opened):
+                if opened.format in ("JPEG", "MPO") and ("progressive" in opened.info or _ends_grey(opened)):
                     content = stream.read_bytes() if isinstance(stream, Path) else stream.getvalue()
                     if _ends_early(content):
-                        raise PhotoError(name, "is damaged (the end of its picture is missing); copy or save it again")
+                        raise PhotoError(name, "is damaged (a part of its picture is missing); copy or save it again")
                 return upright_rgb(opened), stored[::-1] if _turn(opened) >= 5 else stored
     except PhotoError:
         raise
@@ -239,16 +260,38 @@ def _ends_grey(image: Image.Image) -> bool:
     return last in (128, (128, 128, 128))
 
 
+_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
+_FURTHER = bytes(range(1, 129))
+
+
 def _ends_early(content: bytes) -> bool:
-    """Whether a JPEG's picture ends before its end marker: with a few zeros in the marker's place, a whole picture can
-    be decoded, and of another one the decoder asks for more. (A grey photo is none that ends early.)"""
-    end = content.rfind(b"\xff\xd9")
-    try:
-        with Image.open(io.BytesIO(content[:end] + bytes(16)), formats=("JPEG",)) as image:
-            image.load()
-    except OSError:
+    """Whether a JPEG's picture ends before its end marker: a coefficient that no scan gives to the last bit, or a last
+    scan that would read on. (Of a scan that only refines what is there, as most progressive JPEGs end with, the rest
+    may be missing: it doesn't show.)"""
+    at, end, refines = 2, 0, False
+    low_bits: dict[tuple[int, int], int] = {}
+    while not end:
+        if not (found := _MARKER.search(content, at)):
+            return True
+        at, kind = found.end(), found[1][0]
+        if kind == 0xD9:
+            end = found.start()
+        elif kind not in (0x01, 0xD8):
+            part = content[at + 2 : at + int.from_bytes(content[at : at + 2], "big")]
+            at += 2 + len(part)
+            if kind in (0xC0, 0xC1, 0xC2, 0xC9, 0xCA):  # a frame: its components
+                low_bits |= {(component, k): -1 for component in part[6::3] for k in range(64)}
+            elif kind == 0xDA:  # a scan: its components, from which coefficient to which, the lowest bit before and now
+                first, last, bits = part[-3:]
+                low_bits |= {(component, k): bits & 15 for component in part[1:-3:2] for k in range(first, last + 1)}
+                refines = bits > 15
+    if any(low_bits.values()):
         return True
-    return False
+    pictures = []
+    for further in (b"", _FURTHER) if not refines else ():
+        with Image.open(io.BytesIO(content[:end] + further + b"\xff\xd9"), formats=("JPEG",)) as image:
+            pictures.append(image.tobytes())
+    return len(set(pictures)) > 1
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:

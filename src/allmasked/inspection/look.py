@@ -1,7 +1,8 @@
 """What a model sees in the photos of a data set: faces that nobody marked, and labels that it contradicts.
 
 Where a photo's faces are marked, marks and model are put together: a marked face that the model misses (small, turned
-away) still counts, so that a photo is not accused of what the model can't see.
+away) still counts, so that a photo is not accused of what the model can't see. Nor are marks of masks worn incorrectly:
+the model takes most masks below the nose for worn (``docs/LOG.md``).
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def judged(model: str, answers: Iterable[tuple[Photo, Prediction]], *, started: 
                 unmarked.append(_seen(photo, face, "", face.score))
         for mark, face in matches:
             sure = face.p_masked if face.wear == "masked" else 1 - face.p_masked
-            otherwise = mark.wear != "unknown" and (mark.wear == "masked") != (face.wear == "masked")
+            otherwise = (mark.wear, face.wear) in (("masked", "bare"), ("unmasked", "masked"))
             if otherwise and face.score >= SURE_FACE and sure >= SURE_WEAR:
                 other_wear.append(_seen(photo, face, mark.wear, sure))
     return Seen(
@@ -125,15 +126,24 @@ def _doubt(photo: Photo, said: Prediction, matches: Sequence[tuple[Face, FoundFa
     if not said.sure or said.label == photo.label or said.label is None:
         return None
     found = list(said.faces or ())
-    counted = [face.wear == "masked" for face in found if face.counts]
+    counted = [face for face in found if face.counts]
     marks = {id(face): mark.wear for mark, face in matches}
     known = [id(mark) for mark, _ in matches]
-    missed = [mark.wear == "masked" for mark in photo.faces or () if mark.wear != "unknown" and id(mark) not in known]
-    seen = said.label if said.faces is None else _answer([*counted, *missed])
-    every = seen if said.faces is None else _answer([*(face.wear == "masked" for face in found), *missed])
-    if photo.label in (seen, every):  # the marks say what the model missed, or a face far behind decides the label
+    missed = [mark.wear for mark in photo.faces or () if mark.wear != "unknown" and id(mark) not in known]
+
+    def answer(faces: Sequence[FoundFace], incorrect: bool) -> AnyLabel:
+        """Where masks worn incorrectly count as masks, or don't, and the model's word on them is not taken."""
+        worn = [incorrect if marks.get(id(face)) == "incorrect" else face.wear == "masked" for face in faces]
+        return _answer([*worn, *(wear == "masked" or (incorrect and wear == "incorrect") for wear in missed)])
+
+    seen = said.label
+    if said.faces is not None:
+        seen = _answer([*(face.wear == "masked" for face in counted), *(wear == "masked" for wear in missed)])
+        if photo.label in {answer(faces, k) for faces in (counted, found) for k in (True, False)}:
+            return None  # the marks say what the model missed or can't tell, or a face far behind decides the label
+    if photo.label == seen:
         return None
-    faces = tuple(_seen(photo, face, marks.get(id(face), ""), face.score) for face in found if face.counts)
+    faces = tuple(_seen(photo, face, marks.get(id(face), ""), face.score) for face in counted)
     return Doubt(photo.path, photo.label, seen, round(said.confidence, 4), faces, len(missed))
 
 

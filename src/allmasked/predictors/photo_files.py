@@ -14,9 +14,10 @@ def find_photos(paths: Iterable[str], *, patterns: bool = True) -> Iterator[tupl
     """(name, path) of every photo that ``paths`` stand for; both are the path as found, relative if given so.
 
     A file stands for itself, whatever its name. A folder stands for the photos in it and in the folders below, in
-    sorted order (by suffix, see :data:`allmasked.images.pixels.SUFFIXES`; hidden ones left out, no folder twice). A
-    pattern (``*``, ``?``, ``[...]``, ``**``) that is no file's name stands for the photos and folders that it matches,
-    unless ``patterns`` is off. What doesn't exist stands for itself too: reading it gives the error.
+    sorted order (by suffix, see :data:`allmasked.images.pixels.SUFFIXES`; hidden ones and those of systems, see
+    :func:`allmasked.images.pixels.hidden`, left out, no folder twice). A pattern (``*``, ``?``, ``[...]``, ``**``) that
+    is no file's name stands for the photos and folders that it matches, unless ``patterns`` is off. What doesn't exist
+    stands for itself too: reading it gives the error.
     """
     for path in paths:
         if os.path.isdir(path):  # noqa: PTH112  (a pathlib.Path would rewrite the name)
@@ -31,6 +32,8 @@ def _photos_matching(pattern: str) -> Iterator[tuple[str, str]]:
     parts = pattern.split("/")
     if "**" not in parts:
         for path in sorted(glob.glob(pattern)):  # noqa: PTH207
+            if any(px.hidden(name) and name[0] != part[0] for name, part in zip(path.split("/"), parts)):
+                continue
             if os.path.isdir(path):  # noqa: PTH112
                 yield from _photos_below(path, set())
             elif _is_photo_name(path):
@@ -62,7 +65,7 @@ def _photos_below(folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str
             return
         seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
-            found = sorted((entry.name, os.path.isdir(entry)) for entry in entries if not _hidden(entry.name))  # noqa: PTH112
+            found = sorted((entry.name, os.path.isdir(entry)) for entry in entries if not px.hidden(entry.name))  # noqa: PTH112
     except OSError:
         yield folder, folder  # reading it gives the error
         return
@@ -86,8 +89,3 @@ def _leads_upwards(folder: str) -> bool:
 
 def _is_photo_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in px.SUFFIXES  # noqa: PTH122
-
-
-def _hidden(name: str) -> bool:
-    """Hidden, or a file server's folder of thumbnails."""
-    return name.startswith(".") or name == "@eaDir"

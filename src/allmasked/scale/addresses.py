@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from allmasked.core.errors import AllmaskedError, ConfigError, DataError, PhotoError, require
-from allmasked.images.pixels import SUFFIXES
+from allmasked.images.pixels import SUFFIXES, hidden
 from allmasked.predictors.photo_files import find_photos, matches
 
 STORES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "https": "aiohttp", "http": "aiohttp", "file": ""}
@@ -272,7 +272,7 @@ def _at(source: str) -> Iterator[Item]:
     try:
         for path, etag, size in _objects(store, scheme, base):
             names = path[len(base) :].strip("/").split("/")
-            if any(name.startswith(".") for name in names) or Path(names[-1]).suffix.lower() not in SUFFIXES:
+            if any(map(hidden, names)) or Path(names[-1]).suffix.lower() not in SUFFIXES:
                 continue
             if not pattern or matches(names, parts[fixed:]):
                 yield Item(clean(f"{scheme}://{path}"), f"{scheme}://{path}", etag, size)

@@ -339,10 +339,10 @@ def _photos(folder: Path) -> dict[str, tuple[int, int]]:
     """Size and time of change (ns) of every photo in a folder and those below; hidden and temporary ones left out."""
     found = {}
     for base, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not px.hidden(name)]
         for name in names:
             path = Path(base, name)
-            if not name.startswith(".") and path.suffix.lower() in px.SUFFIXES:
+            if not px.hidden(name) and path.suffix.lower() in px.SUFFIXES:
                 with contextlib.suppress(OSError):
                     status = path.stat()
                     found[str(path)] = (status.st_size, status.st_mtime_ns)
