@@ -97,7 +97,7 @@ def test_marks_of_masks_worn_incorrectly_are_believed() -> None:
     assert not seen("none", [wrong], "all", [one]).other_wear and not seen("none", [wrong], "all", [one]).doubts
     assert not seen("all", [wrong], "all", [one]).doubts and not seen("some", [wrong], "all", [one, two]).doubts
     assert seen("none", [wrong], "all", [one, two]).doubts, "the other one is masked"
-    assert seen("none", [Face("unmasked", 0, 0, 40, 50)], "all", [one]).other_wear
+    assert seen("none", [Face("bare", 0, 0, 40, 50)], "all", [one]).other_wear
 
 
 def test_unsure_answers_and_uncounted_faces_accuse_nobody() -> None:

@@ -109,7 +109,7 @@ def judged(model: str, answers: Iterable[tuple[Photo, Prediction]], *, started: 
                 unmarked.append(_seen(photo, face, "", face.score))
         for mark, face in matches:
             sure = face.p_masked if face.wear == "masked" else 1 - face.p_masked
-            otherwise = (mark.wear, face.wear) in (("masked", "bare"), ("unmasked", "masked"))
+            otherwise = (mark.wear, face.wear) in (("masked", "bare"), ("bare", "masked"))
             if otherwise and face.score >= SURE_FACE and sure >= SURE_WEAR:
                 other_wear.append(_seen(photo, face, mark.wear, sure))
     return Seen(
@@ -131,7 +131,7 @@ def _doubt(photo: Photo, said: Prediction, matches: Sequence[tuple[Face, FoundFa
     known = [id(mark) for mark, _ in matches]
     missed = [mark.wear for mark in photo.faces or () if mark.wear != "unknown" and id(mark) not in known]
 
-    def answer(faces: Sequence[FoundFace], incorrect: bool) -> AnyLabel:
+    def answer(faces: Sequence[FoundFace], incorrect: bool) -> Label:
         """Where masks worn incorrectly count as masks, or don't, and the model's word on them is not taken."""
         worn = [incorrect if marks.get(id(face)) == "incorrect" else face.wear == "masked" for face in faces]
         return _answer([*worn, *(wear == "masked" or (incorrect and wear == "incorrect") for wear in missed)])
