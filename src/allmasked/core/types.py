@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
@@ -304,25 +304,6 @@ class Answers:
         if self.nobody is None:
             return self.probabilities
         return np.column_stack([self.probabilities * (1 - self.nobody[:, None]), self.nobody])
-
-    def rows(self, chosen: NDArray[np.bool_]) -> Answers:
-        """The answers about some of the photos."""
-
-        def some(values: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
-            return None if values is None else values[chosen]
-
-        def wanted(faces: Sequence[Any]) -> tuple[Any, ...]:
-            return tuple(one for one, taken in zip(faces, chosen) if taken)
-
-        return replace(
-            self,
-            probabilities=self.probabilities[chosen],
-            nobody=some(self.nobody),
-            evidence=some(self.evidence),
-            cam=some(self.cam),
-            faces=None if self.faces is None else wanted(self.faces),
-            members=tuple(replace(member, faces=wanted(member.faces)) for member in self.members),
-        )
 
 
 class Predictor(Protocol):

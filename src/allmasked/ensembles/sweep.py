@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from allmasked.core.config import TrainConfig, read_recipe
+from allmasked.core.config import TrainConfig
 from allmasked.core.errors import ConfigError, RunError, unknown
 from allmasked.core.markdown import table
 from allmasked.core.progress import bar, stderr
@@ -20,7 +20,8 @@ from allmasked.core.runs import Run, read_json, write_json, write_text
 from allmasked.core.types import Split
 from allmasked.data.dataset import is_split, load_split, read_split, write_split
 from allmasked.networks.backbones import BACKBONES
-from allmasked.networks.heads import HEADS, head_of_recipe
+from allmasked.networks.heads import head_of_recipe
+from allmasked.networks.model import settings_of
 from allmasked.scoring.evaluate import Ask, ask_model, evaluate, part_answers
 from allmasked.scoring.timing import time_run
 from allmasked.training.loaders import LOADERS
@@ -55,15 +56,10 @@ def members_from(text: str, base: TrainConfig, overrides: Mapping[str, Any]) -> 
             raise unknown("backbone", name, BACKBONES)
         if name in names[:number]:
             raise ConfigError(f"--backbones: {name} is named twice; for several members of one, write a TOML file")
+    own = {name: BACKBONES[name].default_weights for name in names}
     head = base.head or head_of_recipe(base.recipe_name)
-    return {
-        name: dataclasses.replace(base, backbone=name, head=head, weights=_weights(base.weights, name))
-        for name in names
-    }
-
-
-def _weights(wanted: str, backbone: str) -> str:
-    return wanted or BACKBONES[backbone].default_weights
+    return {name: dataclasses.replace(base, backbone=name, head=head, weights=base.weights or own[name])
+            for name in names}  # fmt: skip
 
 
 def _read_members(path: Path, base: TrainConfig, overrides: Mapping[str, Any]) -> Members:
@@ -79,29 +75,19 @@ def _read_members(path: Path, base: TrainConfig, overrides: Mapping[str, Any]) -
     for name, values in tables.items():
         if not name or "/" in name or name.startswith(".") or name == "split.json":
             raise ConfigError(f"{path}: {name!r} can't be a folder's name")
-        values = dict(values)
-        backbone = str(values.pop("backbone", base.backbone or TrainConfig().backbone))
-        recipe_name, seed = str(values.pop("recipe", base.recipe_name)), values.pop("seed", base.seed)
+        own = {"backbone": base.backbone or TrainConfig().backbone, "recipe": base.recipe_name}
+        own |= {"head": base.head, "loader": base.loader, "weights": base.weights}
+        given = {key: str(values.get(key, value)) for key, value in own.items()}
+        seed = values.get("seed", base.seed)
+        fields = {key: value for key, value in values.items() if key not in (*own, "seed")}
         try:
-            head = str(values.pop("head", base.head)) or head_of_recipe(recipe_name)
+            if given["loader"] not in LOADERS:
+                raise unknown("loader", given["loader"], LOADERS)
+            if isinstance(seed, bool) or not isinstance(seed, int):
+                raise ConfigError(f"seed = {seed!r}; must be a whole number")
+            found[name] = settings_of(**given, seed=seed, overrides={**overrides, **fields})
         except ConfigError as error:
             raise ConfigError(f"{path}: [{name}]: {error}") from None
-        loader = str(values.pop("loader", base.loader))
-        for kind, value, known in (
-            ("backbone", backbone, BACKBONES),
-            ("head", head, HEADS),
-            ("loader", loader, LOADERS),
-        ):
-            if value not in known:
-                raise ConfigError(f"{path}: [{name}]: {unknown(kind, value, known)}")
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise ConfigError(f"{path}: [{name}]: seed = {seed!r}; must be a whole number")
-        weights = _weights(str(values.pop("weights", base.weights)), backbone)
-        try:
-            recipe = read_recipe(recipe_name, {**overrides, **values})
-        except ConfigError as error:
-            raise ConfigError(f"{path}: [{name}]: {error}") from None
-        found[name] = TrainConfig(backbone, head, loader, weights, seed, recipe_name, recipe)
     return found
 
 

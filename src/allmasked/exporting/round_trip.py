@@ -112,14 +112,13 @@ def drawn_pictures(size: Size, count: int = 16, seed: int = 0) -> Pixels:
 def compare(expected: Answers, found: Answers, tolerance: float, steady: NDArray[np.bool_] | None = None) -> RoundTrip:
     """How two answers for the same photos differ, over those that are ``steady`` (see :meth:`Source.expected`); labels
     count where the expected one is not a near tie. Raises :class:`ExportError` where no photo is steady."""
-    if steady is not None and not steady.all():
-        if not steady.any():
-            raise ExportError(
-                "not written: for every picture the majority hangs on a member that is undecided; give photos of people"
-                " (--validate)"
-            )
-        expected, found = expected.rows(steady), found.rows(steady)
-    four, theirs = expected.own, found.own
+    kept = np.ones(len(expected.probabilities), bool) if steady is None else steady
+    if not kept.any():
+        raise ExportError(
+            "not written: for every picture the majority hangs on a member that is undecided; give photos of people"
+            " (--validate)"
+        )
+    four, theirs = expected.own[kept], found.own[kept]
     difference = np.abs(four - theirs)
     ranked = np.sort(four, 1)
     clear = ranked[:, -1] - ranked[:, -2] > 2 * min(tolerance, 1e-3)
@@ -127,7 +126,7 @@ def compare(expected: Answers, found: Answers, tolerance: float, steady: NDArray
     heat = 0.0
     for maps, others in ((expected.evidence, found.evidence), (expected.cam, found.cam)):
         if maps is not None and others is not None:
-            heat = float(np.abs(maps - others).max())
+            heat = float(np.abs(maps - others)[kept].max())
     labels = float(same[clear].mean()) if clear.any() else 1.0
     by_maps = expected.faces is not None and expected.evidence is not None
     return RoundTrip(len(four), float(difference.max()), float(difference.mean()), labels, heat, by_maps)
