@@ -407,7 +407,7 @@ def test_broken_onnx_with_the_word_is_refused_in_one_line(tmp_path: Path) -> Non
         {"size": ["a", "b"]},
         {"size": [1, 2, 3]},
         {"size": [True, True]},
-        {"fit": "stretch"},
+        {"fit": "cover"},
         {"fit": []},
         {"temperature": {}},
         {"calibration": [{}]},

@@ -15,7 +15,6 @@ from PIL import Image
 
 from allmasked.core.config import TrainConfig, read_recipe
 from allmasked.core.errors import ConfigError, WeightsError
-from allmasked.core.plain import parse
 from allmasked.core.runs import Run
 from allmasked.core.types import CLASSES, Photo, Split
 from allmasked.data.cache import pixel_cache
@@ -57,7 +56,7 @@ def test_the_model_is_calibrated_as_its_best_epoch_was(trained: tuple[Split, Run
     split, run = trained
     best = min(run.history(), key=lambda line: line["val_loss"])
     calibration = models.calibration_of(models.load(run.model))
-    fitted = parse(Calibration, best["calibration"])
+    fitted = Calibration.parse(best["calibration"])
     assert calibration is not None and fitted != Calibration()
     assert calibration.score == pytest.approx(fitted.score) and calibration.wear == pytest.approx(fitted.wear)
     photos = split.part("validation")

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from allmasked.core.plain import parse
 from allmasked.core.types import LABELS, Answers, Candidates, Counting, Label, Size
 from allmasked.networks.evidence import boxes_of
 
@@ -61,6 +62,13 @@ class Calibration:
     score: tuple[float, float, float, float] = (0.0, 1.0, 0.0, 0.0)
     wear: tuple[float, float, float] = (0.0, 1.0, 0.0)
     counting: Counting = Counting()
+
+    @classmethod
+    def parse(cls, values: Any) -> Calibration:
+        """From plain values, all three of them; raises TypeError or ValueError where it is none."""
+        if not {"score", "wear", "counting"} <= {*values}:
+            raise ValueError("score, wear or counting is missing")
+        return parse(cls, values)
 
     def __post_init__(self) -> None:
         counting = astuple(self.counting)

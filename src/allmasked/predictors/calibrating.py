@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allmasked.core.errors import ConfigError
-from allmasked.core.plain import parse
 from allmasked.core.runs import read_json, write_json
 from allmasked.core.types import Candidates, Size
 from allmasked.networks import reading
@@ -105,7 +104,7 @@ def fit(
 def read_calibration(path: Path) -> Calibration:
     """A calibration from JSON, as :func:`write_calibration` makes it; raises :class:`ConfigError` naming the file."""
     try:
-        return parse(Calibration, read_json(path))
+        return Calibration.parse(read_json(path))
     except (TypeError, ValueError):
         raise ConfigError(f"{path}: holds no calibration (score, wear, counting)") from None
 

@@ -83,7 +83,8 @@ class Metadata:
                 values[name] = [{"size": size, "fit": WORDS.get(fit, fit)} for size, fit in values.get(name, ())]
             if "fit" in values:
                 values["fit"] = WORDS.get(values["fit"], values["fit"])
-            metadata = parse(cls, values)
+            calibration = tuple(map(Calibration.parse, values.pop("calibration", ())))
+            metadata = dataclasses.replace(parse(cls, values), calibration=calibration)
             sides = [side for spec in (metadata.input, *metadata.views, *metadata.member_views) for side in spec.size]
             if not all(0 < side <= MAX_SIDE for side in sides) or not 0 < metadata.temperature < float("inf"):
                 raise ValueError

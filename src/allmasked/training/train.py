@@ -22,7 +22,6 @@ import numpy as np
 
 from allmasked.core.config import Recipe, TrainConfig
 from allmasked.core.errors import AllmaskedError, ConfigError, DataError, RunError, require, unknown
-from allmasked.core.plain import parse
 from allmasked.core.progress import bar, stderr
 from allmasked.core.runs import Run, replacing, write_text
 from allmasked.core.types import NOBODY, Size, Split
@@ -314,7 +313,7 @@ class _Training:
             _assign(stored, self.trained.variables, path)
         self._share_weights()
         if fitted := self.history[best - 1].get("calibration"):
-            models.calibrate(self.model, parse(Calibration, fitted))
+            models.calibrate(self.model, Calibration.parse(fitted))
         facts = {
             **environment(),
             "best_epoch": best,
