@@ -8,7 +8,8 @@
 PHOTOS is a folder of photos. Every run is a process of its own.
 
 * ``speed``: ``plain`` predict and ``--engine local``, ``ray`` with 1 and with 2 workers, in turn, on copies of the
-  photos; the model that ships. Photos/s from when the model is open to the last row; wall seconds hold everything.
+  photos; the model that ships; two shards a run. Photos/s from when the model is open to the last row; wall
+  seconds hold everything.
 * ``memory``: a few hundred photos, linked under many names; a network of a few weights, so that many rows take minutes.
   Memory of driver and workers at each shard.
 * ``store``: moto's S3 server on the same machine, its own process. Photos/s of ``--engine local`` from it beside those
@@ -146,6 +147,7 @@ def plain(folder: Path, out: Path) -> dict[str, Any]:
 def speed(options: argparse.Namespace, work: Path) -> None:
     copies(options.source, work / "photos", options.photos)
     source = [str(work / "photos")]
+    shard = -(-options.photos // 2)
     sides: dict[str, list[dict[str, Any]]] = {name: [] for name in ("plain", "local", "ray 1", "ray 2")}
     for number in range(options.rounds):
         for name, rows in sides.items():
@@ -153,9 +155,9 @@ def speed(options: argparse.Namespace, work: Path) -> None:
             if name == "plain":
                 rows.append(plain(work / "photos", work / f"{number}.csv"))
             elif name == "local":
-                rows.append(child(sources=source, dest=dest))
+                rows.append(child(sources=source, dest=dest, shard_photos=shard))
             else:
-                rows.append(child(sources=source, dest=dest, engine="ray", workers=int(name[-1])))
+                rows.append(child(sources=source, dest=dest, engine="ray", workers=int(name[-1]), shard_photos=shard))
             print(f"round {number + 1} {name}: {rows[-1]['photos_s']:.1f} photos/s", flush=True)
     base = statistics.median(row["photos_s"] for row in sides["plain"])
     print(f"\n{options.photos} photos, {os.cpu_count()} processors, median of {options.rounds}\n")

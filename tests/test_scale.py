@@ -6,6 +6,7 @@ Ray and the S3 server (moto) are started and stopped here; what needs one that i
 from __future__ import annotations
 
 import csv
+import functools
 import http.server
 import importlib.util
 import json
@@ -27,10 +28,13 @@ import allmasked
 from allmasked.cli import cli
 from allmasked.cli.scaling import TOLD
 from allmasked.core.errors import ConfigError, DataError
+from allmasked.core.types import Split
+from allmasked.data.dataset import load_split, write_split
 from allmasked.scale import addresses, results
 from allmasked.scale import rows as shards
 from allmasked.scale.addresses import Folder, Item, clean, listing, scrub
 from colour_model import encoded
+from conftest import make_split
 
 SECRET = "hunter2hunter2"
 
@@ -132,6 +136,17 @@ def test_wrong_use_gets_one_line(
     said = result.output if result.exception is None or isinstance(result.exception, SystemExit) else ""
     assert result.exit_code in (1, 2) and message in said + str(result.exception)
     assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["split", "d", "--out", "s.json", "--workers", "2"], "go with --engine ray"),
+    ],
+)
+def test_options_of_an_engine_go_with_it(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2 and message in " ".join(result.output.split()), result.output
 
 
 def test_predict_without_an_engine_imports_nothing_of_it(tmp_path: Path) -> None:
@@ -474,6 +489,86 @@ def test_photos_and_rows_in_an_s3_store(s3: dict[str, str], monkeypatch: pytest.
     assert plain.exit_code == 0 and len(plain.stdout.splitlines()) == 68
     gone = invoke("s3://nowhere/in", "--engine", "local", "--out", str(tmp_path / "d"))
     assert isinstance(gone.exception, DataError) and "s3://nowhere/in: cannot be listed" in str(gone.exception)
+
+
+@needs("s3fs", "moto", "flask", "faiss")
+def test_a_data_set_in_an_s3_store_is_copied_and_split(
+    s3: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import s3fs
+
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    asked: list[str] = []
+    call = s3fs.S3FileSystem._call_s3
+
+    async def counted(self: Any, method: str, *arguments: Any, **more: Any) -> Any:
+        asked.append(method)
+        return await call(self, method, *arguments, **more)
+
+    store, _ = addresses.filesystem("s3://sets")
+    store.call_s3("create_bucket", Bucket="sets")
+    here = make_split(tmp_path / "here", {"photo": 4}).root
+
+    def put(name: str, body: bytes) -> None:
+        store.call_s3("put_object", Bucket="sets", Key=f"masks/{name}", Body=body)
+
+    for path in here.rglob("*.png"):
+        put(path.relative_to(here).as_posix(), path.read_bytes())
+    put("film.mp4", b"no photo")
+    put("../out.png", b"no name of a file")
+
+    def split(*more: str) -> dict[str, Any]:
+        asked.clear()
+        result = CliRunner().invoke(cli, ["split", "s3://sets/masks/", "--out", str(tmp_path / "s.json"), *more])
+        assert result.exit_code == 0 and SECRET not in result.output, result.output
+        found: dict[str, Any] = json.loads((tmp_path / "s.json").read_text())
+        return found
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", counted)
+    first = split()
+    assert asked == ["get_object"] * 12  # and no request for an object's size
+    assert first["photos"] == json.loads(_written(load_split(here), tmp_path))["photos"]
+    assert split() == first and not asked
+
+    photos = sorted(here.glob("all/*.png"))
+    put("all/photo000.png", photos[3].read_bytes())
+    store.call_s3("delete_object", Bucket="sets", Key="masks/all/photo001.png")
+    second = {photo["path"]: photo for photo in split()["photos"]}
+    assert asked == ["get_object"] and "all/photo001.png" not in second
+    assert second["all/photo003.png"]["reason"] == "exact duplicate of all/photo000.png"
+
+    seen = CliRunner().invoke(cli, ["inspect", "s3://sets/masks", "--no-look", "--json", "-"])
+    assert seen.exit_code == 0 and json.loads(seen.stdout)["photos"] == 11, seen.output
+    monkeypatch.setenv("ALLMASKED_CACHE_GB", "0.000001")
+    large = CliRunner().invoke(cli, ["inspect", "s3://sets/masks"])
+    assert isinstance(large.exception, ConfigError) and "more than the 1e-06 GB" in str(large.exception)
+    nothing = CliRunner().invoke(cli, ["inspect", "s3://sets/empty"])
+    assert isinstance(nothing.exception, DataError) and "holds no photo" in str(nothing.exception)
+
+
+def _written(split: Split, folder: Path) -> str:
+    write_split(split, folder / "here.json")
+    return (folder / "here.json").read_text()
+
+
+@needs("aiohttp", "fsspec", "faiss")
+def test_a_data_set_that_a_web_server_lists(tmp_path: Path) -> None:
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    here = make_split(tmp_path / "here", {"photo": 2}).root
+    handler = functools.partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://me:{SECRET}@127.0.0.1:{server.server_port}/here"
+        result = CliRunner().invoke(cli, ["split", address, "--out", str(tmp_path / "s.json")])
+        server.shutdown()
+    assert result.exit_code == 0 and SECRET not in result.output, result.output
+    text = (tmp_path / "s.json").read_text()
+    assert json.loads(text)["photos"] == json.loads(_written(load_split(here), tmp_path))["photos"]
+    assert SECRET not in text
 
 
 def _plain(photos: Path) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from allmasked.cli.numbers import FiniteRange
+from allmasked.cli.scaling import here, reading_engine, spreading
 from allmasked.core.errors import ConfigError
 from allmasked.core.progress import stderr
 from allmasked.core.types import LABELS, NOBODY, PARTS, Split
@@ -69,7 +70,7 @@ def read_options(layout: str | None, classes: str | None, wear: str | None, inco
 
 
 @click.command("split")
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path())
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The split.json to write.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--validation", type=FiniteRange(0, 1), default=0.15, show_default=True, help="Share of the photos.")
@@ -88,8 +89,9 @@ def read_options(layout: str | None, classes: str | None, wear: str | None, inco
     help="given: keep those that DATA brings (train, valid, test), copies across them too.",
 )
 @reading_options
+@reading_engine
 def split_command(
-    data: Path,
+    data: str,
     out: Path,
     seed: int,
     validation: float,
@@ -100,8 +102,11 @@ def split_command(
     classes: str | None,
     wear: str | None,
     incorrect_is: str,
+    engine: str,
+    workers: int | None,
+    address: str | None,
 ) -> int:
-    """Divide DATA into train, validation and test and write it to a split.json.
+    """Divide DATA, a data set or its address (s3://...), into train, validation and test and write it to a split.json.
 
     Copies of one photo, augmented ones too, and pictures of one scene stay in one part; of exact duplicates one is
     kept; copies whose labels disagree are left out. Everything else takes the split.json in place of DATA.
@@ -109,16 +114,18 @@ def split_command(
     from allmasked.cli.estimates import tell_splitting
     from allmasked.data.dataset import is_split, load_split, write_split
 
-    if is_split(data):
+    root = here(data)
+    if is_split(root):
         raise ConfigError(f"{data}: is a split already; give the data set it was made from")
     options = read_options(layout, classes, wear, incorrect_is)
     if test_source and parts == "given":
         raise ConfigError("--test-source makes a test part and --parts given keeps one; give one of them")
-    tell_splitting(data)
-    split = load_split(
-        data, seed=seed, options=options, validation=validation, test=test, test_source=test_source,
-        keep_parts=parts == "given",
-    )  # fmt: skip
+    tell_splitting(root)
+    with spreading(engine, workers, address) as spread:
+        split = load_split(
+            root, seed=seed, options=options, validation=validation, test=test, test_source=test_source,
+            keep_parts=parts == "given", spread=spread,
+        )  # fmt: skip
     write_split(split, out)
     print_split(split, out)
     return 1 if any(photo.part == "left_out" and photo.group < 0 for photo in split.photos) else 0
@@ -126,7 +133,7 @@ def split_command(
 
 @click.command("extend")
 @click.argument("split_file", metavar="SPLIT", type=click.Path(path_type=Path))
-@click.argument("data", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("data", nargs=-1, type=click.Path())
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The split.json to write.")
 @click.option("--photos", "most", type=click.IntRange(1), help="At most this many of each DATA, drawn at random.")
 @click.option(
@@ -139,7 +146,7 @@ def split_command(
 @reading_options
 def extend_command(
     split_file: Path,
-    data: tuple[Path, ...],
+    data: tuple[str, ...],
     out: Path,
     most: int | None,
     keep: float,
@@ -163,7 +170,7 @@ def extend_command(
     if not data and keep == 0:
         raise click.UsageError("nothing to train on would remain: give further DATA beside --keep 0")
     options = read_options(layout, classes, wear, incorrect_is)
-    split = extend_split(read_split(split_file), data, options, most=most, keep=keep)
+    split = extend_split(read_split(split_file), [here(one) for one in data], options, most=most, keep=keep)
     write_split(split, out)
     print_split(split, out)
     return 1 if any(photo.part == "left_out" and photo.group < 0 for photo in split.photos) else 0
@@ -225,7 +232,7 @@ def _few(names: list[str], few: int = 3) -> str:
 
 
 @click.command("inspect")
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path())
 @click.option("--json", "json_file", metavar="FILE", help="Write all that was found as JSON; - for stdout.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with thumbnails.")
 @click.option(
@@ -235,8 +242,9 @@ def _few(names: list[str], few: int = 3) -> str:
     f"[default: up to {LOOKED_AT:,} photos; it looks at 25 to 80 a second]",
 )
 @reading_options
+@reading_engine
 def inspect_command(
-    data: Path,
+    data: str,
     json_file: str | None,
     html: Path | None,
     look: bool | None,
@@ -244,8 +252,11 @@ def inspect_command(
     classes: str | None,
     wear: str | None,
     incorrect_is: str,
+    engine: str,
+    workers: int | None,
+    address: str | None,
 ) -> int:
-    """Show what is in DATA and what is wrong with it.
+    """Show what is in DATA, a data set or its address (s3://...), and what is wrong with it.
 
     Classes and their balance, sizes, broken files, exact and near duplicates and those whose labels disagree, poor
     photos, whether a photo's size gives its class away, and what the model that ships sees otherwise than the labels
@@ -266,7 +277,9 @@ def inspect_command(
             stderr.print(f"the model doesn't look at {photos:,} photos unless asked to: --look")
         return open_predictor() if look or (look is None and photos <= LOOKED_AT) else None
 
-    found = inspect(data, options=read_options(layout, classes, wear, incorrect_is), looks=looks)
+    options = read_options(layout, classes, wear, incorrect_is)
+    with spreading(engine, workers, address) as spread:
+        found = inspect(here(data), options=options, looks=looks, spread=spread)
     if json_file == "-":
         click.echo(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
     else:
@@ -289,7 +302,9 @@ def cache_command(what: str, folder: Path | None) -> None:
     'train' decodes each photo once and keeps it for the next training. All sets together stay below 20 GB, or as many
     as the environment variable ALLMASKED_CACHE_GB says: before a new one is made, those not used for longest go. A set
     that a running training uses stays, whatever the limit, and so it does here. ALLMASKED_CACHE names another folder.
+    Data sets at addresses are copied there, too, and stay until they are cleared.
     """
+    import shutil
     import time
 
     from allmasked.data import cache
@@ -300,6 +315,7 @@ def cache_command(what: str, folder: Path | None) -> None:
     if folder.exists() and not folder.is_dir():
         raise click.UsageError(f"{folder}: is a file; ALLMASKED_CACHE must name a folder")
     limit, found = cache.limit_bytes() / cache.GB, cache.entries(folder)
+    copies = folder / cache.COPIES
     if what == "clear":
         gone = [entry for entry in found if cache.remove(folder, entry)]
         size = sum(entry.size_bytes for entry in gone) / cache.GB
@@ -307,6 +323,9 @@ def cache_command(what: str, folder: Path | None) -> None:
         click.echo(f"{folder}: {len(gone):,} of {len(found):,} sets of decoded photos removed, {size:.1f} GB")
         if kept:
             click.echo(f"{kept:,} in use by a running training stayed")
+        if copies.is_dir():
+            shutil.rmtree(copies)
+            click.echo(f"{copies}: removed")
         return
     size = sum(entry.size_bytes for entry in found) / cache.GB
     click.echo(f"{folder}: {len(found):,} sets of decoded photos, {size:.1f} GB of at most {limit:g} GB")
@@ -314,3 +333,6 @@ def cache_command(what: str, folder: Path | None) -> None:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
         using = "  in use" if cache.in_use(folder, entry.key) else ""
         click.echo(f"{entry.size_bytes / cache.GB:9.2f} GB  last used {when}  {entry.key}{using}")
+    if copies.is_dir():
+        size = sum(path.stat().st_size for path in copies.rglob("*") if path.is_file()) / cache.GB
+        click.echo(f"{size:9.2f} GB  copies of data sets at addresses, in {copies}")

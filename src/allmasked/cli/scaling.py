@@ -1,7 +1,8 @@
-"""What ``allmasked predict`` does past one machine: addresses, engines, shards."""
+"""What commands do past one machine: addresses, engines, shards."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,13 +21,15 @@ ENGINES = ("local", "ray")
 TOLD = 10
 """So many failures are named on stderr."""
 
+_ADDRESS = click.option("--address", metavar="HOST:PORT|auto",
+                        help="With ray: a cluster that runs.  [default: RAY_ADDRESS, else one started here for this"
+                        " run]")  # fmt: skip
 _OPTIONS = (
     click.option("--engine", type=click.Choice(ENGINES),
                  help="Write rows to DEST as shards, by this process (local) or workers of Ray; go on where an earlier"
                  " run was stopped."),
     click.option("--workers", type=click.IntRange(1), help="With ray: workers.  [default: one for four processors]"),
-    click.option("--address", metavar="HOST:PORT|auto",
-                 help="With ray: a cluster that runs.  [default: RAY_ADDRESS, else one started here for this run]"),
+    _ADDRESS,
     click.option("--shard", "shard_photos", default=2000, show_default=True, type=click.IntRange(1, 1_000_000),
                  help="With --engine: photos in one shard, which a killed worker has to do again."),
     click.option("--max-errors", metavar="N", type=click.IntRange(0),
@@ -40,6 +43,41 @@ def engine_options(command: Any) -> Any:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def reading_engine(command: Any) -> Any:
+    """The options of who reads the photos of a data set."""
+    for option in (
+        _ADDRESS,
+        click.option("--workers", type=click.IntRange(1), help="With ray: tasks at once.  [default: one a processor]"),
+        click.option("--engine", type=click.Choice(ENGINES), default="local", show_default=True,
+                     help="Who reads the photos: this process, on all processors, or tasks of Ray."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@contextlib.contextmanager
+def spreading(engine: str, workers: int | None, address: str | None) -> Iterator[progress.Spread]:
+    """Who reads the photos, as :func:`reading_engine` has it."""
+    if engine == "local":
+        if workers or address:
+            raise click.UsageError("--workers and --address go with --engine ray")
+        yield progress.on_threads
+        return
+    from allmasked.scale.engines import cluster, on_ray
+
+    with cluster(address) as ray:
+        yield on_ray(ray, workers)
+
+
+def here(data: str | Path) -> Path:
+    """A data set's path on this machine; what lies at an address is copied first."""
+    if "://" not in str(data):
+        return Path(data)
+    from allmasked.scale.copies import copied
+
+    return copied(str(data))
 
 
 def is_far(path: str) -> bool:

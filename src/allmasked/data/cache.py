@@ -43,6 +43,8 @@ def default_folder() -> Path:
     return Path(os.environ.get("ALLMASKED_CACHE") or platformdirs.user_cache_dir("allmasked"))
 
 
+COPIES = "copies"
+"""The folder in it of data sets that lie at addresses."""
 LIMIT_GB = 20.0
 """How much all sets of decoded photos may take where ``$ALLMASKED_CACHE_GB`` says nothing."""
 GB = 1e9

@@ -19,6 +19,7 @@ from typing import Any, get_args
 import numpy as np
 
 from allmasked.core.errors import ConfigError, DataError, PhotoError, RunError
+from allmasked.core.progress import Spread, on_threads
 from allmasked.core.renamed import WORDS
 from allmasked.core.runs import read_json, write_text
 from allmasked.core.types import CLASSES, LABELS, NOBODY, PARTS, Class, Face, Part, Photo, Split, Wear
@@ -43,6 +44,7 @@ def make_split(
     test_source: str = "",
     parts: Mapping[str, Part] | None = None,
     said: Sequence[str] = (),
+    spread: Spread = on_threads,
 ) -> Split:
     """Divide photos into train, validation and test by group of near-duplicates, stratified by label and faces.
 
@@ -59,6 +61,7 @@ def make_split(
         parts: by path, the parts that the data set brings; they are kept, copies across them too, which the settings
             count (``twins``). What it doesn't bring is taken from its training photos.
         said: how the reader understood the data set; only noted in the settings.
+        spread: who reads the photos; the threads of this process, or an engine.
 
     Photos without people train, or are left out.
 
@@ -73,7 +76,7 @@ def make_split(
     readable: list[Photo] = []
     unreadable: list[Photo] = []
     descriptors: list[Descriptor] = []
-    for photo, found in zip(photos, describe([root / photo.path for photo in photos])):
+    for photo, found in zip(photos, describe([root / photo.path for photo in photos], spread)):
         if isinstance(found, PhotoError):
             digest = sha256_of(root / photo.path)
             unreadable.append(dataclasses.replace(photo, sha256=digest, part="left_out", reason=found.reason))
@@ -393,6 +396,7 @@ def load_split(
     options: Options | None = None,
     test_source: str = "",
     keep_parts: bool = False,
+    spread: Spread = on_threads,
     **shares: float,
 ) -> Split:
     """The split of a ``split.json``, or of a data set, which is then split now.
@@ -404,6 +408,7 @@ def load_split(
         options: how to read a data set.
         test_source: see :func:`make_split`.
         keep_parts: keep the parts (train, valid, test) that the data set brings.
+        spread: see :func:`make_split`.
         shares: ``validation`` and ``test`` of a split made now.
     """
     if is_split(source):
@@ -411,7 +416,7 @@ def load_split(
     found = read(source, options=options)
     return make_split(
         found.root, found.photos, seed=seed, skipped=found.problems, test_source=test_source,
-        parts=found.parts if keep_parts else None, said=found.said, **shares,
+        parts=found.parts if keep_parts else None, said=found.said, spread=spread, **shares,
     )  # fmt: skip
 
 

@@ -21,21 +21,24 @@ The search has three steps, none of them quadratic in the number of photos:
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import itertools
+import math
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from allmasked.core.errors import PhotoError, RunError, require
-from allmasked.core.progress import track
+from allmasked.core.progress import Spread, on_threads, track
 from allmasked.core.runs import read_json, write_json
 from allmasked.data.cache import default_folder
 from allmasked.images import pixels
@@ -52,6 +55,8 @@ COPIES: tuple[Kind, ...] = ("exact", "copy", "crop", "mirrored")
 THUMBNAIL_PX = 128
 FREQUENCIES = 8
 TILE_PX = 16
+IN_MEMORY_BYTES = 1_000_000_000
+"""What is larger (thumbnails of 61,000 photos) lies in a temporary file of the cache folder."""
 
 _INTERVALS = ((0.0, 1.0), (0.0, 0.85), (0.15, 1.0), (0.08, 0.92), (0.0, 0.68), (0.16, 0.84), (0.32, 1.0))
 """Start and end of a window in shares of the side; the first four are light crops, the others heavy ones."""
@@ -117,17 +122,33 @@ def describe_one(path: str | Path) -> Descriptor:
     return Descriptor(hashlib.sha256(content).hexdigest(), width, height, np.asarray(grey, dtype=np.uint8))
 
 
-def describe(paths: Sequence[str | Path]) -> list[Descriptor | PhotoError]:
-    """Descriptors of photos, on all cores, with a progress bar; for a photo that can't be read, the error."""
+def describe(paths: Sequence[str | Path], spread: Spread = on_threads) -> list[Descriptor | PhotoError]:
+    """Descriptors of photos, on all cores or as ``spread`` has it; for a photo that can't be read, the error."""
+    thumbnails = _room((len(paths), THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
+    found: list[Descriptor | PhotoError] = []
+    for index, one in enumerate(spread(_attempt, paths, "reading photos")):
+        if isinstance(one, Descriptor):
+            thumbnails[index] = one.thumbnail
+            one = dataclasses.replace(one, thumbnail=thumbnails[index])
+        found.append(one)
+    return found
 
-    def attempt(path: str | Path) -> Descriptor | PhotoError:
-        try:
-            return describe_one(path)
-        except PhotoError as error:
-            return error
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(track(pool.map(attempt, paths), "reading photos", len(paths)))
+def _attempt(path: str | Path) -> Descriptor | PhotoError:
+    try:
+        return describe_one(path)
+    except PhotoError as error:
+        return error
+
+
+def _room(shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
+    """An array; one of more than :data:`IN_MEMORY_BYTES` in a temporary file, which the system keeps in what memory is
+    free."""
+    if math.prod(shape) * np.dtype(kind).itemsize <= IN_MEMORY_BYTES:
+        return np.empty(shape, kind)
+    default_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=default_folder()) as file:  # gone with the array; /tmp may be memory
+        return np.memmap(file, kind, "w+", shape=shape)
 
 
 def near_duplicates(descriptors: Sequence[Descriptor], *, remember: bool = False) -> list[Pair]:
@@ -205,20 +226,19 @@ def _search(descriptors: Sequence[Descriptor]) -> list[Pair]:
     if len(told) < 2:
         return []
     found = candidates([descriptors[index].thumbnail for index in told])
-    with one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool:
-
-        def check(row: list[int]) -> Pair | None:
-            a, b = told[row[0]], told[row[1]]
-            return compare(descriptors[a], descriptors[b], row[2], bool(row[3]), a, b)
-
-        rows = found.tolist()
-        checked = list(track(pool.map(check, rows, chunksize=64), "comparing", len(rows)))
     best: dict[tuple[int, int], Pair] = {}
-    for pair in checked:
-        if pair is not None:
-            known = best.get((pair.a, pair.b))
-            if known is None or (known.kind == "scene", -known.score) > (pair.kind == "scene", -pair.score):
-                best[pair.a, pair.b] = pair
+
+    def check(rows: NDArray[np.int64]) -> list[Pair | None]:
+        pairs = ((told[a], told[b], window, bool(mirrored)) for a, b, window, mirrored in rows.tolist())
+        return [compare(descriptors[a], descriptors[b], window, mirrored, a, b) for a, b, window, mirrored in pairs]
+
+    parts = np.array_split(found, len(found) // 256 + 1)
+    with one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        for pair in itertools.chain.from_iterable(track(pool.map(check, parts), "comparing", len(parts))):
+            if pair is not None:
+                known = best.get((pair.a, pair.b))
+                if known is None or (known.kind == "scene", -known.score) > (pair.kind == "scene", -pair.score):
+                    best[pair.a, pair.b] = pair
     return sorted(best.values())
 
 
@@ -353,7 +373,7 @@ def candidates(thumbnails: Sequence[NDArray[np.uint8]]) -> NDArray[np.int64]:
     faiss = require("faiss", "train")
     index = faiss.IndexHNSWFlat(FREQUENCIES**2 - 1, 16, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction, index.hnsw.efSearch = 64, 32
-    span = np.empty((len(thumbnails), FREQUENCIES**2 - 1, 7), np.float32)
+    span = _room((len(thumbnails), FREQUENCIES**2 - 1, 7), np.float32)
     triangle = np.empty((len(thumbnails), 7, 7), np.float32)
     window, mirrored = np.array(_QUESTIONS).T
     least = np.where(mirrored, MIN_COSINE_MIRRORED, MIN_COSINE)

@@ -8,11 +8,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from allmasked.core.errors import PhotoError, require
-from allmasked.core.progress import track
+from allmasked.core.progress import Spread, on_threads
 from allmasked.core.types import LABELS, NOBODY, Label, Photo, Predictor
 from allmasked.data import duplicates
 from allmasked.data.dataset import load_photos
@@ -281,11 +279,11 @@ def people(photos: Sequence[Photo]) -> People | None:
 
 
 def measure_all(
-    root: Path, photos: Sequence[Photo], *, workers: int | None = None
+    root: Path, photos: Sequence[Photo], spread: Spread = on_threads
 ) -> tuple[list[Measures], list[tuple[str, str]]]:
     """Measure photos in parallel, with a progress bar: those that could be, and (path, reason) of the others.
 
-    Threads, since nearly all of the time goes to decoding and resizing, which release the interpreter's lock.
+    Threads do, since nearly all of the time goes to decoding and resizing, which release the interpreter's lock.
     """
 
     def one(photo: Photo) -> Measures | PhotoError:
@@ -298,8 +296,7 @@ def measure_all(
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-            results = list(track(pool.map(one, photos), "measuring photos", total=len(photos)))
+        results = list(spread(one, photos, "measuring photos"))
     finally:
         cv2.setNumThreads(threads)
     measured = [result for result in results if isinstance(result, Measures)]
@@ -434,7 +431,11 @@ def _names(labels: Sequence[str]) -> str:
 
 
 def inspect(
-    data: str | Path, *, options: Options | None = None, looks: Callable[[int], Predictor | None] | None = None
+    data: str | Path,
+    *,
+    options: Options | None = None,
+    looks: Callable[[int], Predictor | None] | None = None,
+    spread: Spread = on_threads,
 ) -> Inspection:
     """Inspect a data set in any layout (:data:`allmasked.data.readers.READERS`), or the photos of a ``split.json``.
 
@@ -443,6 +444,7 @@ def inspect(
         options: how it is read.
         looks: called with the number of photos, gives the model that looks at them, or None
             (:mod:`allmasked.inspection.look`).
+        spread: who reads the photos; the threads of this process, or an engine.
 
     Raises:
         DataError: not a data set, or without a labelled photo.
@@ -452,7 +454,8 @@ def inspect(
     skipped, said = found.settings.get("skipped", ()), found.settings.get("read", ())
     assert isinstance(skipped, list | tuple) and isinstance(said, list | tuple)
     entries = [(entry["path"], entry["reason"]) for entry in skipped]
-    return inspect_photos(found.root, found.photos, entries, said, looks(len(found.photos)) if looks else None)
+    predictor = looks(len(found.photos)) if looks else None
+    return inspect_photos(found.root, found.photos, entries, said, predictor, spread)
 
 
 def inspect_photos(
@@ -461,6 +464,7 @@ def inspect_photos(
     skipped: Sequence[tuple[str, str]] = (),
     said: Sequence[str] = (),
     predictor: Predictor | None = None,
+    spread: Spread = on_threads,
 ) -> Inspection:
     """Inspect photos that have been read already.
 
@@ -470,16 +474,17 @@ def inspect_photos(
         skipped: (path, reason) of what the reader could not use.
         said: how the reader understood the data set.
         predictor: what looks at the photos, None for nobody.
+        spread: who reads the photos; the threads of this process, or an engine.
     """
     started = time.monotonic()
-    measured, broken = measure_all(root, photos)
+    measured, broken = measure_all(root, photos, spread)
     readable = {m.path: m for m in measured}
     kept = [
         dataclasses.replace(p, sha256=m.sha256, width=m.width, height=m.height)
         for p in photos
         if (m := readable.get(p.path))
     ]
-    near, scenes, groups = _duplicates(root, measured)
+    near, scenes, groups = _duplicates(root, measured, spread)
     labels = {m.path: m.label for m in measured}
     seen = look(predictor, root, kept) if predictor else None
     inspection = Inspection(
@@ -515,9 +520,11 @@ def _augmented(paths: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
-def _duplicates(root: Path, photos: Sequence[Measures]) -> tuple[list[Pair], list[Pair], list[tuple[str, ...]]]:
+def _duplicates(
+    root: Path, photos: Sequence[Measures], spread: Spread
+) -> tuple[list[Pair], list[Pair], list[tuple[str, ...]]]:
     """Pairs of near-duplicates, pairs of one scene, and the groups of near-duplicates (most have one member)."""
-    described = duplicates.describe([root / photo.path for photo in photos])
+    described = duplicates.describe([root / photo.path for photo in photos], spread)
     known = [(p, d) for p, d in zip(photos, described) if isinstance(d, duplicates.Descriptor)]
     found = siblings([photo.path for photo, _ in known], [descriptor for _, descriptor in known])
     pairs = []

@@ -14,9 +14,9 @@ import random
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
@@ -139,7 +139,9 @@ def filesystem(address: str) -> tuple[Any, str]:
     fsspec = require("fsspec", "scale")
     if STORES[scheme]:
         require(STORES[scheme], "scale")
-    options = {} if scheme in ("file", "http", "https") else {"use_listings_cache": False}
+    options: dict[str, Any] = {} if scheme in ("file", "http", "https") else {"use_listings_cache": False}
+    if scheme == "s3":
+        options["max_concurrency"] = 1  # an object in one piece; s3fs would ask for its size first
     try:
         filesystem, path = fsspec.core.url_to_fs(address, **options)
     except Exception as error:
@@ -249,14 +251,19 @@ def _is_folder(address: str) -> bool:
 
 
 def _single(address: str) -> Item:
-    store, path = filesystem(address)
+    return known(Item(clean(address), address))
+
+
+def known(item: Item) -> Item:
+    """The photo with what the store knows of it; as it is where that can't be had: reading it gives the error."""
+    store, path = filesystem(item.place)
     try:
-        known = _retried(lambda: store.info(path))
-    except Exception:  # reading it gives the error
-        return Item(clean(address), address)
-    etag = next((known[name] for name in ("ETag", "etag", "Content-MD5", "Last-Modified") if known.get(name)), "")
-    size = known.get("size")
-    return Item(clean(address), address, str(etag).strip('"'), -1 if size is None else int(size))
+        found = _retried(lambda: store.info(path))
+    except Exception:
+        return item
+    etag = next((found[name] for name in ("ETag", "etag", "Content-MD5", "Last-Modified") if found.get(name)), "")
+    size = found.get("size")
+    return replace(item, etag=str(etag).strip('"'), size=-1 if size is None else int(size))
 
 
 def _at(source: str) -> Iterator[Item]:
@@ -267,19 +274,33 @@ def _at(source: str) -> Iterator[Item]:
     scheme, _, below = source.partition("://")
     parts = below.split("/")
     fixed = next((number for number, part in enumerate(parts) if glob.has_magic(part)), len(parts))
-    base = "/".join(parts[:fixed]).rstrip("/")
-    store, base = filesystem(f"{scheme}://{base}")
+    for names, item in files_below(f"{scheme}://{'/'.join(parts[:fixed])}", SUFFIXES):
+        if not pattern or matches(list(names), parts[fixed:]):
+            yield item
+
+
+def files_below(address: str, suffixes: Collection[str]) -> Iterator[tuple[tuple[str, ...], Item]]:
+    """Everything anywhere below an address with one of the suffixes (lower case), as a stream; nothing hidden.
+
+    Each with its folders and name below the address. Behind http, the server's own page of a folder says what is in it.
+
+    Raises:
+        DataError: it can't be listed.
+    """
+    store, base = filesystem(address.rstrip("/"))
+    scheme = address.split("://")[0]
     try:
         for path, etag, size in _objects(store, scheme, base):
-            names = path[len(base) :].strip("/").split("/")
-            if any(map(hidden, names)) or Path(names[-1]).suffix.lower() not in SUFFIXES:
-                continue
-            if not pattern or matches(names, parts[fixed:]):
-                yield Item(clean(f"{scheme}://{path}"), f"{scheme}://{path}", etag, size)
+            names = tuple(path[len(base) :].strip("/").split("/"))
+            if not any(map(hidden, names)) and Path(names[-1]).suffix.lower() in suffixes:
+                place = path if is_address(path) else f"{scheme}://{path}"
+                yield names, Item(clean(place), place, etag, size)
     except AllmaskedError:
         raise
     except Exception as error:
-        raise DataError(f"{clean(source)}: cannot be listed ({reason(error)}); check address and credentials") from None
+        raise DataError(
+            f"{clean(address)}: cannot be listed ({reason(error)}); check address and credentials"
+        ) from None
 
 
 def _objects(store: Any, scheme: str, base: str) -> Iterator[tuple[str, str, int]]:
@@ -325,10 +346,19 @@ def fetch(item: Item) -> str | bytes:
         raise PhotoError(
             item.name, f"has {item.size / 1e6:.0f} MB, which is no photo (the limit is {MAX_BYTES / 1e6:.0f})"
         )
+    found: bytes = _had(item, lambda store, path: store.cat_file(path))
+    return found
+
+
+def copy(item: Item, target: Path) -> None:
+    """Write an object of a store into a file. Raises :class:`PhotoError`: it can't be had."""
+    _had(item, lambda store, path: store.get_file(path, str(target)))
+
+
+def _had(item: Item, call: Callable[[Any, str], Got]) -> Got:
     store, path = filesystem(item.place)
     try:
-        found: bytes = _retried(lambda: store.cat_file(path))
-        return found
+        return _retried(lambda: call(store, path))
     except FileNotFoundError:
         raise PhotoError(item.name, "no such object") from None
     except PermissionError:

@@ -1,15 +1,17 @@
-"""Who answers for the parts: this process, or workers of Ray on one machine or many."""
+"""Who does the work: this process, or workers of Ray on one machine or many."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
-from collections.abc import Generator, Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from allmasked.core.errors import AllmaskedError, ConfigError, RunError, require
+from allmasked.core.progress import Spread, track
 from allmasked.predictors.onnx_model import processors
 from allmasked.scale.addresses import Item, reason
 from allmasked.scale.answering import Answerer, Committed, Job
@@ -25,6 +27,61 @@ SETTINGS = {
 """Of a Ray that is started here, where the environment says nothing else."""
 OBJECT_STORE_MB = 100
 """Of a Ray that is started here; parts and what comes back are small."""
+TASK_ITEMS = 64
+"""Photos that one task reads."""
+
+
+@contextlib.contextmanager
+def cluster(address: str | None) -> Iterator[Any]:
+    """The module ``ray``, connected to the cluster at ``address`` (or ``RAY_ADDRESS``), or to one started here for as
+    long as this lasts; as it is where this process is connected. Raises :class:`ConfigError`,
+    :class:`MissingExtraError`."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    ray: Any = require("ray", "scale")
+    if ray.is_initialized():
+        yield ray
+        return
+    address = address or os.environ.get("RAY_ADDRESS")
+    ours: dict[str, Any] = {} if address else {
+        "num_cpus": processors(), "object_store_memory": OBJECT_STORE_MB * 1_000_000, "include_dashboard": False,
+    }  # fmt: skip
+    try:
+        ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **ours)
+    except Exception as error:
+        raise ConfigError(
+            f"--address {address or 'local'}: Ray cannot be reached or started ({reason(error)}); see 'ray status'"
+        ) from None
+    try:
+        yield ray
+    finally:
+        with contextlib.suppress(Exception):
+            ray.shutdown()
+
+
+def on_ray(ray: Any, workers: int | None) -> Spread:
+    """What applies a function to items in order, as :func:`allmasked.core.progress.on_threads`, by tasks of Ray.
+
+    A task whose worker dies is done again, :data:`RETRIES` times. At most ``workers`` tasks run at a time; one for each
+    processor of the cluster when None.
+    """
+    at_once = workers or 2 * int(ray.cluster_resources().get("CPU", 1))
+    task = ray.remote(_several).options(num_cpus=1, max_retries=RETRIES)
+
+    def results(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+        waiting: deque[Any] = deque()
+        for start in range(0, len(items), TASK_ITEMS):
+            if len(waiting) >= at_once:
+                yield from result_of(ray.get, waiting.popleft())
+            waiting.append(task.remote(function, items[start : start + TASK_ITEMS]))
+        while waiting:
+            yield from result_of(ray.get, waiting.popleft())
+
+    return lambda function, items, description: track(results(function, items), description, len(items))
+
+
+def _several(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    return [function(item) for item in items]
 
 
 def run_local(job: Job, parts: Iterable[list[Item]]) -> Generator[Committed, None, None]:
@@ -46,26 +103,13 @@ def run_ray(
         workers: one for each four processors when None.
         address: of a Ray cluster; one is started on this machine for this run when None.
     """
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
-    ray: Any = require("ray", "scale")
-    from ray.util import ActorPool
+    with cluster(address) as ray:
+        from ray.util import ActorPool
 
-    address = address or os.environ.get("RAY_ADDRESS")
-    ours: dict[str, Any] = {} if address else {
-        "num_cpus": processors(), "object_store_memory": OBJECT_STORE_MB * 1_000_000, "include_dashboard": False,
-    }  # fmt: skip
-    try:
-        ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **ours)
-    except Exception as error:
-        raise ConfigError(
-            f"--address {address or 'local'}: Ray cannot be reached or started ({reason(error)}); see 'ray status'"
-        ) from None
-    try:
         processors_all = int(ray.cluster_resources().get("CPU", 1))
         count = workers or max(1, processors_all // (job.threads or min(4, processors_all)))
         threads = job.threads or max(1, processors_all // count)
-        if not address and count * threads > processors_all:
+        if not address and not os.environ.get("RAY_ADDRESS") and count * threads > processors_all:
             raise ConfigError(
                 f"--workers {count} with {threads} processors each: this machine has {processors_all}; give fewer"
             )
@@ -77,13 +121,10 @@ def run_ray(
         )  # twice: the next part waits at the worker
         for part in parts:
             while not pool.has_free():
-                yield _next(pool)
+                yield result_of(pool.get_next_unordered)
             pool.submit(lambda worker, part: worker.answer.remote(part), part)
         while pool.has_next():
-            yield _next(pool)
-    finally:
-        with contextlib.suppress(Exception):
-            ray.shutdown()
+            yield result_of(pool.get_next_unordered)
 
 
 class _Worker(Answerer):
@@ -95,12 +136,12 @@ class _Worker(Answerer):
         super().__init__(replace(job, model_bytes=ray.get(model[0]) if model else None))
 
 
-def _next(pool: Any) -> Committed:
+def result_of(get: Callable[..., Any], *arguments: Any) -> Any:
+    """What Ray gives; a failure there as one of ours, in one line."""
     from ray import exceptions
 
     try:
-        found: Committed = pool.get_next_unordered()
-        return found
+        return get(*arguments)
     except exceptions.RayTaskError as error:
         if isinstance(error.cause, AllmaskedError):
             raise error.cause from None
