@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
 from allmasked.core.errors import PhotoError
 from allmasked.data import duplicates
+from allmasked.data.cache import default_folder
 from allmasked.data.duplicates import Pair, describe, groups, near_duplicates
 
 COUNT = 24
@@ -224,6 +225,15 @@ def test_a_window_is_moved_to_where_it_fits_and_nothing_else_fits():
     assert duplicates.likeness(whole, boxes, plain, np.roll(span, 1, 0), np.roll(triangle, 1, 0)).max() < 0.75
     turned = np.ascontiguousarray(whole[:, :, ::-1])
     assert duplicates.likeness(turned, boxes, plain + 1, span, triangle).min() > 0.95
+
+
+def test_thumbnails_in_a_temporary_file_give_the_same(folder, monkeypatch):
+    paths = sorted(folder.glob("*.png"))
+    plain = near_duplicates(describe(paths))
+    monkeypatch.setattr(duplicates, "IN_MEMORY_BYTES", 0)
+    found = describe(paths)
+    assert isinstance(found[0].thumbnail, np.memmap) and near_duplicates(found) == plain
+    assert not [path for path in default_folder().iterdir() if path.is_file()]
 
 
 def test_photos_that_resemble_each_other_by_chance_are_no_candidates(monkeypatch):
