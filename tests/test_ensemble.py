@@ -23,11 +23,11 @@ from allmasked.core.types import (
     Answers,
     Candidates,
     Counting,
-    Fit,
     InputSpec,
     Photo,
     Prediction,
     Predictor,
+    ResizeMode,
     Split,
 )
 from allmasked.data.dataset import read_split, write_split
@@ -203,7 +203,7 @@ class Brightness(Predictor):
 
     finds_faces = False
 
-    def __init__(self, name: str, size: tuple[int, int], fit: Fit = "letterbox", gain: float = 1.0) -> None:
+    def __init__(self, name: str, size: tuple[int, int], fit: ResizeMode = "letterbox", gain: float = 1.0) -> None:
         self.name, self.input, self.gain, self.seen = name, InputSpec(size, fit), gain, 0
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
@@ -221,7 +221,7 @@ def _predictor(members: Sequence[Brightness], vote: str, early: bool) -> Ensembl
     from allmasked.stats.votes import equal
 
     rows = tuple(
-        Member(m.name, m.name, "", "", "", "", 0, m.input.size, m.input.fit, 0, 0.0, 1.0, 1.0, 0.9)
+        Member(m.name, m.name, "", "", "", "", 0, m.input.size, m.input.resize_mode, 0, 0.0, 1.0, 1.0, 0.9)
         for m in members  # type: ignore[arg-type]
     )
     order = tuple(range(len(members)))
@@ -258,7 +258,7 @@ def test_each_photo_is_decoded_once_and_fitted_to_every_member(
     assert sorted(decoded) == sorted(paths)
     assert [p.path for p in found] == paths and found[3].error == "no such file"
     own = [
-        [px.fit_to(decode(path), m.input) for path in paths if "gone" not in path]  # type: ignore[arg-type]
+        [px.to_input(decode(path), m.input) for path in paths if "gone" not in path]  # type: ignore[arg-type]
         for m in members
     ]
     each = np.stack([m.predict(np.stack(rows)) for m, rows in zip(members, own)])

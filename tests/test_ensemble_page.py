@@ -104,7 +104,8 @@ def _networks(vote: str = "soft") -> EnsemblePredictor:
         KerasPredictor("square", InputSpec((48, 48), "stretch"), (square := planted(size=(48, 48))), square),
     ]
     rows = tuple(
-        Member(m.name, m.name, "", "", "", "", 0, m.input.size, m.input.fit, 0, 0.0, 1.0, 1.0, 0.9) for m in members
+        Member(m.name, m.name, "", "", "", "", 0, m.input.size, m.input.resize_mode, 0, 0.0, 1.0, 1.0, 0.9)
+        for m in members
     )  # type: ignore[arg-type]
     return EnsemblePredictor("both", Ensemble(vote, rows, equal(2), (0, 1), vote == "majority"), members)
 

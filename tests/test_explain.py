@@ -335,7 +335,7 @@ def test_photos_are_decoded_as_for_predict(tmp_path: Path, model: Any, monkeypat
     path.parent.mkdir()
     Image.fromarray(noise).save(path)
     wanted = px.read(path, InputSpec(SIZE))
-    assert (wanted != px.fit_to(px.decode(path), InputSpec(SIZE))).any(), "or the test means nothing"
+    assert (wanted != px.to_input(px.decode(path), InputSpec(SIZE))).any(), "or the test means nothing"
     seen: list[np.ndarray] = []
     predictor, cut = predictor_of(model), network.network(model)
     own, probabilities = predictor.answer, cut.probabilities

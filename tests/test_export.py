@@ -549,7 +549,7 @@ def tiny_run(folder: Path, head: str, size: tuple[int, int], fit: Any, seed: int
         if layer.name == "faces":
             layer.calibration = dataclasses.replace(CALIBRATION, score=(1.5 - 0.5 * seed, 1.0, 0.25, -0.125))
     folder.mkdir(parents=True)
-    TrainConfig(head=head, seed=seed, recipe=Recipe(size=size, fit=fit)).write(Run(folder).config)
+    TrainConfig(head=head, seed=seed, recipe=Recipe(size=size, resize_mode=fit)).write(Run(folder).config)
     models.save(model, Run(folder).model)
     return folder
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allmasked.core.types import LABELS, Answers, Candidates, Counting, Fit, InputSpec, Size
+from allmasked.core.types import LABELS, Answers, Candidates, Counting, InputSpec, ResizeMode, Size
 from allmasked.images.pixels import placement
 from allmasked.networks.reading import TOO_SMALL, UNCALIBRATED, read_maps
 from allmasked.predictors.faces import prediction_from, prediction_of
@@ -51,7 +51,9 @@ def test_a_vote_without_faces_says_four(three: list[int], nobody: float) -> None
 
 
 @given(side, side, fits, st.data())
-def test_faces_come_back_to_where_they_are_in_the_photo(width: int, height: int, fit: Fit, data: st.DataObject) -> None:
+def test_faces_come_back_to_where_they_are_in_the_photo(
+    width: int, height: int, fit: ResizeMode, data: st.DataObject
+) -> None:
     if max(width, height) > 40 * min(width, height):
         return
     x0, x1 = sorted(data.draw(st.floats(0, width)) for _ in range(2))
@@ -67,7 +69,7 @@ def test_faces_come_back_to_where_they_are_in_the_photo(width: int, height: int,
 
 @given(side, side, fits, st.floats(2, 40), st.floats(2, 40))
 def test_the_rule_of_the_input_is_the_same_in_the_photo(
-    width: int, height: int, fit: Fit, high: float, least: float
+    width: int, height: int, fit: ResizeMode, high: float, least: float
 ) -> None:
     photo: Size = (width, height)
     place = placement(photo, InputSpec(SIZE, fit))

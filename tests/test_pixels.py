@@ -412,7 +412,7 @@ sides = st.integers(1, 400)
 @given(sides, sides, sides, sides)
 def test_letterbox_keeps_the_aspect_and_the_whole_photo(width: int, height: int, to_width: int, to_height: int) -> None:
     size = (to_width, to_height)
-    array = pixels.fit_to(Image.new("RGB", (width, height), (255, 0, 0)), InputSpec(size))
+    array = pixels.to_input(Image.new("RGB", (width, height), (255, 0, 0)), InputSpec(size))
     assert array.shape == (to_height, to_width, 3)
     assert array.dtype == np.uint8
     place = pixels.placement((width, height), InputSpec(size))
@@ -431,7 +431,7 @@ def test_letterbox_keeps_the_aspect_and_the_whole_photo(width: int, height: int,
 @settings(deadline=None)
 @given(sides, sides, sides, sides)
 def test_squash_fills_the_frame(width: int, height: int, to_width: int, to_height: int) -> None:
-    array = pixels.fit_to(Image.new("RGB", (width, height), (9, 8, 7)), InputSpec((to_width, to_height), "stretch"))
+    array = pixels.to_input(Image.new("RGB", (width, height), (9, 8, 7)), InputSpec((to_width, to_height), "stretch"))
     assert array.shape == (to_height, to_width, 3)
     assert (array == (9, 8, 7)).all()
     box = pixels.placement((width, height), InputSpec((to_width, to_height), "stretch")).box(0, 0, width, height)
@@ -442,7 +442,7 @@ def test_placement_finds_a_thing_again() -> None:
     photo = Image.new("RGB", (612, 408))
     photo.paste((255, 255, 255), (300, 200, 340, 260))
     for fit in ("letterbox", "stretch"):
-        array = pixels.fit_to(photo, InputSpec((416, 320), fit))
+        array = pixels.to_input(photo, InputSpec((416, 320), fit))
         rows, columns = np.nonzero(array.min(-1) > 200)
         box = pixels.placement(photo.size, InputSpec((416, 320), fit)).box(300, 200, 340, 260)
         assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == pytest.approx(box, abs=1.5)
@@ -452,7 +452,7 @@ def test_reduced_decoding_is_close_to_full_decoding() -> None:
     data = encoded(scene(2000, 1500), "JPEG", quality=95)
     assert pixels.decode(data, fit_within=(256, 256)).size == (1000, 750)
     fast = pixels.read(data, InputSpec((256, 256))).astype(int)
-    full = pixels.fit_to(pixels.decode(data), InputSpec((256, 256))).astype(int)
+    full = pixels.to_input(pixels.decode(data), InputSpec((256, 256))).astype(int)
     assert np.abs(fast - full).mean() < 1
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allmasked.core.types import LABELS, Candidates, Counting, Fit, InputSpec, Prediction
+from allmasked.core.types import LABELS, Candidates, Counting, InputSpec, Prediction, ResizeMode
 from allmasked.networks.reading import (
     CANDIDATES,
     FAR_BEHIND,
@@ -53,7 +53,7 @@ def check(found: Prediction, *, voted: bool = False) -> None:
 
 @given(seeds, calibrations, side, side, fits, st.none() | countings)
 def test_label_and_faces_of_maps_never_contradict_each_other(
-    seed: int, calibration: Calibration, width: int, height: int, fit: Fit, counting: Counting | None
+    seed: int, calibration: Calibration, width: int, height: int, fit: ResizeMode, counting: Counting | None
 ) -> None:
     answers = read_maps(random_maps(seed, 3), SIZE, calibration)
     np.testing.assert_allclose(answers.probabilities.sum(1), 1, atol=1e-5)

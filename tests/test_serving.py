@@ -171,7 +171,9 @@ class Stripes(ColourModel):
 def test_each_member_of_an_ensemble_sees_the_photo_itself_as_predict_has_it() -> None:
     views = (InputSpec((64, 48)), InputSpec((40, 40), "stretch"))
     members = [Stripes("near", views[0]), Stripes("far", views[1])]
-    rows = tuple(Member(m.name, "", "", "", "", "", 0, m.input.size, m.input.fit, 0, 0, 1, 1, 0.9) for m in members)
+    rows = tuple(
+        Member(m.name, "", "", "", "", "", 0, m.input.size, m.input.resize_mode, 0, 0, 1, 1, 0.9) for m in members
+    )
     both = EnsemblePredictor("both", Ensemble("soft", rows, equal(2), (0, 1)), members)
     stream = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)

@@ -20,7 +20,7 @@ from PIL import Image
 
 from allmasked.core import renamed
 from allmasked.core.errors import ConfigError, PhotoError, RunError
-from allmasked.core.types import Fit, Prediction, Predictor, Size
+from allmasked.core.types import Prediction, Predictor, ResizeMode, Size
 from allmasked.images import pixels as px
 from allmasked.predictors.photo_files import find_photos
 from allmasked.predictors.predictor import Answered, Look, answer_paths, open_predictor
@@ -160,12 +160,12 @@ class Model:
         return self.predictor.input.size
 
     @property
-    def resize_mode(self) -> Fit:
+    def resize_mode(self) -> ResizeMode:
         """How photos are resized to that: ``letterbox`` (aspect kept, the rest grey) or ``stretch``."""
-        return self.predictor.input.fit
+        return self.predictor.input.resize_mode
 
     @property
-    def fit(self) -> Fit:
+    def fit(self) -> ResizeMode:
         """The old name of :attr:`resize_mode`."""
         renamed.told("fit", renamed.ARGUMENTS["fit"])
         return self.resize_mode

@@ -321,7 +321,9 @@ def _score(
         raise RunError(f"{predictor.name}: only a run's own Keras model can be measured; give its folder (--model RUN)")
     cut = network(predictor.network)
     names = explainers_for(cut) if "all" in explainers else list(dict.fromkeys(explainers))
-    rows, broken = measure(cut, sample(photos, count, seed), root, predictor.input.fit, explainers=names, seed=seed)
+    rows, broken = measure(
+        cut, sample(photos, count, seed), root, predictor.input.resize_mode, explainers=names, seed=seed
+    )
     report = {
         "model": predictor.name,
         "data": str(data),

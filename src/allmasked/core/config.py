@@ -14,7 +14,7 @@ from typing import Any
 from allmasked.core import renamed
 from allmasked.core.errors import ConfigError, RunError, unknown
 from allmasked.core.runs import read_json, write_json
-from allmasked.core.types import Fit, InputSpec, Scaling, Size
+from allmasked.core.types import InputSpec, ResizeMode, Scaling, Size
 
 
 def _setting(default: Any, help_text: str, *choices: str) -> Any:
@@ -34,7 +34,7 @@ class Recipe:
     whole_frames: float = _setting(
         0.12, "Share of the training steps that show photos whole at the input's size instead, for large faces, 0-1."
     )
-    resize_mode: Fit = _setting(
+    resize_mode: ResizeMode = _setting(
         "letterbox", "How photos are resized: aspect kept with grey bars, or not.", "letterbox", "stretch"
     )
     scaling: Scaling = _setting(

@@ -18,7 +18,7 @@ Wear = Literal["masked", "bare", "incorrect", "unknown"]
 """``unknown``: somebody may be there; nothing is asked about the place, and it never decides a label."""
 Size = tuple[int, int]
 """Width and height in px, in this order, as everywhere in this package."""
-Fit = Literal["letterbox", "stretch"]
+ResizeMode = Literal["letterbox", "stretch"]
 """How a photo is resized to a network's input: aspect kept and the rest filled with grey, or stretched."""
 Scaling = Literal["backbone", "none"]
 """A network's own first step: its backbone's scaling, or none (raw 0-255, as in the notebooks)."""
@@ -37,13 +37,13 @@ PARTS: tuple[Part, ...] = ("train", "validation", "test", "left_out")
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a network takes: RGB photos 0-255, fitted to ``size`` by ``fit``.
+    """What a network takes: RGB photos 0-255, resized to ``size`` by ``resize_mode``.
 
     Members of an ensemble whose inputs are equal are given the same pixels; ``scaling`` makes no difference to these.
     """
 
     size: Size
-    fit: Fit = "letterbox"
+    resize_mode: ResizeMode = "letterbox"
     scaling: Scaling = field(default="backbone", compare=False)
 
 

@@ -63,10 +63,9 @@ def limit_bytes() -> float:
 
 
 def digest(photos: Sequence[Photo], spec: InputSpec) -> str:
-    """The cache's key: 24 hex digits over contents, order, size, fit and code version."""
-    text = "\n".join(
-        [f"{VERSION} {spec.size[0]}x{spec.size[1]} {spec.fit} {pixels.PAD}", *(photo.sha256 for photo in photos)]
-    )
+    """The cache's key: 24 hex digits over contents, order, size, resize mode and code version."""
+    what = f"{VERSION} {spec.size[0]}x{spec.size[1]} {spec.resize_mode} {pixels.PAD}"
+    text = "\n".join([what, *(photo.sha256 for photo in photos)])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

@@ -207,7 +207,7 @@ def _member(run: Run, name: str, target: Run, said: Said, number: int, measure: 
         loader=config.loader,
         seed=config.seed,
         size=spec.size,
-        fit=spec.fit,
+        fit=spec.resize_mode,
         parameters=int(facts.get("parameters", 0)),
         train_seconds=float(facts.get("train_seconds", 0.0)),
         ms=round(measure(run.folder), 4),

@@ -13,7 +13,7 @@ from PIL import ImageFilter
 
 from allmasked.core.errors import DataError, PhotoError
 from allmasked.core.progress import track
-from allmasked.core.types import LABELS, NOBODY, Face, Fit, InputSpec, Photo
+from allmasked.core.types import LABELS, NOBODY, Face, InputSpec, Photo, ResizeMode
 from allmasked.explaining.maps import explainer_named
 from allmasked.explaining.network import Floats, Network, network
 from allmasked.images import pixels as px
@@ -122,7 +122,7 @@ def measure(
     model: keras.Model | Network,
     photos: Sequence[Photo],
     root: Path,
-    fit: Fit,
+    resize_mode: ResizeMode,
     *,
     explainers: Sequence[str],
     steps: int = 12,
@@ -135,7 +135,7 @@ def measure(
         photos: with ``faces`` where the pointing game is to be played. Those of nobody have no face to explain and are
             passed over.
         root: the folder that their paths are relative to.
-        fit: how the model wants its photos.
+        resize_mode: how the model wants its photos.
         explainers: rows of :data:`allmasked.explaining.maps.EXPLAINERS`.
         steps: see :func:`deletion_insertion`.
         seed: of the random maps and of ties.
@@ -148,7 +148,7 @@ def measure(
         ConfigError: an explainer is not known or doesn't fit the head.
     """
     cut = network(model)
-    spec = InputSpec(cut.size, fit)
+    spec = InputSpec(cut.size, resize_mode)
     rows = {name: explainer_named(name) for name in explainers}
     names = [*rows, RANDOM]
     curves: dict[str, list[tuple[float, float]]] = {name: [] for name in names}

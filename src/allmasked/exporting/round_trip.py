@@ -83,7 +83,7 @@ def drawn_views(views: Sequence[InputSpec], seed: int = 0) -> Views:
     """:func:`drawn_pictures` fitted to each view."""
     largest = max((view.size for view in views), key=lambda size: size[0] * size[1])
     pictures = drawn_pictures(largest, seed=seed)
-    return [np.stack([px.fit_to(px.Image.fromarray(picture), view) for picture in pictures]) for view in views]
+    return [np.stack([px.to_input(px.Image.fromarray(picture), view) for picture in pictures]) for view in views]
 
 
 def drawn_pictures(size: Size, count: int = 16, seed: int = 0) -> Pixels:

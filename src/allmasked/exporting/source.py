@@ -121,7 +121,7 @@ def open_ensemble_source(run: Run, size: Size | None) -> Source:
     metadata = Metadata(
         name=run.name,
         size=predictor.input.size,
-        fit=predictor.input.fit,
+        fit=predictor.input.resize_mode,
         backbone=backbones.pop() if len(backbones) == 1 else "",
         head=heads.pop() if len(heads) == 1 else "",
         version=importlib.metadata.version("allmasked"),

@@ -375,7 +375,7 @@ class Placement:
 def placement(photo: Size, spec: InputSpec) -> Placement:
     """Where a photo of ``photo`` (width, height) px lands in a network's input."""
     (width, height), size = photo, spec.size
-    if spec.fit == "stretch":
+    if spec.resize_mode == "stretch":
         return Placement(size[0] / width, size[1] / height, 0, 0)
     new_width, new_height = _letterboxed(photo, size)
     return Placement(new_width / width, new_height / height, (size[0] - new_width) // 2, (size[1] - new_height) // 2)
@@ -386,14 +386,14 @@ def _letterboxed(photo: Size, size: Size) -> Size:
     return max(1, round(photo[0] * scale)), max(1, round(photo[1] * scale))
 
 
-def fit_to(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
+def to_input(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
     """Resize an RGB image to a model's input: (height, width, 3) uint8.
 
     ``letterbox`` keeps the aspect and fills the rest with grey (:data:`PAD`); ``stretch`` stretches. Resampling is
     bilinear with antialiasing, so that shrinking loses no thin detail to aliasing.
     """
     size = spec.size
-    if spec.fit == "stretch":
+    if spec.resize_mode == "stretch":
         return np.asarray(image.resize(size, Image.Resampling.BILINEAR), dtype=np.uint8)
     new = _letterboxed(image.size, size)
     canvas = np.full((size[1], size[0], 3), PAD, np.uint8)
@@ -403,8 +403,8 @@ def fit_to(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
 
 
 def read(source: str | Path | bytes, spec: InputSpec, *, name: str = "") -> NDArray[np.uint8]:
-    """Decode and fit in one go: (height, width, 3) uint8 RGB. Raises :class:`PhotoError`."""
-    return fit_to(decode(source, name=name, fit_within=spec.size), spec)
+    """Decode and resize in one go: (height, width, 3) uint8 RGB. Raises :class:`PhotoError`."""
+    return to_input(decode(source, name=name, fit_within=spec.size), spec)
 
 
 def decode_batches(

@@ -24,7 +24,7 @@ from allmasked.core.errors import RunError, unknown
 from allmasked.core.plain import parse
 from allmasked.core.renamed import WORDS
 from allmasked.core.runs import Run, read_json, write_json
-from allmasked.core.types import CLASSES, Answers, Fit, InputSpec, MemberFaces, Predictor, Size
+from allmasked.core.types import CLASSES, Answers, InputSpec, MemberFaces, Predictor, ResizeMode, Size
 from allmasked.data.dataset import sha256_of
 from allmasked.predictors.views import on_one_view, resized
 from allmasked.stats.votes import VOTES, Fitted, Floats, Ints, Vote, in_turn, parted, scaled
@@ -45,7 +45,7 @@ class Member:
     loader: str
     seed: int
     size: Size
-    fit: Fit
+    fit: ResizeMode
     parameters: int
     train_seconds: float
     ms: float
@@ -118,7 +118,10 @@ class Ensemble:
     def write(self, run: Run) -> None:
         """Write ``ensemble.json``."""
         values = dataclasses.asdict(self)
-        values |= {"size": list(self.input.size), "fit": self.input.fit}  # for those who only want to know what goes in
+        values |= {
+            "size": list(self.input.size),
+            "fit": self.input.resize_mode,
+        }  # for those who only want to know what goes in
         write_json(run.ensemble, values)
 
     @classmethod

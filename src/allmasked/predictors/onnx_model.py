@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from allmasked.core.errors import ConfigError, RunError, require
 from allmasked.core.plain import parse
 from allmasked.core.renamed import WORDS
-from allmasked.core.types import CLASSES, Answers, Fit, InputSpec, MemberFaces, Predictor, Size
+from allmasked.core.types import CLASSES, Answers, InputSpec, MemberFaces, Predictor, ResizeMode, Size
 from allmasked.networks.reading import Calibration, read_maps
 from allmasked.predictors.devices import DEVICES, providers_for
 from allmasked.predictors.views import on_one_view, resized
@@ -45,14 +45,14 @@ class Metadata:
             without maps.
         created_from: name of the run.
         precision: of the weights.
-        views: size and fit of each input of an ensemble whose members see photos at different sizes, one of them
+        views: size, resize mode of each input of an ensemble whose members see photos at different sizes, one of them
             ``size`` and ``fit``; empty where there is one input.
         members: names of an ensemble's members; ``member_views`` has the input of each, ``shares`` its part.
     """
 
     name: str
     size: Size
-    fit: Fit = "letterbox"
+    fit: ResizeMode = "letterbox"
     backbone: str = ""
     head: str = ""
     classes: tuple[str, ...] = CLASSES
@@ -71,7 +71,7 @@ class Metadata:
         """Every field as JSON, an input as (size, fit)."""
         values = dataclasses.asdict(self)
         for name in ("views", "member_views"):
-            values[name] = [(spec["size"], spec["fit"]) for spec in values[name]]
+            values[name] = [(spec["size"], spec["resize_mode"]) for spec in values[name]]
         return {name: json.dumps(value) for name, value in values.items()}
 
     @classmethod
@@ -80,7 +80,9 @@ class Metadata:
         try:
             values = {name: json.loads(strings[name]) for name in cls.__dataclass_fields__ if name in strings}
             for name in ("views", "member_views"):
-                values[name] = [{"size": size, "fit": WORDS.get(fit, fit)} for size, fit in values.get(name, ())]
+                values[name] = [
+                    {"size": size, "resize_mode": WORDS.get(fit, fit)} for size, fit in values.get(name, ())
+                ]
             if "fit" in values:
                 values["fit"] = WORDS.get(values["fit"], values["fit"])
             calibration = tuple(map(Calibration.parse, values.pop("calibration", ())))

@@ -53,7 +53,7 @@ def look_closer(predictor: Predictor, image: Image.Image, photo: Size, first: Ca
         first: the candidates of the whole.
     """
     parts = parts_of(image.size)
-    answers = predictor.answer(np.stack([px.fit_to(image.crop(part), predictor.input) for part in parts]))
+    answers = predictor.answer(np.stack([px.to_input(image.crop(part), predictor.input) for part in parts]))
     assert answers.faces is not None
     scale = np.array([photo[0] / image.width, photo[1] / image.height] * 2)
     looks = [first]

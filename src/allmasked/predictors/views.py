@@ -39,14 +39,14 @@ def read_views(
 ) -> tuple[Size, tuple[NDArray[np.uint8], ...]]:
     """:func:`decoded` and fitted to each view: the photo's size, and (height, width, 3) uint8 for each view."""
     image, photo = decoded(views, source, name)
-    return photo, tuple(px.fit_to(image, spec) for spec in views)
+    return photo, tuple(px.to_input(image, spec) for spec in views)
 
 
 def resized(pixels: NDArray[np.uint8], own: InputSpec, views: Sequence[InputSpec]) -> list[NDArray[np.uint8]]:
     """Photos (N, H, W, 3) that are fitted to one view already, for each of several; the others get them resized, which
     is not quite what they would see of the photo itself."""
     return [
-        pixels if view == own or not len(pixels) else np.stack([px.fit_to(Image.fromarray(p), view) for p in pixels])
+        pixels if view == own or not len(pixels) else np.stack([px.to_input(Image.fromarray(p), view) for p in pixels])
         for view in views
     ]
 

@@ -215,7 +215,7 @@ def answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask
     if run.require_finished().is_ensemble:
         return _ensemble_answers(run, photos, split, name, ask)
     spec = input_of(run)
-    model: dict[str, Any] = {"model_sha256": sha256_of(run.model), "size": list(spec.size), "fit": spec.fit}
+    model: dict[str, Any] = {"model_sha256": sha256_of(run.model), "size": list(spec.size), "fit": spec.resize_mode}
     model["reading"] = reading_of(run)
     rows: dict[str, list[float]] = {}
     nobody: dict[str, float | None] = {}

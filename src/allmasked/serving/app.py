@@ -250,7 +250,7 @@ class Service:
             views = self.predictor.views
             image, size = decoded(views, data, name, max_pixels=self.limits.max_pixels)
             shown = preview_jpeg(image) if preview else b""
-            return Fitted(name, size, tuple(px.fit_to(image, view) for view in views), preview=shown)
+            return Fitted(name, size, tuple(px.to_input(image, view) for view in views), preview=shown)
         except PhotoError as error:
             return Fitted(name, error=error.reason)
 
@@ -262,7 +262,7 @@ class Service:
             name=self.predictor.name,
             width=self.predictor.input.size[0],
             height=self.predictor.input.size[1],
-            fit=self.predictor.input.fit,
+            fit=self.predictor.input.resize_mode,
             labels=list(CLASSES if self.blank.nobody is None else LABELS),
             finds_faces=self.predictor.finds_faces,
             heatmaps=self.blank.evidence is not None or self.blank.cam is not None,
@@ -334,7 +334,7 @@ def heat_of(answers: Answers, row: int, prediction: Prediction) -> NDArray[np.fl
 
 def heat_png(strength: NDArray[np.float32], photo: Size, spec: InputSpec) -> bytes:
     """A heat map over a photo as PNG: colour says what, opacity how much; half as fine as the network's input."""
-    small = InputSpec((max(1, spec.size[0] // 2), max(1, spec.size[1] // 2)), spec.fit)
+    small = InputSpec((max(1, spec.size[0] // 2), max(1, spec.size[1] // 2)), spec.resize_mode)
     parts = [on_photo(strength[..., c], photo, small) for c in range(strength.shape[-1])]
     heat = np.stack(parts, -1)
     if heat.shape[-1] == 1:

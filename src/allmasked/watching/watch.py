@@ -293,7 +293,7 @@ class Film:
             self._stream.pix_fmt = "yuv420p"
             self._stream.codec_context.time_base = Fraction(1, self.TICKS)
             self._start = look.seconds
-        frame = av.VideoFrame.from_image(Image.fromarray(px.fit_to(drawn, InputSpec(self._size))))
+        frame = av.VideoFrame.from_image(Image.fromarray(px.to_input(drawn, InputSpec(self._size))))
         self._last = max(self._last + 1, round((look.seconds - self._start) * self.TICKS))
         frame.pts, frame.time_base = self._last, Fraction(1, self.TICKS)
         self._container.mux(self._stream.encode(frame))
