@@ -17,7 +17,7 @@ import allmasked
 from allmasked.cli import COMMANDS, cli, main
 from allmasked.core import renamed
 from allmasked.core.config import Recipe, TrainConfig, read_recipe
-from allmasked.core.types import Split
+from allmasked.core.types import InputSpec, Split
 from allmasked.data.annotations import Options
 from allmasked.data.dataset import read_split, write_split
 from allmasked.predictors.onnx_model import Metadata
@@ -116,7 +116,7 @@ def test_files_of_the_version_before_are_read_without_a_word(drawn_split: Split,
     assert '"bare"' in text
     file.write_text(text.replace('"bare"', '"unmasked"'), encoding="utf-8")
     assert read_split(file).photos == drawn_split.photos
-    strings = Metadata("a", (4, 3), "stretch", views=(((4, 3), "stretch"),)).strings()
+    strings = Metadata("a", (4, 3), "stretch", views=(InputSpec((4, 3), "stretch"),)).strings()
     older = {key: value.replace("stretch", "squash") for key, value in strings.items()}
     assert Metadata.parse(older, "a.onnx") == Metadata.parse(strings, "a.onnx")
 
