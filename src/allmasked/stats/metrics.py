@@ -145,7 +145,7 @@ def predicted_classes(probabilities: ArrayLike, nobody: ArrayLike | None = None)
     if nobody is None:
         return predicted
     away = np.asarray(nobody, dtype=np.float64)
-    return np.where(away >= three.max(axis=1) * (1 - away), K, predicted)
+    return np.asarray(np.where(away >= three.max(axis=1) * (1 - away), K, predicted))
 
 
 def answer_names(matrix: ArrayLike) -> tuple[str, ...]:
@@ -168,7 +168,7 @@ def normalised(matrix: ArrayLike) -> Floats:
     """A confusion matrix with each row divided by its sum (the share of each true class); empty rows stay 0."""
     counts = np.asarray(matrix, dtype=np.float64)
     sums = counts.sum(axis=1, keepdims=True)
-    return np.divide(counts, sums, out=np.zeros_like(counts), where=sums > 0)
+    return np.asarray(np.divide(counts, sums, out=np.zeros_like(counts), where=sums > 0))
 
 
 def summary(labels: ArrayLike, predicted: ArrayLike) -> Summary:
