@@ -141,7 +141,7 @@ def predicted_classes(probabilities: ArrayLike, nobody: ArrayLike | None = None)
     Ties go to "nobody", then to the first class, as :func:`allmasked.networks.reading.label_of` has it.
     """
     three = np.asarray(probabilities, dtype=np.float64)
-    predicted = three.argmax(axis=1).astype(np.int64)
+    predicted: Ints = three.argmax(axis=1).astype(np.int64)
     if nobody is None:
         return predicted
     away = np.asarray(nobody, dtype=np.float64)
