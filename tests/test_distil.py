@@ -146,7 +146,8 @@ def test_a_student_with_maps(ensemble: Run, tmp_path: Path, frame: list[int], sp
     soft = np.full((9, 4), 0.25, np.float32)
     source = Source(split, recipe.input, tmp_path / "cache")
     with ThreadPoolExecutor(2) as pool:
-        batches = FacesTask(source, LOADERS["cached"], recipe, soft=soft).batches(0, pool, eighth)
+        whole = dataclasses.replace(recipe, frame=(0, 0))
+        batches = FacesTask(source, LOADERS["cached"], whole, soft=soft).batches(0, pool, eighth)
         targets = np.concatenate([labels for _, labels, _ in batches])
     assert targets.shape == (9, 8, 12, 13)
     taught = targets[:, 3, 5, 8:12]
