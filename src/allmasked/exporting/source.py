@@ -96,8 +96,8 @@ class Source:
             ranked = np.sort([rows.calibrated(k, one) for k, one in enumerate(own)])
             steady = (ranked[..., -1] - ranked[..., -2]).min(0) > 2 * tolerance
         probabilities, nobody = parted(together)
-        away = None if nobody is None else np.asarray(nobody, np.float32)
-        return Answers(np.asarray(probabilities, np.float32), away), steady
+        answers = self.metadata.answers({"probabilities": np.asarray(probabilities, np.float32)})
+        return dataclasses.replace(answers, nobody=None if nobody is None else np.asarray(nobody, np.float32)), steady
 
 
 def open_ensemble_source(run: Run, size: Size | None) -> Source:
