@@ -213,7 +213,7 @@ def test_a_stopped_run_goes_on_and_ends_the_same(drawn: Path, tmp_path: Path, mo
     with (out / synth.JOURNAL).open("a") as journal:
         journal.write('{"index": 5, "pho')  # as a kill in the middle of a line leaves it
     (out / "all" / "0000.jpg").write_bytes((out / "all" / "0000.jpg").read_bytes()[:500])  # as a full disk leaves it
-    (out / "all" / ".0003-half.jpg").write_bytes(b"half")  # as a kill while writing leaves it
+    (out / "all" / ".allmasked-0003-half.jpg").write_bytes(b"half")  # as a kill while writing leaves it
     monkeypatch.setattr(synth, "draw_photo", real)
     summary = synth.draw_dataset(out, 12, 3, size=SMALL, workers=1)
     assert (summary.kept, summary.drawn) == (4, 8)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -134,5 +135,10 @@ def main() -> None:
     except OSError as error:  # a file or folder named by the user, or a full disk
         where = f"{error.filename}: " if error.filename is not None else ""
         reason = (error.strerror or str(error)).lower()
-        print(f"error: {where}cannot be read or written ({reason}); check the path", file=sys.stderr)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        way_out = "make room and start again" if full else "check the path"
+        print(f"error: {where}cannot be read or written ({reason}); {way_out}", file=sys.stderr)
+        sys.exit(2)
+    except MemoryError:
+        print("error: not enough memory; take smaller batches or photos, or more of it", file=sys.stderr)
         sys.exit(2)

@@ -20,9 +20,12 @@ An ensemble's folder has ``ensemble.json`` (:mod:`allmasked.predictors.ensemble`
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,13 +37,26 @@ MAX_JSON_BYTES = 1_000_000_000
 """Of a JSON file; a split of a million photos with ten faces each has half of it."""
 
 
+_UNFINISHED = ".allmasked-"
+"""How the names of what is being written begin."""
+_swept: set[Path] = set()
+_beginning = threading.Lock()
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` (same suffix); on success it replaces ``path``, on failure it goes."""
+    """Yield a temporary path beside ``path`` (same suffix); on success it replaces ``path``, on failure it goes.
+
+    What a process that was killed has left in that folder goes, too. An :class:`OSError` that comes out names ``path``.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
+    with _beginning:
+        if path.parent not in _swept:
+            _swept.add(path.parent)
+            sweep(path.parent)
+        handle, name = tempfile.mkstemp(prefix=f"{_UNFINISHED}{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
+        _lock(handle)  # as long as it is open, nobody sweeps it away
     temporary = Path(name)
     try:
         yield temporary
@@ -48,8 +64,71 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp made it private; an ordinary file is not
         temporary.replace(path)
+    except OSError as error:
+        if error.filename in (None, name, temporary):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+@contextmanager
+def working_folder(path: Path) -> Iterator[Path]:
+    """A context with a temporary folder beside ``path``; it goes in the end, or when a later process sweeps."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent)
+    with tempfile.TemporaryDirectory(prefix=f"{_UNFINISHED}{path.stem[:40]}-", dir=path.parent) as name, _held(name):
+        yield Path(name)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what was being written in a folder by processes that were killed, and so hold it no longer.
+
+    Nothing is removed where the system can't tell (Windows).
+    """
+    for path in folder.glob(f"{_UNFINISHED}*"):
+        with _held(path) as ours:
+            if ours and path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif ours:
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """A context in which no other process works on a folder, which is made; :class:`RunError` where one does."""
+    if not folder.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+    with _held(folder) as ours:
+        if ours is False:
+            raise RunError(f"{folder}: another process is working on it; wait for its end, or choose another --out")
+        yield
+
+
+@contextmanager
+def _held(path: str | Path) -> Iterator[bool | None]:
+    """Hold a file or folder until the end or the process's: whether it is ours, None where nobody can tell."""
+    handle = None
+    try:
+        with contextlib.suppress(OSError):
+            handle = os.open(path, os.O_RDONLY)
+        yield None if handle is None else _lock(handle)
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _lock(handle: int) -> bool | None:
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):  # Windows, and network folders without locks
+        return None
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:

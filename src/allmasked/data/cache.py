@@ -85,7 +85,7 @@ def pixel_cache(
     key = digest(photos, spec)
     whole = folder / f"{key}.npy"
     shape = (len(photos), spec.size[1], spec.size[0], 3)
-    with _lock(folder / f"{key}.lock"):
+    with lock_of(folder, key):
         used = _use(folder, key)
         try:
             if whole.is_file():
@@ -110,6 +110,9 @@ def _fill(split: Split, photos: Sequence[Photo], spec: InputSpec, whole: Path, s
     if partial.is_file() and marks.is_file() and marks.stat().st_size == len(photos):
         done = np.fromfile(marks, np.uint8)
     array = np.lib.format.open_memmap(partial, "r+" if done.any() else "w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # else a disk that gets full kills the process that writes to the map
+        with partial.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
     errors = _decode(split, photos, spec, array, done, marks)
     if errors:
         lines = "\n  ".join(str(error) for error in errors[:20])
@@ -210,7 +213,7 @@ def _stat(path: Path) -> os.stat_result | None:
 
 def in_use(folder: Path, key: str) -> bool:
     """Whether a running process holds this set, or is filling it."""
-    lock = _lock(folder / f"{key}.lock")
+    lock = lock_of(folder, key)
     if not _try(lock):
         return True
     try:
@@ -292,6 +295,11 @@ def _held(folder: Path, key: str) -> bool:
             return True
         _used(lock, path)
     return False
+
+
+def lock_of(folder: Path, key: str) -> Any:
+    """The lock under which something in the cache is made or removed."""
+    return _lock(folder / f"{key}.lock")
 
 
 def _lock(path: Path) -> Any:

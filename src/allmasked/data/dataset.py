@@ -21,7 +21,7 @@ import numpy as np
 from allmasked.core.errors import ConfigError, DataError, PhotoError, RunError
 from allmasked.core.progress import Spread, on_threads
 from allmasked.core.renamed import WORDS
-from allmasked.core.runs import read_json, write_text
+from allmasked.core.runs import read_json, sweep, write_text
 from allmasked.core.types import CLASSES, LABELS, NOBODY, PARTS, Class, Face, Part, Photo, Split, Wear
 from allmasked.data.albums import Problem
 from allmasked.data.annotations import Options
@@ -291,7 +291,22 @@ def _named(names: Sequence[str]) -> str:
 
 def write_split(split: Split, path: str | Path) -> None:
     """Write ``split.json``: one line a photo; the root relative to the file's folder. Same split, same bytes."""
-    path = Path(path)
+    write_text(path, _text(split, Path(path)))
+
+
+def unused(folder: Path, split: Split, *others: str) -> bool:
+    """Whether a folder is empty, or holds no more than this split and what else ``others`` names: a process that was
+    killed wrote them before anything else."""
+    if not folder.is_dir():
+        return not folder.exists()
+    sweep(folder)
+    file, names = folder / "split.json", {path.name for path in folder.iterdir()}
+    if file.name not in names:
+        return not names
+    return names <= {file.name, *others} and file.read_text(encoding="utf-8", errors="replace") == _text(split, file)
+
+
+def _text(split: Split, path: Path) -> str:
     try:
         root = Path(os.path.relpath(split.root.resolve(), path.parent.resolve())).as_posix()
     except ValueError:  # another drive on Windows
@@ -299,7 +314,7 @@ def write_split(split: Split, path: str | Path) -> None:
     head = {"data": root, "seed": split.seed, "settings": dict(split.settings)}
     lines = json.dumps(head, indent=1, ensure_ascii=False)[:-2]
     rows = ",\n".join("  " + json.dumps(_row(photo), ensure_ascii=False) for photo in split.photos)
-    write_text(path, f'{lines},\n "photos": [\n{rows}\n ]\n}}\n')
+    return f'{lines},\n "photos": [\n{rows}\n ]\n}}\n'
 
 
 def _row(photo: Photo) -> dict[str, Any]:

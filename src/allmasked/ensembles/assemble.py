@@ -13,9 +13,9 @@ import numpy as np
 from allmasked.core.config import TrainConfig
 from allmasked.core.errors import ConfigError, RunError, unknown
 from allmasked.core.markdown import table
-from allmasked.core.runs import Run, read_json
+from allmasked.core.runs import Run, claimed, read_json
 from allmasked.core.types import LABELS, Photo, Split
-from allmasked.data.dataset import read_split, sha256_of, write_split
+from allmasked.data.dataset import read_split, sha256_of, unused, write_split
 from allmasked.networks.heads import HEADS
 from allmasked.predictors.ensemble import Ensemble, Member
 from allmasked.scoring.evaluate import Ask, aligned, ask_model, input_of, part_answers
@@ -118,12 +118,12 @@ def assemble(
     if early_stop and row.settled is None:
         raise ConfigError(f"the vote {vote!r} has no early stop: any member can change its answer")
     target = Run(out)
-    if target.folder.exists() and (not target.folder.is_dir() or any(target.folder.iterdir())):
-        raise RunError(f"{target.folder}: is in use; choose another --out")
     runs = [Run(folder).require_finished() for folder in folders]
     _refuse_unfit(runs)
     where = Path(data) if data else None
     split = read_split(runs[0].split, where)
+    if not unused(target.folder, split):
+        raise RunError(f"{target.folder}: is in use; choose another --out")
     for run in runs[1:]:
         refuse_other_split(runs[0], split, run, read_split(run.split, where))
     found = members_say([run.folder for run in runs], "validation", where, ask)
@@ -152,8 +152,11 @@ def assemble(
             "validation_photos": len(found.labels),
         },
     )
-    write_split(split, target.split)
-    ensemble.write(target)
+    with claimed(target.folder):
+        if not unused(target.folder, split):  # by another process meanwhile
+            raise RunError(f"{target.folder}: is in use; choose another --out")
+        write_split(split, target.split)
+        ensemble.write(target)
     return ensemble
 
 

@@ -13,7 +13,7 @@ from allmasked.core.config import TrainConfig
 from allmasked.core.errors import ConfigError, RunError
 from allmasked.core.markdown import table
 from allmasked.core.runs import Run
-from allmasked.data.dataset import read_split, write_split
+from allmasked.data.dataset import read_split, unused, write_split
 from allmasked.ensembles.assemble import Said, members_say
 from allmasked.predictors.ensemble import Ensemble
 from allmasked.scoring.evaluate import Ask, ask_model, part_answers
@@ -57,12 +57,13 @@ def distil(
         raise ConfigError(f"--loader {config.loader}: doesn't say which photo is which; distil with --loader cached")
     Teacher("", alpha, temperature, {})
     source, run = Run(teacher).require_finished(), Run(out)
-    if run.folder.is_dir() and any(run.folder.iterdir()):
+    where = Path(data) if data else None
+    split = read_split(source.split, where)
+    if not unused(run.folder, split, run.teacher.name):
         raise RunError(f"{run.folder}: is in use; go on with 'allmasked train --resume --out {run.folder}', or choose "
                        "another --out")  # fmt: skip
-    where = Path(data) if data else None
     answers = soft_answers(source, where, ask)
-    write_split(read_split(source.split, where), run.split)
+    write_split(split, run.split)
     Teacher(source.name, alpha, temperature, answers).write(run)
     config.write(run.config)
     return train(read_split(run.split), config, run.folder, resume=True, cache=cache)

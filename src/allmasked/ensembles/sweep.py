@@ -138,8 +138,6 @@ def train_members(
 
 def _refuse_other(run: Run, config: TrainConfig, split: Split) -> None:
     if not run.config.is_file():
-        if run.split.is_file() and [path.name for path in run.folder.iterdir()] == [run.split.name]:
-            run.split.unlink()  # stopped before its first setting was written
         return
     if TrainConfig.read(run.config) != config:
         raise RunError(f"{run.folder}: was begun with other settings; give the same ones, or choose another --out")

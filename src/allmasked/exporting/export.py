@@ -8,14 +8,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from allmasked.core.errors import ConfigError, expect, unknown
-from allmasked.core.runs import Run, replacing
+from allmasked.core.runs import Run, replacing, working_folder
 from allmasked.core.types import Size
 from allmasked.exporting.formats import EXPORTS, PRECISIONS, Export
 from allmasked.exporting.round_trip import RoundTrip, compare, drawn_views, misread, photos, refuse
@@ -120,9 +119,8 @@ def export(
 @contextlib.contextmanager
 def _whole(out: Path, row: Export, written: list[Path]) -> Iterator[Path]:
     """A context with a temporary path; on success what was written there takes the place of ``out``."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent) as folder:
-        temporary = Path(folder) / out.name
+    with working_folder(out) as folder:
+        temporary = folder / out.name
         yield temporary
         if temporary.is_dir():
             if out.is_dir() and not (out / "allmasked.json").is_file() and any(out.iterdir()):
@@ -131,6 +129,8 @@ def _whole(out: Path, row: Export, written: list[Path]) -> Iterator[Path]:
             temporary.replace(out)
             written.append(out)
             return
+        if row.beside:  # killed from here on, it leaves no model rather than one of old and new parts
+            out.unlink(missing_ok=True)
         for suffix in (*row.beside, row.suffix):
             part = temporary.with_suffix(suffix)
             with replacing(out.with_suffix(suffix)) as target:

@@ -101,6 +101,9 @@ GIVE = "a path, bytes, an open binary file, an image of Pillow, or an array (hei
 MAX_PIXELS = 178_956_970
 """Photos with more pixels than this are refused before decoding (decompression bombs); Pillow's own limit."""
 
+MAX_BYTES = 2_000_000_000
+"""Files larger than this are not read; the largest photo of 16-bit colours and alpha has 1.4 GB."""
+
 _EMPTY_PICTURES = 10
 """How many of an animation's first pictures are searched for one that isn't empty."""
 _LARGE_PIXELS = 40_000_000
@@ -148,14 +151,17 @@ def decode_sized(
             return image, image.size
         if isinstance(source, bytes):
             size_bytes = len(source)
-            stream: io.BytesIO | Path = io.BytesIO(source)
+            stream = io.BytesIO(source)
         elif isinstance(source, str | Path):
-            stream = Path(source)
-            if stream.is_dir():
+            path = Path(source)
+            if path.is_dir():
                 raise PhotoError(name, "is a folder, not a photo")
-            size_bytes = stream.stat().st_size
-            if size_bytes and not stream.is_file():
+            size_bytes = path.stat().st_size
+            if size_bytes and not path.is_file():
                 raise PhotoError(name, "is not a file")
+            if size_bytes > MAX_BYTES:
+                raise PhotoError(name, f"is over the limit of {MAX_BYTES / 1e9:g} GB")
+            stream = io.BytesIO(path.read_bytes())  # at once: it may be replaced or cut off while it is decoded
         else:
             raise PhotoError(name, f"is no photo but {type(source).__name__}: give {GIVE}")
         if size_bytes == 0:
@@ -172,10 +178,9 @@ def decode_sized(
             with _one_large_at_a_time if large else contextlib.nullcontext():
                 _to_first_picture(opened)
                 opened.load()
-                if opened.format in ("JPEG", "MPO") and ("progressive" in opened.info or _ends_grey(opened)):
-                    content = stream.read_bytes() if isinstance(stream, Path) else stream.getvalue()
-                    if _ends_early(content):
-                        raise PhotoError(name, "is damaged (a part of its picture is missing); copy or save it again")
+                looked_at = opened.format in ("JPEG", "MPO") and ("progressive" in opened.info or _ends_grey(opened))
+                if looked_at and _ends_early(stream.getvalue()):
+                    raise PhotoError(name, "is damaged (a part of its picture is missing); copy or save it again")
                 return upright_rgb(opened), stored[::-1] if _turn(opened) >= 5 else stored
     except PhotoError:
         raise

@@ -29,7 +29,7 @@ from PIL import Image
 
 from allmasked.core.errors import ConfigError, DataError
 from allmasked.core.progress import bar
-from allmasked.core.runs import read_json, replacing, write_json, write_text
+from allmasked.core.runs import read_json, replacing, sweep, write_json, write_text
 from allmasked.core.types import CLASSES, Class, Face, Size
 from allmasked.images import draw, pixels
 
@@ -116,6 +116,7 @@ def begin(out: Path, settings: Record) -> dict[int, Record]:
     """Claim the folder; the photos that an earlier start says it has drawn, by number."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is a file, not a folder; name another folder")
+    sweep(out)
     manifest = out / MANIFEST
     if not manifest.is_file():
         if out.is_dir() and any(out.iterdir()):
@@ -132,8 +133,8 @@ def begin(out: Path, settings: Record) -> dict[int, Record]:
         raise DataError(
             f"{out}: holds a data set with other settings ({was}); name another folder or the same settings"
         )
-    for remnant in out.glob("*/.*.jpg"):  # a photo that was being written when a run was killed
-        remnant.unlink()
+    for folder in out.glob("*/"):  # a photo that was being written when a run was killed
+        sweep(folder)
     records = list(state.get("photos", []))
     journal = out / JOURNAL
     if journal.is_file():

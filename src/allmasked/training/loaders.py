@@ -24,7 +24,7 @@ from PIL import Image
 
 from allmasked.core.errors import DataError, require
 from allmasked.core.progress import track
-from allmasked.core.runs import replacing
+from allmasked.core.runs import replacing, sweep
 from allmasked.core.types import CLASSES, LABELS, InputSpec, Part, Photo, Split
 from allmasked.data import cache
 
@@ -80,22 +80,26 @@ class Source:
         pixels, labels = self.array(part), self.labels(part)
         folder = self.folder / f"{cache.digest(photos, self.input)}-{_label_digest(labels)}"
         whole = folder / "whole"
-        if whole.is_file() and whole.read_text() == str(len(photos)):
-            return folder / "photos"
+        with cache.lock_of(self.folder, folder.name):  # another process must not see these folders half-filled
+            if not whole.is_file() or whole.read_text() != str(len(photos)):
+                self._write_folders(part, folder / "photos", pixels, labels)
+                whole.write_text(str(len(photos)))
+        return folder / "photos"
+
+    def _write_folders(self, part: Part, folder: Path, pixels: NDArray[np.uint8], labels: NDArray[np.int32]) -> None:
         for name in CLASSES:
-            (folder / "photos" / name).mkdir(parents=True, exist_ok=True)
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            sweep(folder / name)
 
         def one(index: int) -> None:
-            target = folder / "photos" / CLASSES[labels[index]] / f"{index:06d}.png"
+            target = folder / CLASSES[labels[index]] / f"{index:06d}.png"
             if not target.is_file():
                 with replacing(target) as temporary:
                     Image.fromarray(pixels[index]).save(temporary, compress_level=1)
 
         with ThreadPoolExecutor() as pool:
-            for _ in track(pool.map(one, range(len(photos))), f"writing class folders ({part})", total=len(photos)):
+            for _ in track(pool.map(one, range(len(labels))), f"writing class folders ({part})", total=len(labels)):
                 pass
-        whole.write_text(str(len(photos)))
-        return folder / "photos"
 
 
 def _label_digest(labels: NDArray[np.int32]) -> str:

@@ -23,10 +23,10 @@ import numpy as np
 from allmasked.core.config import Recipe, TrainConfig
 from allmasked.core.errors import AllmaskedError, ConfigError, DataError, RunError, require, unknown
 from allmasked.core.progress import bar, stderr
-from allmasked.core.runs import Run, replacing, write_text
+from allmasked.core.runs import Run, claimed, replacing, write_text
 from allmasked.core.types import NOBODY, Size, Split
 from allmasked.data.cache import told
-from allmasked.data.dataset import absent, only_over, told_of_absent, write_split
+from allmasked.data.dataset import absent, only_over, told_of_absent, unused, write_split
 from allmasked.networks import model as models
 from allmasked.networks.backbones import notebook_frozen
 from allmasked.networks.heads import HEADS
@@ -67,20 +67,21 @@ def train(
     if not (HEADS[config.head].maps and config.loader == "cached") if config.head in HEADS else False:
         split = _without_nobody(split)
     run = Run(out)
-    begun = run.config.is_file()
-    _prepare_folder(run, split, config, resume)
-    if run.finished:
-        shutil.rmtree(run.state, ignore_errors=True)
-        return run
-    try:
-        training = _training_of(run, split, config, cache)
-    except AllmaskedError:
-        if not begun:  # nothing was learned: the corrected command finds the folder as this one did
-            run.config.unlink(missing_ok=True)
-            run.split.unlink(missing_ok=True)
-        raise
-    stderr.print(told(training.source.folder), soft_wrap=True, markup=False)
-    training.go()
+    with claimed(run.folder):
+        begun = run.config.is_file()
+        _prepare_folder(run, split, config, resume)
+        if run.finished:
+            shutil.rmtree(run.state, ignore_errors=True)
+            return run
+        try:
+            training = _training_of(run, split, config, cache)
+        except AllmaskedError:
+            if not begun:  # nothing was learned: the corrected command finds the folder as this one did
+                run.config.unlink(missing_ok=True)
+                run.split.unlink(missing_ok=True)
+            raise
+        stderr.print(told(training.source.folder), soft_wrap=True, markup=False)
+        training.go()
     return run
 
 
@@ -118,7 +119,7 @@ def _prepare_folder(run: Run, split: Split, config: TrainConfig, resume: bool) -
                 f"{run.folder}: was begun with other settings; resume without options, or choose another --out"
             )
         return
-    if run.folder.is_dir() and any(run.folder.iterdir()):
+    if not unused(run.folder, split, run.teacher.name):
         raise RunError(f"{run.folder}: is not empty and not a run folder; choose another --out")
     write_split(split, run.split)
     config.write(run.config, environment())

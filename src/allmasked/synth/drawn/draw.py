@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from allmasked.core.errors import ConfigError, DataError, require
+from allmasked.core.runs import claimed
 from allmasked.core.types import CLASSES, Size
 from allmasked.synth.drawn import scenes
 from allmasked.synth.paint.brush import skia
@@ -66,7 +67,8 @@ def draw_dataset(
         "size": list(size) if size else None,
     }
     try:
-        return fill(out, settings, photos, partial(draw_photo, out, seed, size), workers or cpus())
+        with claimed(out):
+            return fill(out, settings, photos, partial(draw_photo, out, seed, size), workers or cpus())
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror or error})") from error
 

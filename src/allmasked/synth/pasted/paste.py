@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from allmasked.core.errors import DataError, require
+from allmasked.core.runs import claimed
 from allmasked.core.types import CLASSES, Class, Part
 from allmasked.data.dataset import sha256_of
 from allmasked.synth.paint.brush import pick, skia
@@ -119,28 +120,29 @@ def paste_dataset(
     }
     workers = workers or cpus()
     try:
-        begin(out, settings)
-        found = surveyed(out, root, sources, workers)
-        views, left_out = all_views(found, strict)
-        if not any(not view["bare"] for view in views):
+        with claimed(out):
+            begin(out, settings)
+            found = surveyed(out, root, sources, workers)
+            views, left_out = all_views(found, strict)
+            if not any(not view["bare"] for view in views):
+                (out / SURVEY).unlink(missing_ok=True)
+                (out / MANIFEST).unlink()
+                reasons = ", ".join(f"{reason}: {number}" for reason, number in left_out.items())
+                raise DataError(f"{photos}: no photo shows only faces that a mask can be painted on ({reasons})")
+            tasks = plan(views, count, seed)
+            summary = fill(
+                out,
+                settings,
+                count,
+                partial(paste_photo, out, root, seed),
+                workers,
+                tasks=tasks,
+                extra=lambda: {"left_out": left_out},
+            )
+            chosen = np.random.default_rng([seed, 7]).permutation(count)[:24]
+            paths = [next(out.glob(f"*/{index:04d}.jpg")) for index in sorted(chosen, key=lambda k: (k % 3, k))]
+            sheet(paths, out / "sheet.png", columns=6)
             (out / SURVEY).unlink(missing_ok=True)
-            (out / MANIFEST).unlink()
-            reasons = ", ".join(f"{reason}: {number}" for reason, number in left_out.items())
-            raise DataError(f"{photos}: no photo shows only faces that a mask can be painted on ({reasons})")
-        tasks = plan(views, count, seed)
-        summary = fill(
-            out,
-            settings,
-            count,
-            partial(paste_photo, out, root, seed),
-            workers,
-            tasks=tasks,
-            extra=lambda: {"left_out": left_out},
-        )
-        chosen = np.random.default_rng([seed, 7]).permutation(count)[:24]
-        paths = [next(out.glob(f"*/{index:04d}.jpg")) for index in sorted(chosen, key=lambda k: (k % 3, k))]
-        sheet(paths, out / "sheet.png", columns=6)
-        (out / SURVEY).unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror or error})") from error
     return Pasted(summary, len({view["path"] for view in views}), left_out)

@@ -1,0 +1,159 @@
+"""Kills, full disks, two processes at once, files that change while they are read: what ``bench/faults.py`` found."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import allmasked
+from allmasked import annotate, cli
+from allmasked.core.config import TrainConfig, read_recipe
+from allmasked.core.errors import RunError
+from allmasked.core.runs import Run, claimed, replacing, sweep, working_folder
+from allmasked.core.types import Split
+from allmasked.data import cache
+from allmasked.data.dataset import write_split
+from allmasked.images import pixels
+from allmasked.synth.painted import begin
+from allmasked.training.loaders import LOADERS, Source
+from allmasked.training.train import _prepare_folder, train
+
+CONFIG = TrainConfig(weights="random", recipe=read_recipe("default", {"size": [64, 48]}))
+posix = pytest.mark.skipif(os.name != "posix", reason="locks are the system's")
+
+
+def killed(folder: Path, context: str) -> None:
+    """A process of its own that is killed while it writes in ``folder``."""
+    code = f"""
+import os, signal
+from pathlib import Path
+from allmasked.core.runs import replacing, working_folder
+with {context}(Path("out.csv")) as temporary:
+    (temporary / "part" if temporary.is_dir() else temporary).write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(allmasked.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL and len(list(folder.iterdir())) == 1
+
+
+@posix
+@pytest.mark.parametrize("context", ["replacing", "working_folder"])
+def test_what_a_kill_left_goes_and_what_is_being_written_stays(tmp_path: Path, context: str) -> None:
+    killed(tmp_path, context)
+    with replacing(tmp_path / "other.csv") as temporary, working_folder(tmp_path / "new") as folder:
+        assert {temporary, folder} == set(tmp_path.iterdir())
+        sweep(tmp_path)
+        assert {temporary, folder} == set(tmp_path.iterdir())
+        temporary.write_text("whole")
+    assert list(tmp_path.iterdir()) == [tmp_path / "other.csv"]
+
+
+@posix
+def test_a_painted_set_killed_before_its_manifest_begins_anew(tmp_path: Path) -> None:
+    killed(tmp_path, "replacing")
+    assert begin(tmp_path, {"kind": "drawn"}) == {}
+
+
+def test_a_run_killed_before_its_settings_begins_anew(drawn_split: Split, tmp_path: Path) -> None:
+    """Only where its split is the same: a file of the user is never written over."""
+    run = Run(tmp_path / "run")
+    write_split(drawn_split, run.split)
+    before = run.split.read_bytes()
+    other = Split(drawn_split.root, drawn_split.photos[1:], drawn_split.seed)
+    with pytest.raises(RunError, match="not empty"):
+        _prepare_folder(run, other, CONFIG, resume=False)
+    assert run.split.read_bytes() == before and not run.config.exists()
+    _prepare_folder(run, drawn_split, CONFIG, resume=False)
+    assert run.split.read_bytes() == before and run.config.exists()
+
+
+@posix
+def test_a_run_folder_is_of_one_process(drawn_split: Split, tmp_path: Path) -> None:
+    with claimed(tmp_path / "run"), pytest.raises(RunError, match="another process is working on it"):
+        train(drawn_split, CONFIG, tmp_path / "run")
+    assert not list((tmp_path / "run").iterdir())
+
+
+@posix
+def test_half_a_picture_in_the_class_folders_is_not_trained_on(drawn_split: Split, tmp_path: Path) -> None:
+    source = Source(drawn_split, (64, 48), "letterbox", tmp_path)
+    whole = source.class_folders("train")
+    (whole.parent / "whole").unlink()
+    photo = next(whole.glob("all/*.png"))
+    with replacing(photo) as temporary:  # as a kill leaves it
+        kept, left = photo.read_bytes(), temporary.name
+        temporary.write_bytes(kept)
+    photo.with_name(left).write_bytes(kept[:50])
+    batches = LOADERS["flow_from_directory"].batches(source, "train", 5, None)
+    assert sum(len(batch.pixels) for batch in batches) == 12
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system can't ask for room")
+def test_the_room_of_decoded_photos_is_taken_before_they_are(
+    drawn_split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A map without room behind it ends the process with a bus error."""
+
+    def taken(*_: object) -> list[object]:
+        (partial,) = tmp_path.glob("*.partial")
+        assert partial.stat().st_blocks * 512 >= 12 * 48 * 64 * 3
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(cache, "_decode", taken)
+    with pytest.raises(OSError, match="No space"):
+        cache.pixel_cache(drawn_split, drawn_split.part("train"), (64, 48), "letterbox", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space"), "a.csv: cannot be read or written (no space); make room"),
+        (PermissionError(errno.EACCES, "Denied"), "a.csv: cannot be read or written (denied); check the path"),
+        (MemoryError(), "not enough memory"),
+    ],
+)  # fmt: skip
+def test_no_room_and_no_memory_are_one_line(
+    error: Exception, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(**_: object) -> None:
+        with replacing(tmp_path / "a.csv"):
+            raise error
+
+    monkeypatch.setattr(cli.cli, "main", work)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and line in said and said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "png", "tif"])
+def test_a_photo_that_is_replaced_while_it_is_read(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo, other = (tmp_path / f"{name}.{suffix}" for name in ("photo", "other"))
+    Image.new("RGB", (64, 48), (200, 30, 30)).save(photo)
+    Image.new("RGB", (64, 48), (30, 30, 200)).save(other)
+
+    def replaced(*_: object) -> None:  # in place, after the header was read
+        with photo.open("r+b") as file:
+            file.write(other.read_bytes())
+            file.truncate()
+
+    monkeypatch.setattr(pixels, "_check_size", replaced)
+    assert np.asarray(pixels.decode(photo))[0, 0].tolist() == [200, 30, 30]
+
+
+def test_a_long_name_can_be_copied(tmp_path: Path) -> None:
+    photo = tmp_path / f"{'é' * 120}.png"
+    Image.new("RGB", (8, 8)).save(photo)
+    assert annotate.copy_into(tmp_path / "to", photo).read_bytes() == photo.read_bytes()
