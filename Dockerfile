@@ -5,8 +5,9 @@ FROM python:3.12-slim AS build
 WORKDIR /source
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src
+# The variable holds for what builds the package, too: setuptools is the lock's.
 RUN python -m venv /opt/allmasked \
-    && /opt/allmasked/bin/pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt '.[web]'
+    && PIP_CONSTRAINT=/source/constraints.txt /opt/allmasked/bin/pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt '.[web]'
 
 FROM python:3.12-slim
 COPY --from=build /opt/allmasked /opt/allmasked

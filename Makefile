@@ -6,6 +6,8 @@
 #   make format  put the code in order
 #   make cover   set up, then the tests once more, with how much of the code they reach
 #   make audit   set up, then look every package of constraints.txt up among known vulnerabilities (needs the network)
+#   make release  set up, then build wheel and source archive twice, install each extra from the wheel, let it work, and
+#                list what is in it, in dist/; make release PYTHONS=python3.11,python3.12 for several Pythons
 #   make lock    pin what pyproject.toml asks for in constraints.txt, keeping the pins that still fit;
 #                make lock UPGRADE=--upgrade takes the newest of everything
 #   make clean   remove the environment and what the others made
@@ -14,7 +16,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo seven test docs format cover audit lock clean
+.PHONY: demo seven test docs format cover audit release lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/allmasked demo --out demo
@@ -34,6 +36,9 @@ cover: $(VENV)/.dev
 
 audit: $(VENV)/.dev
 	$(BIN)/python scripts/audit.py
+
+release: $(VENV)/.dev
+	$(BIN)/python scripts/release.py dist --pythons "$(or $(PYTHONS),$(PYTHON))"
 
 lock: $(VENV)/.dev
 	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --annotation-style line --quiet $(UPGRADE) \

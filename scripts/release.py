@@ -1,7 +1,7 @@
 """Build what is given away, and try it where nothing of the checkout is: python scripts/release.py OUT
 
-Of the last commit, wheel and source archive are built twice, in two places, and must be the same byte by byte. Each
-extra is then installed from the wheel into an environment of its own, for each Python, with the versions of
+Of the last commit, wheel and source archive are built twice, in two places. The wheels must be the same byte by byte,
+the archives in their files. Each extra is then installed from the wheel into an environment of its own, for each Python, with the versions of
 constraints.txt, and does a small piece of work; what is in it is written down as a CycloneDX bill of materials. Ends
 with exit code 1 where anything of this failed.
 """
@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import urllib.request
@@ -71,6 +72,19 @@ def call(command: list[str], where: Path, **more: str) -> str:
     return done.stdout
 
 
+def content(path: Path) -> str:
+    """A digest of a wheel's bytes; of a source archive's files, since tar keeps the time at which it was made."""
+    found = hashlib.sha256()
+    if path.suffix == ".whl":
+        found.update(path.read_bytes())
+    else:
+        with tarfile.open(path) as archive:
+            for member in sorted(archive.getmembers(), key=lambda member: member.name):
+                file = archive.extractfile(member)
+                found.update(f"{member.name} {member.size} {member.mode}\n".encode() + (file.read() if file else b""))
+    return found.hexdigest()
+
+
 def build(out: Path) -> Path:
     """Wheel and source archive of the last commit in ``out``; the wheel."""
     when = call(["git", "log", "-1", "--format=%ct"], ROOT).strip()
@@ -84,11 +98,12 @@ def build(out: Path) -> Path:
             constraints = ["--build-constraint", str(ROOT / "constraints.txt")]
             call([UV, "build", "--out-dir", str(made), *constraints, "."], source, SOURCE_DATE_EPOCH=when)
             files = sorted(path for path in made.iterdir() if path.suffix in (".whl", ".gz"))
-            found.append([(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files])
+            found.append([(path.name, content(path)) for path in files])
             for path in files:
                 shutil.copyfile(path, out / path.name)
     for (name, first), (_, second) in zip(*found, strict=True):
-        print(f"{name}: {(out / name).stat().st_size / 1e6:.1f} MB, sha256 {first}", flush=True)
+        whole = (out / name).read_bytes()
+        print(f"{name}: {len(whole) / 1e6:.1f} MB, sha256 {hashlib.sha256(whole).hexdigest()}", flush=True)
         if first != second:
             raise SystemExit(f"{name}: differs from build to build")
     return next(out.glob("*.whl"))

@@ -16,13 +16,13 @@ from PIL import Image
 import allmasked
 from allmasked import annotate, cli
 from allmasked.core.config import TrainConfig, read_recipe
-from allmasked.core.errors import RunError
+from allmasked.core.errors import DataError, RunError
 from allmasked.core.runs import Run, claimed, replacing, sweep, working_folder
 from allmasked.core.types import Split
 from allmasked.data import cache
 from allmasked.data.dataset import write_split
 from allmasked.images import pixels
-from allmasked.synth.painted import begin
+from allmasked.synth.painted import begin, spread
 from allmasked.training.loaders import LOADERS, Source
 from allmasked.training.train import _prepare_folder, train
 
@@ -61,6 +61,11 @@ def test_what_a_kill_left_goes_and_what_is_being_written_stays(tmp_path: Path, c
 def test_a_painted_set_killed_before_its_manifest_begins_anew(tmp_path: Path) -> None:
     killed(tmp_path, "replacing")
     assert begin(tmp_path, {"kind": "drawn"}) == {}
+
+
+def test_a_painting_process_that_is_ended_is_one_line() -> None:
+    with pytest.raises(DataError, match="want of memory; start again with fewer --workers"):
+        list(spread(os._exit, [1, 1], 2))
 
 
 def test_a_run_killed_before_its_settings_begins_anew(drawn_split: Split, tmp_path: Path) -> None:

@@ -54,6 +54,22 @@ def test_what_is_installed_comes_from_the_lock() -> None:
     assert "constraints.txt" in (ROOT / ".dockerignore").read_text(encoding="utf-8")
 
 
+def test_the_image() -> None:
+    """What can be seen without building it: its sources are there, nobody is root, nothing is the latest."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
+    lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+    named = [words[1] for words in lines if words[0] == "FROM"]
+    assert all(re.fullmatch(r"python:3\.\d+-slim", name) for name in named) and len(named) == 2
+    for words in lines:
+        if words[0] == "COPY" and not words[1].startswith("--from"):
+            assert all((ROOT / source).exists() for source in words[1:-1]), words
+    last = [words[0] for words in lines[[words[0] for words in lines].index("FROM", 1) :]]
+    assert last.index("USER") < last.index("ENTRYPOINT") and ["USER", "allmasked"] in lines
+    for words in lines:
+        if words[0] in ("ENTRYPOINT", "CMD"):
+            assert json.loads(" ".join(words[1:]))
+
+
 def test_the_version_stands_in_one_place() -> None:
     assert "version" in PROJECT["project"]["dynamic"] and "version" not in PROJECT["project"]
     assert PROJECT["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "allmasked.__version__"}

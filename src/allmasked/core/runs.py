@@ -52,9 +52,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _beginning:
-        if path.parent not in _swept:
-            _swept.add(path.parent)
-            sweep(path.parent)
+        if (folder := path.parent.absolute()) not in _swept:
+            _swept.add(folder)
+            sweep(folder)
         handle, name = tempfile.mkstemp(prefix=f"{_UNFINISHED}{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
         _lock(handle)  # as long as it is open, nobody sweeps it away
     temporary = Path(name)

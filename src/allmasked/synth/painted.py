@@ -20,6 +20,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,6 +179,10 @@ def spread(work: Callable[[Task], Result], tasks: Sequence[Task], workers: int) 
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_live_with_parent)
     try:
         yield from pool.map(work, tasks, chunksize=min(4, -(-len(tasks) // workers)))
+    except BrokenProcessPool:
+        raise DataError(
+            "the system has ended one of the processes, perhaps for want of memory; start again with fewer --workers"
+        ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
