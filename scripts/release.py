@@ -1,9 +1,9 @@
 """Build what is given away, and try it where nothing of the checkout is: python scripts/release.py OUT
 
 Of the last commit, wheel and source archive are built twice, in two places. The wheels must be the same byte by byte,
-the archives in their files. Each extra is then installed from the wheel into an environment of its own, for each Python, with the versions of
-constraints.txt, and does a small piece of work; what is in it is written down as a CycloneDX bill of materials. Ends
-with exit code 1 where anything of this failed.
+the archives in their files. Each extra is then installed from the wheel into an environment of its own, for each
+Python, with the versions of constraints.txt, and does a small piece of work; what is in it is written down as a
+CycloneDX bill of materials. Ends with exit code 1 where anything of this failed.
 """
 
 from __future__ import annotations

@@ -161,7 +161,8 @@ def decode_sized(
                 raise PhotoError(name, "is not a file")
             if size_bytes > MAX_BYTES:
                 raise PhotoError(name, f"is over the limit of {MAX_BYTES / 1e9:g} GB")
-            stream = io.BytesIO(path.read_bytes())  # at once: it may be replaced or cut off while it is decoded
+            # at once: it may be replaced or cut off while it is decoded; a pipe, say, is not waited for
+            stream = io.BytesIO(path.read_bytes() if size_bytes else b"")
         else:
             raise PhotoError(name, f"is no photo but {type(source).__name__}: give {GIVE}")
         if size_bytes == 0:
