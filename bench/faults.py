@@ -315,7 +315,7 @@ def cases(shared: Path) -> list[Case]:
         Case("export-openvino", ("export", one, "--format", "openvino", "--out", "out/one.xml")),
         Case("export-savedmodel", ("export", one, "--format", "savedmodel", "--out", "out/saved")),
         Case("evaluate", ("evaluate", "out/one"), alone=True),
-        Case("suspects", ("suspects", "out/one"), alone=True),
+        Case("label-issues", ("label-issues", "out/one"), alone=True),
         Case("report", ("report", "out/one"), alone=True),
         Case("distil", ("distil", one, "--out", "out/small", *TINY[:6], *EPOCHS, "--size", "64x48"), alone=True),
     ]  # fmt: skip
