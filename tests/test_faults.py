@@ -18,7 +18,7 @@ from allmasked import annotate, cli
 from allmasked.core.config import TrainConfig, read_recipe
 from allmasked.core.errors import DataError, RunError
 from allmasked.core.runs import Run, claimed, replacing, sweep, working_folder
-from allmasked.core.types import Split
+from allmasked.core.types import InputSpec, Split
 from allmasked.data import cache
 from allmasked.data.dataset import write_split
 from allmasked.images import pixels
@@ -90,7 +90,7 @@ def test_a_run_folder_is_of_one_process(drawn_split: Split, tmp_path: Path) -> N
 
 @posix
 def test_half_a_picture_in_the_class_folders_is_not_trained_on(drawn_split: Split, tmp_path: Path) -> None:
-    source = Source(drawn_split, (64, 48), "letterbox", tmp_path)
+    source = Source(drawn_split, InputSpec((64, 48)), tmp_path)
     whole = source.class_folders("train")
     (whole.parent / "whole").unlink()
     photo = next(whole.glob("all/*.png"))
@@ -115,7 +115,7 @@ def test_the_room_of_decoded_photos_is_taken_before_they_are(
 
     monkeypatch.setattr(cache, "_decode", taken)
     with pytest.raises(OSError, match="No space"):
-        cache.pixel_cache(drawn_split, drawn_split.part("train"), (64, 48), "letterbox", tmp_path)
+        cache.pixel_cache(drawn_split, drawn_split.part("train"), InputSpec((64, 48)), tmp_path)
 
 
 @pytest.mark.parametrize(
