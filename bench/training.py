@@ -8,7 +8,7 @@ same network, weights, size and batch on all sides, each epoch of one side follo
 ``--photo-px`` the photos are enlarged to that long side first (4032: as a phone of 12 megapixels takes them):
 
 * ``notebooks``: ``ImageDataGenerator.flow_from_directory`` on the photo files, ``model.fit``, as published.
-* ``ours``: ``allmasked.training.train`` with the import option ``cached`` and the recipe ``notebook``.
+* ``ours``: ``allmasked.training.train`` with the data loader ``cached`` and the recipe ``notebook``.
 * ``in memory``: our loop over arrays (N, H, W, 3) that lie in memory, nothing to load.
 
 Prints a Markdown table: photos/s of each epoch, and the ratios from the second epoch on (median).

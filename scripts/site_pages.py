@@ -116,7 +116,7 @@ def tables_page() -> str:
         "`--batch-size`.\n\n" + recipes(),
         "Layouts of data sets": "How they are told apart: [Data sets](../layouts.md).\n\n"
         + _named(READERS.values(), "layout"),
-        "Import options": _named(
+        "Data loaders": _named(
             LOADERS.values(), "loader", **{"labels": "labels", "needs TensorFlow": "needs_tensorflow"}
         ),
         "Backbones": backbones(),

@@ -156,7 +156,7 @@ def read_csv(path: Path, options: Options, notes: Notes) -> list[Photo]:
 
 
 def read_one_hot(path: Path, options: Options, notes: Notes) -> list[Photo]:
-    """A column a class, 1 where the photo shows it; masked and unmasked together are some."""
+    """A column a class, 1 where the photo shows it; masked and bare together are some."""
     tables = _chosen(path, is_one_hot, notes, "a column 'path' and columns of 0 and 1")
     labels = Labels(Album(_root(path)), options, notes)
     strange: Counter[str] = Counter()
