@@ -52,6 +52,7 @@ CASES: dict[str, str] = {
     "export a --format openvino --out a.xml": "export",
     "export a --format savedmodel --out saved": "train",
     "serve": "web",
+    "view data --no-open": "web",
     "watch 0": "web",
     "watch data --video seen.mp4": "web",
     "synth drawn painted": "synth",

@@ -46,10 +46,9 @@ LABELS = ("all", "none", "some", "nobody")
 
 
 @contextlib.contextmanager
-def serving(predictor: Any = None, limits: Any = None, patience: float | None = None, **options: Any) -> Iterator[Any]:
-    """A server on a free port of this machine, and a client of it; patience with slow clients: ``max_seconds``."""
-    app = create_app(predictor or ColourModel(), limits, **options)
-    limits = app.state.service.limits
+def hosted(app: Any, patience: float | None = None) -> Iterator[Any]:
+    """An app served on a free port of this machine, and a client of it; patience with slow clients: ``max_seconds``."""
+    limits = app.state.limits
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
@@ -65,7 +64,6 @@ def serving(predictor: Any = None, limits: Any = None, patience: float | None = 
         thread.start()
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-                client.service = app.state.service
                 client.port = port
                 while not server.started:
                     assert thread.is_alive()
@@ -75,6 +73,15 @@ def serving(predictor: Any = None, limits: Any = None, patience: float | None = 
             server.should_exit = True
             thread.join(30)
             assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def serving(predictor: Any = None, limits: Any = None, patience: float | None = None, **options: Any) -> Iterator[Any]:
+    """A server of answers, and a client of it."""
+    app = create_app(predictor or ColourModel(), limits, **options)
+    with hosted(app, patience) as client:
+        client.service = app.state.service
+        yield client
 
 
 @pytest.fixture(scope="module")

@@ -70,6 +70,7 @@ def split(
     test: float = 0.2,
     test_source: str = "",
     keep_parts: bool = False,
+    relabel: Where | None = None,
     layout: str | None = None,
     classes: Mapping[str, str] | None = None,
     wear: Mapping[str, str] | None = None,
@@ -84,6 +85,7 @@ def split(
         validation, test: shares of the photos, 0-1.
         test_source: a pattern of names (``fmd_*``): those photos, and only they, are the test part.
         keep_parts: keep the parts (train, valid, test) that the data set brings.
+        relabel: a CSV of mended labels (``path,label``), as ``allmasked view`` writes it.
         layout, classes, wear, incorrect_is: as for :func:`inspect`.
 
     Returns:
@@ -102,7 +104,7 @@ def split(
 
     found = load_split(
         Path(data), seed=seed, options=_options(layout, classes, wear, incorrect_is), test_source=test_source,
-        keep_parts=keep_parts, validation=validation, test=test,
+        keep_parts=keep_parts, relabel=None if relabel is None else Path(relabel), validation=validation, test=test,
     )  # fmt: skip
     if out is not None:
         write_split(found, Path(out))

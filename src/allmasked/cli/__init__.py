@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("scoring", "Score a run on a part of its split."),
     "compare": ("scoring", "Compare runs on the same photos, with paired tests."),
     "label-issues": ("scoring", "Photos whose label is probably wrong, and the worst errors."),
+    "view": ("viewing", "Look at photos, answers and evidence on a local page, and mend labels."),
     "ensemble": ("ensembling", "Let several runs answer together."),
     "distil": ("ensembling", "Train one small student from an ensemble's answers."),
     "export": ("exporting", "Write a run's or an ensemble's model as one file for other engines."),

@@ -88,6 +88,12 @@ def read_options(layout: str | None, classes: str | None, wear: str | None, inco
     show_default=True,
     help="given: keep those that DATA brings (train, valid, test), copies across them too.",
 )
+@click.option(
+    "--relabel",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.csv",
+    help="Mended labels (path,label), as 'allmasked view' writes them; they count in place of DATA's.",
+)
 @reading_options
 @reading_engine
 def split_command(
@@ -98,6 +104,7 @@ def split_command(
     test: float,
     test_source: str,
     parts: str,
+    relabel: Path | None,
     layout: str | None,
     classes: str | None,
     wear: str | None,
@@ -124,7 +131,7 @@ def split_command(
     with spreading(engine, workers, address) as spread:
         split = load_split(
             root, seed=seed, options=options, validation=validation, test=test, test_source=test_source,
-            keep_parts=parts == "given", spread=spread,
+            keep_parts=parts == "given", spread=spread, relabel=relabel,
         )  # fmt: skip
     write_split(split, out)
     print_split(split, out)
@@ -198,6 +205,11 @@ def print_split(split: Split, out: Path) -> None:
     groups = [len({photo.group for photo in split.part(part)}) for part in PARTS]
     table.add_row("groups", *(f"{number:,}" for number in groups), f"{len({p.group for p in split.photos}):,}")
     stderr.print(table)
+    if mended := split.settings.get("relabelled"):
+        assert isinstance(mended, list)
+        stderr.print(
+            f"labels mended: {len(mended):,} ({escape(_few([one['path'] for one in mended]))})", soft_wrap=True
+        )
     reasons: dict[str, list[str]] = {}
     kinds = ("labels disagree", "exact duplicate", "shows the same", "not among", "nobody is there")
     for photo in split.part("left_out"):

@@ -34,7 +34,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 
 NEEDS: dict[str, tuple[str, ...]] = {
     # extra, or extras: commands that ask for it
-    "web": ("serve", "watch"),
+    "web": ("serve", "watch", "view"),
     "synth": ("synth",),
     "train": (
         "inspect", "split", "extend", "train", "evaluate", "compare", "label-issues", "ensemble", "distil", "report",

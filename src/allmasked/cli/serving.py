@@ -111,7 +111,7 @@ def serve_command(
         **limits,
     )  # fmt: skip
     origins = origins_of(allow_origins)
-    listening = _listen(host, port)
+    listening = listen(host, port)
     try:
         address = listening.getsockname()[0]
         hosts = hosts_of(address, allow_hosts)
@@ -145,7 +145,8 @@ def _key(given: str | None) -> str:
     return key.strip()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to an address. Raises :class:`ConfigError`."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.socket(family, socket.SOCK_STREAM)

@@ -27,6 +27,7 @@ from allmasked.data.albums import Problem
 from allmasked.data.annotations import Options
 from allmasked.data.duplicates import COPIES, Descriptor, describe, groups
 from allmasked.data.readers import read, root_of
+from allmasked.data.relabelling import read_relabels, relabelled
 from allmasked.data.siblings import siblings
 
 VALIDATION, TEST = 0.15, 0.2
@@ -45,6 +46,7 @@ def make_split(
     parts: Mapping[str, Part] | None = None,
     said: Sequence[str] = (),
     spread: Spread = on_threads,
+    relabelled: Sequence[Mapping[str, str]] = (),
 ) -> Split:
     """Divide photos into train, validation and test by group of near-duplicates, stratified by label and faces.
 
@@ -62,6 +64,7 @@ def make_split(
             count (``twins``). What it doesn't bring is taken from its training photos.
         said: how the reader understood the data set; only noted in the settings.
         spread: who reads the photos; the threads of this process, or an engine.
+        relabelled: what was mended in its labels before; only noted in the settings.
 
     Photos without people train, or are left out.
 
@@ -118,6 +121,8 @@ def make_split(
         "skipped": [{"path": problem.path, "reason": problem.reason} for problem in skipped],
         "read": list(said),
     }
+    if relabelled:
+        settings["relabelled"] = [dict(one) for one in relabelled]
     everything = sorted([*readable, *unreadable], key=lambda photo: photo.path)
     return Split(root=root, photos=tuple(everything), seed=seed, settings=settings)
 
@@ -412,6 +417,7 @@ def load_split(
     test_source: str = "",
     keep_parts: bool = False,
     spread: Spread = on_threads,
+    relabel: str | Path | None = None,
     **shares: float,
 ) -> Split:
     """The split of a ``split.json``, or of a data set, which is then split now.
@@ -424,14 +430,21 @@ def load_split(
         test_source: see :func:`make_split`.
         keep_parts: keep the parts (train, valid, test) that the data set brings.
         spread: see :func:`make_split`.
+        relabel: a CSV of mended labels, see :mod:`allmasked.data.relabelling`.
         shares: ``validation`` and ``test`` of a split made now.
     """
     if is_split(source):
+        if relabel is not None:
+            raise ConfigError(f"{source}: is a split already; give the data set it was made from to mend its labels")
         return read_split(source, data)
     found = read(source, options=options)
+    photos, record = found.photos, list[dict[str, str]]()
+    if relabel is not None:
+        labels, incorrect_is = read_relabels(Path(relabel)), (options or Options()).incorrect_is
+        photos, record = relabelled(photos, labels, Path(relabel), incorrect_is)
     return make_split(
-        found.root, found.photos, seed=seed, skipped=found.problems, test_source=test_source,
-        parts=found.parts if keep_parts else None, said=found.said, spread=spread, **shares,
+        found.root, photos, seed=seed, skipped=found.problems, test_source=test_source,
+        parts=found.parts if keep_parts else None, said=found.said, relabelled=record, spread=spread, **shares,
     )  # fmt: skip
 
 

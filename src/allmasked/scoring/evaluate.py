@@ -211,29 +211,15 @@ def answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask
     alone. Photos labelled "nobody" are none of the classes: they are left out.
     """
     photos = with_somebody(photos)
-    stored = run.predictions / f"{name}.json"
     if run.require_finished().is_ensemble:
         return _ensemble_answers(run, photos, split, name, ask)
-    spec = input_of(run)
-    model: dict[str, Any] = {"model_sha256": sha256_of(run.model), "size": list(spec.size), "fit": spec.resize_mode}
-    model["reading"] = reading_of(run)
-    rows: dict[str, list[float]] = {}
-    nobody: dict[str, float | None] = {}
-    if stored.is_file():
-        try:
-            values = read_json(stored)
-            values = {"reading": None, **values}  # older files have none
-            values["fit"] = WORDS.get(values["fit"], values["fit"])
-            if all(values[setting] == value for setting, value in model.items()):
-                rows = {row["key"]: [row[f"p_{label}"] for label in CLASSES] for row in values["photos"]}
-                nobody = {row["key"]: row.get("p_nobody") for row in values["photos"]}
-        except (RunError, KeyError, TypeError, AttributeError):
-            rows = {}  # a broken file is inferred anew
+    rows, nobody = kept(run, name)
     missing = [photo for photo in photos if photo.key not in rows]
     problems = verify(split, track(missing, f"checking {name}", len(missing)))
     failed = {problem.path: Prediction(problem.path, None, None, problem.reason) for problem in problems}
     wanted = [photo for photo in missing if photo.path not in failed]
     if wanted:
+        model = _said_by(run)
         found = ask(run.folder, [(photo.path, split.root / photo.path) for photo in wanted])
         for photo, prediction in zip(wanted, track(found, f"scoring {name}", len(wanted)), strict=True):
             if prediction.label is None:
@@ -243,7 +229,7 @@ def answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask
                 nobody[photo.key] = prediction.p_nobody
         order = [photo for photo in photos if photo.key in rows]
         write_json(
-            stored,
+            run.predictions / f"{name}.json",
             model
             | {
                 "photos": [
@@ -261,6 +247,29 @@ def answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask
         tuple(failed[photo.path] for photo in photos if photo.path in failed),
         None if all(p is None for p in away) else np.array([p or 0.0 for p in away], dtype=np.float64),
     )
+
+
+def kept(run: Run, name: str) -> tuple[dict[str, list[float]], dict[str, float | None]]:
+    """The answers in ``predictions/NAME.json`` by :attr:`Photo.key`: P(all), P(none) and P(some) if somebody is there,
+    and P(nobody). Empty where the file is missing, broken, or of another model."""
+    stored = run.predictions / f"{name}.json"
+    if stored.is_file():
+        try:
+            values = {"reading": None, **read_json(stored)}  # older files have none
+            values["fit"] = WORDS.get(values["fit"], values["fit"])
+            if all(values[setting] == value for setting, value in _said_by(run).items()):
+                rows = {row["key"]: [row[f"p_{label}"] for label in CLASSES] for row in values["photos"]}
+                return rows, {row["key"]: row.get("p_nobody") for row in values["photos"]}
+        except (RunError, KeyError, TypeError, AttributeError):
+            pass  # a broken file is inferred anew
+    return {}, {}
+
+
+def _said_by(run: Run) -> dict[str, Any]:
+    """What ties kept answers to the run's model."""
+    spec = input_of(run)
+    model = {"model_sha256": sha256_of(run.model), "size": list(spec.size), "fit": spec.resize_mode}
+    return {**model, "reading": reading_of(run)}
 
 
 def with_somebody(photos: Iterable[Photo]) -> tuple[Photo, ...]:

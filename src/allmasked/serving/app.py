@@ -16,7 +16,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -399,7 +399,7 @@ def create_app(
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    app.state.service = service
+    app.state.service, app.state.limits = service, service.limits
 
     def allowed(given: Annotated[str | None, Security(_KEY)]) -> None:
         if api_key and not hmac.compare_digest((given or "").encode("latin-1"), api_key.encode()):
@@ -477,8 +477,8 @@ def create_app(
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     if page:
-        _add_page(app)
-    _add_problems(app, service)
+        add_page(app, WEB)
+    add_problems(app, lambda reason: service.metrics.refused.labels(reason).inc())
     if origins:
         app.add_middleware(
             CORSMiddleware,
@@ -494,28 +494,30 @@ def create_app(
     return app
 
 
-def _add_page(app: FastAPI) -> None:
-    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+def add_page(app: FastAPI, folder: Path, prefix: str = "") -> None:
+    """The page of a folder at ``PREFIX/``, and what it loads below ``PREFIX/static``."""
+
+    @app.api_route(f"{prefix}/", methods=["GET", "HEAD"], include_in_schema=False)
     async def index() -> FileResponse:
-        return FileResponse(WEB / "index.html", headers={"Cache-Control": "no-cache"})
+        return FileResponse(folder / "index.html", headers={"Cache-Control": "no-cache"})
 
-    app.mount("/static", StaticFiles(directory=WEB), name="static")
+    app.mount(f"{prefix}/static", StaticFiles(directory=folder), name="static")
 
 
-def _add_problems(app: FastAPI, service: Service) -> None:
-    """Every refusal is ``{"detail": one line}``."""
+def add_problems(app: FastAPI, refused: Callable[[str], None] = lambda _reason: None) -> None:
+    """Every refusal is ``{"detail": one line}``; ``refused`` is told its reason."""
 
     def problem(status: int, detail: str, headers: Any = None) -> JSONResponse:
         return JSONResponse({"detail": detail}, status, headers)
 
     @app.exception_handler(Refused)
     async def _(_request: Request, error: Refused) -> Response:
-        service.metrics.refused.labels(error.reason).inc()
+        refused(error.reason)
         return problem(error.status, error.detail, error.headers)
 
     @app.exception_handler(ClientDisconnect)
     async def _(_request: Request, _error: ClientDisconnect) -> Response:
-        service.metrics.refused.labels("gone").inc()
+        refused("gone")
         return problem(499, "the client went away")
 
     @app.exception_handler(RequestValidationError)

@@ -123,11 +123,14 @@ def start_logs(level: int = logging.INFO) -> None:
 class _Server(uvicorn.Server):
     """Goes on for a while after SIGTERM, saying at ``/readyz`` that it ends, so that a proxy sends nothing more."""
 
-    def __init__(self, config: uvicorn.Config, service: Service, drain_seconds: float) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service | None, drain_seconds: float) -> None:
         super().__init__(config)
         self.service, self.drain_seconds = service, drain_seconds
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.service is None:
+            super().handle_exit(sig, frame)
+            return
         if sig == signal.SIGTERM and self.drain_seconds and not self.service.draining:
             waiting = threading.Timer(self.drain_seconds, super().handle_exit, (sig, frame))
             waiting.daemon = True
@@ -137,7 +140,7 @@ class _Server(uvicorn.Server):
         self.service.draining = True
 
 
-def run(app: FastAPI, listening: socket.socket, *, drain_seconds: float = 0.0) -> None:
+def run(app: FastAPI, listening: socket.socket, *, drain_seconds: float = 0.0, level: int = logging.INFO) -> None:
     """Serve until SIGINT or SIGTERM, then finish what was taken on (as long as one request may take) and exit with 0.
 
     Args:
@@ -145,10 +148,10 @@ def run(app: FastAPI, listening: socket.socket, *, drain_seconds: float = 0.0) -
         listening: a bound socket.
         drain_seconds: that it goes on taking requests after SIGTERM while ``/readyz`` says 503; a second one, or
             SIGINT, ends that.
+        level: of the logs.
     """
-    service = app.state.service
-    limits = service.limits
-    start_logs()
+    limits = app.state.limits
+    start_logs(level)
     config = uvicorn.Config(
         app,
         http=protocol(limits.max_seconds, DRAINED_BODIES * limits.max_bytes),
@@ -166,4 +169,4 @@ def run(app: FastAPI, listening: socket.socket, *, drain_seconds: float = 0.0) -
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again once it is done
             signal.signal(number, lambda *_: sys.exit(0))
-    _Server(config, service, drain_seconds).run(sockets=[listening])
+    _Server(config, getattr(app.state, "service", None), drain_seconds).run(sockets=[listening])

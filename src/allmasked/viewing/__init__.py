@@ -1,0 +1,1 @@
+"""A local page to look at data sets, runs and answers, and to mend labels."""
