@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from allmasked.core.colours import FACES, UNSURE
-from allmasked.core.types import Answers, Counting
+from allmasked.core.types import Answers, Counting, InputSpec
 from allmasked.networks.reading import Calibration
 from colour_model import BLUE, GREY, SKIN, ColourModel, encoded
 
@@ -43,7 +43,7 @@ class Doubtful(ColourModel):
     """As :class:`ColourModel`; a red face may wear a mask or not, and faces far behind the others don't count."""
 
     def __init__(self) -> None:
-        super().__init__(size=(160, 120), calibration=Calibration(counting=Counting(10, 0.4)))
+        super().__init__(input=InputSpec((160, 120)), calibration=Calibration(counting=Counting(10, 0.4)))
 
     def maps(self, photo: np.ndarray) -> np.ndarray:
         red = np.abs(photo.astype(int) - RED).max(-1) < 50
@@ -142,7 +142,7 @@ def test_faces_that_do_not_count_are_grey_and_say_why(browser: Any) -> None:
             "e => [getComputedStyle(e).strokeDasharray, getComputedStyle(e).strokeWidth]"
         )
         assert dashes != "none" and width == "2px", "told by the line too, not by colour alone"
-        assert "40 % of the highest" in page.locator("#rules").inner_text()
+        assert "40 % of the largest" in page.locator("#rules").inner_text()
         page.set_input_files("#files", [painted("b.png", near, behind)])
         sync_api.expect(verdict).to_contain_text("✓ Everyone wears a mask", timeout=20_000)
         assert counts.inner_text() == "2 faces found: 1 masked, 0 bare, 1 not counted."

@@ -14,6 +14,7 @@ from colour_model import picture
 
 pages = pytest.importorskip("test_page", reason="Playwright or Chromium is not installed")
 viewing = pytest.importorskip("test_viewing")
+Axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe
 hosted = pytest.importorskip("test_serving").hosted
 browser, opened, expect = pages.browser, pages.opened, pages.sync_api.expect
 
@@ -46,9 +47,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"{client.base_url}/t/"
 
 
-def names_shown(page: Any) -> list[str]:
-    """The photos whose tiles are in the page and filled."""
-    return page.locator(".tile[title]").evaluate_all("all => all.map(e => e.title).sort()")
+def has_no_barrier(page: Any) -> bool:
+    """Whether axe-core finds nothing; else the failure says what."""
+    found = Axe().run(page)
+    assert found.response["passes"] and not found.response["violations"], found.generate_report()
+    return True
 
 
 def test_browsed_chosen_looked_at_and_mended_by_keyboard_alone(browser: Any, address: str) -> None:
@@ -83,7 +86,7 @@ def test_browsed_chosen_looked_at_and_mended_by_keyboard_alone(browser: Any, add
         page.keyboard.press("n")
         expect(page.locator("#mended")).to_contain_text("1 label mended", timeout=20_000)
         assert page.locator("#give button[aria-pressed=true]").inner_text().endswith("none")
-        assert "✎ none" in page.locator(".tile[aria-selected=true]").inner_text()
+        assert "✎ none" in page.locator(".tile[aria-selected=true]").inner_text() and has_no_barrier(page)
         page.keyboard.press("u")
         expect(page.locator("#mended")).to_have_text("", timeout=20_000)
         names = page.locator("button:visible, input:visible, select:visible").evaluate_all(
@@ -99,6 +102,7 @@ def test_a_phone_in_the_dark_and_a_photo_that_is_gone(browser: Any, address: str
         page.reload()  # what is chosen stands in the address
         expect(page.locator("#found")).to_have_text("334 of 1,000 photos.", timeout=20_000)
         assert page.evaluate("document.documentElement.scrollWidth") <= 400, "nothing sticks out"
+        assert has_no_barrier(page)
         broken = {"detail": "0006.png: is cut off"}
         page.route("**/picture?size=large", lambda route: route.fulfill(status=422, json=broken))
         page.locator(".tile").nth(2).click()

@@ -29,6 +29,7 @@ const element = (tag, className = "", text = "") => {
 };
 const percent = (p) => (p > 0 && p < 0.005 ? "< 1 %" : `${Math.round(100 * p)} %`);
 const number = (n) => n.toLocaleString("en");
+const many = (n, what) => `${number(n)} ${what}${n === 1 ? "" : "s"}`;
 const pictureOf = (row, size) => `photos/${row.number}/picture?size=${size}`;
 
 function alertUser(text) {
@@ -157,7 +158,8 @@ function label(tile, row) {
   const truth = row.mended || row.label;
   const said = row.answers.map((answer) => inWords(answer, row.label));
   const lines = row.answers.map((answer, at) => {
-    const line = element("span", `line ${answer?.label || "error"}${answer && answer.label && !answer.sure ? " unsure" : ""}`);
+    const unsure = answer?.label && !answer.sure ? " unsure" : "";
+    const line = element("span", `line ${answer ? answer.label || "error" : ""}${unsure}`);
     line.append(element("b", "", said[at]));
     return line;
   });
@@ -198,7 +200,7 @@ async function refresh(place = 0) {
   alertUser("");
   pages = new Map([[0, answer.rows]]);
   found = answer.found;
-  $("found").textContent = `${number(found)} of ${number(about.photos)} photos.`;
+  $("found").textContent = `${number(found)} of ${many(about.photos, "photo")}.`;
   $("none").hidden = found > 0;
   current = -1;
   list.scrollTop = scrolled = 0;
@@ -366,7 +368,7 @@ async function mend(value) {
 }
 
 function told(count) {
-  $("mended").textContent = count ? `${number(count)} ${count === 1 ? "label" : "labels"} mended in ${about.labels}.` : "";
+  $("mended").textContent = count ? `${many(count, "label")} mended in ${about.labels}.` : "";
 }
 
 // --- keys and the start ---------------------------------------------------------------------------------------------
@@ -424,7 +426,7 @@ async function start() {
   $("found-on").checked = about.faces;
   told(about.mended);
   $("said").hidden = !about.said.length;
-  $("said-count").textContent = number(about.said.length);
+  $("said-count").textContent = many(about.said.length, "line");
   $("said-lines").textContent = about.said.join("\n");
   $("choose").open = matchMedia("(min-width: 60rem)").matches;
   await refresh();
