@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from allmasked.annotate import annotate, write_annotated
-from allmasked.core.colours import ANSWERS, FACES, NOT_COUNTED, UNSURE, css
+from allmasked.core.colours import ANSWERS, FACES, NOT_COUNTED, SERIES, UNSURE, css
 from allmasked.core.types import FoundFace, Prediction
 from allmasked.predictors.predictor import Answered
 
@@ -63,6 +63,10 @@ def test_heat_that_is_not_there_is_said_once(tmp_path: Path, capsys: pytest.Capt
         write_annotated(answered, tmp_path / "out", heat=True)
     assert capsys.readouterr().err.count("no heat is drawn") == 1
     assert len(list((tmp_path / "out").rglob("*.answer.jpg"))) == 1
+
+
+def test_what_stands_for_no_answer_has_no_answers_colour() -> None:
+    assert not {*SERIES} & {UNSURE, NOT_COUNTED, *ANSWERS.values(), *FACES.values()}
 
 
 def test_pages_have_the_colours_of_the_table() -> None:

@@ -37,6 +37,14 @@ def test_the_notebook_recipe_is_theirs() -> None:
     assert recipe.head_epochs == 0 and not recipe.freeze_bn and recipe.frozen_layers == "notebook"
 
 
+def test_the_competition_recipe_is_large_and_keeps_batch_statistics() -> None:
+    config = train_config(
+        backbone="EfficientNetB3", head=None, loader="cached", recipe="competition", weights="random", seed=0
+    )
+    assert config.head == "softmax" and config.recipe == read_recipe("competition")
+    assert config.recipe.size == (600, 600) and config.recipe.freeze_bn and config.recipe.frozen_layers == "0"
+
+
 def test_a_copied_and_edited_recipe_is_used(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(recipe_text("default").replace("\nepochs = 12", "\nepochs = 3"))
@@ -100,7 +108,7 @@ def test_a_configuration_survives_the_file(tmp_path: Path) -> None:
 
 
 def test_a_recipe_has_its_head(tmp_path: Path) -> None:
-    heads = {"default": "evidence", "notebook": "notebook", "demo": "softmax"}
+    heads = {"default": "evidence", "notebook": "notebook", "demo": "softmax", "competition": "softmax"}
     assert {name: head_of_recipe(name) for name in recipe_names()} == heads
     for name, head in heads.items():
         mine = tmp_path / f"{name}-copy.toml"

@@ -54,8 +54,10 @@ def test_what_each_command_needs_is_what_it_asks_for() -> None:
 
 
 def asked_by(extra: str) -> set[str]:
-    """Distributions that an extra names itself or through the extra keras, but not those of train for export."""
-    lines = [*EXTRAS[extra], *(EXTRAS["keras"] if "allmasked[keras]" in EXTRAS[extra] else [])]
+    """Distributions that an extra names itself or through keras and data, but not those of train for export."""
+    lines = list(EXTRAS[extra])
+    for inner in ("keras", "data"):
+        lines += EXTRAS[inner] if f"allmasked[{inner}]" in lines else []
     return {canonicalize_name(Requirement(line).name) for line in lines} - {"allmasked"}
 
 

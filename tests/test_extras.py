@@ -36,9 +36,9 @@ CASES: dict[str, str] = {
     "recipes": "",
     "cache": "",
     "doctor": "",
-    "inspect data": "train",
-    "split data --out s.json": "train",
-    "extend split.json data --out more.json": "train",
+    "inspect data": "data",
+    "split data --out s.json": "data",
+    "extend split.json data --out more.json": "data",
     "train split.json --out new": "train",
     "evaluate a": "train",
     "compare a b": "train",
@@ -152,9 +152,24 @@ def test_a_command_that_lacks_an_extra_names_it(tmp_path: Path) -> None:
     for line, did in run(tmp_path, hidden, list(CASES)).items():
         if CASES[line]:
             assert did.startswith("MissingExtraError: this needs "), (line, did)
-            assert did.endswith(f", which is not installed: pip install 'allmasked[{CASES[line]}]'"), (line, did)
+            assert did.endswith(f"pip install '.[{CASES[line]}]'"), (line, did)
         else:
             assert did == "exit code 0", (line, did)
+
+
+def test_data_brings_all_that_looking_and_dividing_need(tmp_path: Path) -> None:
+    asked = {"pandas", "pyarrow", "polars"}  # scikit-learn looks for them in sys.modules
+    hidden = [name for name in modules_beyond("data") if name not in asked]
+    assert {"keras", "tensorflow", "matplotlib", "cleanlab", "statsmodels"} <= set(hidden)
+    photos = paint_photos(tmp_path / "data", {"train": 8, "validation": 4, "test": 4})
+    write_split(Split(root=tmp_path / "data", photos=tuple(photos[:12]), seed=0), tmp_path / "split.json")
+    (tmp_path / "voc").mkdir()
+    shutil.copy(tmp_path / "data" / photos[0].path, tmp_path / "voc" / "a.png")
+    box = "<bndbox><xmin>2</xmin><ymin>2</ymin><xmax>20</xmax><ymax>20</ymax></bndbox>"
+    xml = f"<annotation><filename>a.png</filename><object><name>with_mask</name>{box}</object></annotation>"
+    (tmp_path / "voc" / "a.xml").write_text(xml)
+    lines = ["inspect data --html page.html", "split data --out s.json", "extend split.json voc --out more.json"]
+    assert set(run(tmp_path, hidden, lines).values()) == {"exit code 0"}
 
 
 @pytest.mark.slow

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import filecmp
 import functools
+import hashlib
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from allmasked.core.colours import ANSWERS, FACES, NOT_COUNTED, UNSURE
-from allmasked.core.errors import PhotoError
+from allmasked.core.errors import ConfigError, PhotoError
 from allmasked.core.progress import stderr
 from allmasked.core.runs import replacing
-from allmasked.core.types import FoundFace, Prediction, Size
+from allmasked.core.types import LABELS, FoundFace, Prediction, Size
 from allmasked.images import pixels as px
 from allmasked.images.draw import enlarge, on_photo
 from allmasked.predictors.predictor import Answered
@@ -156,8 +159,14 @@ def drawn(answered: Answered, *, heat: bool = False) -> Image.Image:
     return annotate(photo, answered.photo_px, answered.prediction, maps)
 
 
+def is_picture(out: Path) -> bool:
+    """Whether ``out`` names a picture rather than a folder for pictures."""
+    return out.suffix.lower() in px.SUFFIXES and not out.is_dir()
+
+
 def write_annotated(answered: Answered, out: Path, *, heat: bool = False) -> Prediction:
-    """Write a photo with its answer below ``out``, at the photo's own path and name plus ``.answer.jpg``.
+    """Write a photo with its answer to ``out`` where that names a picture (:func:`is_picture`); otherwise below it, at
+    the photo's own path and name plus ``.answer.jpg``.
 
     Returns the prediction, or one with the error where the photo can no longer be read.
     """
@@ -166,11 +175,90 @@ def write_annotated(answered: Answered, out: Path, *, heat: bool = False) -> Pre
         picture = drawn(answered, heat=heat)
     except PhotoError as error:
         return Prediction(prediction.path, None, None, error.reason)
-    parts = [part for part in Path(os.path.relpath(path)).parts if part not in ("..", ".", os.sep)]
-    target = out.joinpath(*parts[:-1], os.fsdecode(os.fsencode(parts[-1])[:200]) + ".answer.jpg")
+    if is_picture(out):
+        target = out
+    else:
+        parts = [part for part in Path(os.path.relpath(path)).parts if part not in ("..", ".", os.sep)]
+        target = out.joinpath(*parts[:-1], os.fsdecode(os.fsencode(parts[-1])[:200]) + ".answer.jpg")
     with replacing(target) as temporary:
         picture.save(temporary, quality=90)
     return prediction
+
+
+# --- sorted by answer -------------------------------------------------------------------------------------------------
+
+UNSURE_FOLDER, UNREADABLE_FOLDER = "unsure", "unreadable"
+
+
+class Sorted:
+    """Copies of photos in a folder for each answer; ``predictions.csv`` beside them says what is where, and why.
+
+    What isn't sure is copied into ``unsure``, what can't be read into ``unreadable``. A photo that an earlier run put
+    into another folder is moved, so that none is in two. Ends with :meth:`close`.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.manifest = out, out / "predictions.csv"
+        self.count: Counter[str] = Counter()
+        self.moved = 0
+        self._rows: dict[str, dict[str, Any]] = {}
+        if self.manifest.is_file():
+            with self.manifest.open(encoding="utf-8", newline="") as stream:
+                rows = csv.DictReader(stream)
+                if not {"path", "copy", "sha256"} <= {*(rows.fieldnames or ())}:
+                    raise ConfigError(f"{self.manifest}: was not written by --sort; name another folder")
+                self._rows = {row["path"]: row for row in rows}
+        self._copies = Counter(row["copy"] for row in self._rows.values())
+
+    def add(self, prediction: Prediction) -> None:
+        """Copy the photo at the prediction's path to where its answer says; if it isn't there, only write it down."""
+        photo = Path(prediction.path)
+        folder = prediction.label if prediction.sure else UNSURE_FOLDER if prediction.label else UNREADABLE_FOLDER
+        assert folder is not None
+        source = os.path.realpath(photo).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        row: dict[str, Any] = {"copy": "", "sha256": "", **prediction.to_dict(boxes=False), "path": source}
+        if photo.is_file():
+            target = copy_into(self.out / folder, photo)
+            row["copy"], row["sha256"] = target.relative_to(self.out).as_posix(), _sha256(target)
+        self.count[folder] += 1
+        before = self._rows.get(source)
+        self._rows[source] = row
+        self._copies[row["copy"]] += 1
+        if before:
+            self._copies[before["copy"]] -= 1
+            self.moved += self._drop(before)
+
+    def _drop(self, row: dict[str, Any]) -> bool:
+        """Remove an earlier copy that nothing stands for any more; one that was changed since is somebody's work."""
+        copy = self.out / row["copy"]
+        if not row["copy"] or self._copies[row["copy"]] or not copy.is_file() or copy.is_symlink():
+            return False
+        if not copy.resolve().is_relative_to(self.out.resolve()) or _sha256(copy) != row["sha256"]:
+            return False
+        copy.unlink()
+        return True
+
+    def close(self) -> None:
+        """Write the manifest."""
+        if not self._rows:
+            return
+        with replacing(self.manifest) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+            names = list(next(iter(self._rows.values())))
+            names = [name for name in names if name not in ("copy", "sha256")] + ["copy", "sha256"]
+            table = csv.DictWriter(stream, names, extrasaction="ignore", lineterminator="\n")
+            table.writeheader()
+            table.writerows(self._rows.values())
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{self.count[name]:,} in {name}" for name in (*LABELS, UNSURE_FOLDER, UNREADABLE_FOLDER)
+                          if self.count[name])  # fmt: skip
+        moved = f"; {self.moved:,} moved from where an earlier run put them" if self.moved else ""
+        return f"sorted into {self.out}: {parts}{moved}; what is where: {self.manifest.name}"
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def copy_into(folder: Path, photo: Path) -> Path:

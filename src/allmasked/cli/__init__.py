@@ -21,7 +21,7 @@ from allmasked.core.errors import AllmaskedError
 COMMANDS: dict[str, tuple[str, str]] = {
     # command: (module in allmasked.cli, one line of help)
     "predict": ("answers", "Answer for photos: all, none or some."),
-    "explain": ("answers", "Show where in a photo the answer comes from; measure how faithful that is."),
+    "explain": ("explaining", "Show where in a photo the answer comes from; measure how faithful that is."),
     "inspect": ("data", "What is in a data set and what is wrong with it."),
     "split": ("data", "Divide a data set into train, validation and test without leaks."),
     "extend": ("data", "Add photos for training to a split; none that shows what a held-out photo shows."),

@@ -40,7 +40,11 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say how DATA is read."""
     for option in reversed(
         (
-            click.option("--layout", metavar="NAME", help=f"Layout of DATA: {', '.join(READERS)}. [default: seen]"),
+            click.option(
+                "--layout",
+                metavar="NAME",
+                help=f"Layout of DATA: {', '.join(READERS)}.  [default: the first that fits]",
+            ),
             click.option(
                 "--classes",
                 metavar="NAME=CLASS,...",

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from allmasked.core.errors import AllmaskedError
+from allmasked.core.errors import AllmaskedError, how_to_install
 
 BASE = ("numpy", "PIL", "pillow_heif", "onnxruntime", "platformdirs", "rich")
 """What every installation has."""
@@ -24,6 +24,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     # extra: modules that it brings and that its commands import
     "web": ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "av"),
     "synth": ("skia", "cv2", "scipy", "yaml", "defusedxml"),
+    "data": ("defusedxml", "faiss", "jinja2", "cv2", "yaml", "sklearn", "scipy"),
     "train": (
         "keras", "tensorflow", "tensorboard", "defusedxml", "filelock", "cv2", "faiss", "jinja2", "matplotlib",
         "yaml", "sklearn", "scipy", "statsmodels", "cleanlab",
@@ -36,9 +37,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     # extra, or extras: commands that ask for it
     "web": ("serve", "watch", "view"),
     "synth": ("synth",),
-    "train": (
-        "inspect", "split", "extend", "train", "evaluate", "compare", "label-issues", "ensemble", "distil", "report",
-    ),
+    "data": ("inspect", "split", "extend"),
+    "train": ("train", "evaluate", "compare", "label-issues", "ensemble", "distil", "report"),
     "export": ("export",),
     "train,synth": ("demo",),
 }  # fmt: skip
@@ -205,7 +205,7 @@ def commands() -> list[Line]:
         if lacks:
             without |= dict.fromkeys(names, extras)
             shown = ", ".join(lacks[:4]) + (", ..." if len(lacks) > 4 else "")
-            lines.append((f"lacks {extras}", f"{', '.join(names)}: pip install 'allmasked[{extras}]'  (no {shown})"))
+            lines.append((f"lacks {extras}", f"{', '.join(names)}: {how_to_install(extras)}  (no {shown})"))
     return [("works", ", ".join(name for name in COMMANDS if name not in without)), *lines]
 
 

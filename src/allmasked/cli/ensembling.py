@@ -9,7 +9,7 @@ import click
 
 from allmasked.cli.numbers import FiniteRange
 from allmasked.cli.scoring import show
-from allmasked.cli.training import head_option, recipe_option, recipe_options, train_config
+from allmasked.cli.training import HelpBelowHeadings, head_option, recipe_option, recipe_options, train_config
 from allmasked.networks.backbones import BACKBONES
 from allmasked.stats.votes import VOTES
 
@@ -47,7 +47,7 @@ def ensemble_command(runs: tuple[Path, ...], vote: str, out: Path, early_stop: b
     click.echo(f"next: allmasked evaluate {out}", err=True)
 
 
-@click.command("distil", context_settings={"show_default": True})
+@click.command("distil", cls=HelpBelowHeadings, context_settings={"show_default": True})
 @click.argument("teacher", type=FOLDER, metavar="ENSEMBLE")
 @click.option("--out", required=True, type=FOLDER, help="The student's run folder to make.")
 @click.option("--backbone", default="EfficientNetLite0", type=click.Choice(list(BACKBONES)), help="Student's backbone.")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from allmasked.cli.numbers import FiniteRange
+
 
 @click.group("synth")
 def synth_command() -> None:
@@ -29,6 +31,22 @@ def drawn(out: Path, photos: int, seed: int, size: str | None, workers: int | No
         synth.sheet(sorted(out.glob("*/*.jpg"), key=lambda path: path.name)[:24], sheet)
     for label, count in summary.photos.items():
         click.echo(f"{label}\t{count}")
+
+
+@synth_command.command("competition", context_settings={"show_default": True})
+@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--test", type=FiniteRange(0, 1), default=0.2, help="Share of the photos that are given without a label.")
+@click.option("--seed", default=0, help="Seed of the draw.")
+def competition(data: Path, out: Path, test: float, seed: int) -> None:
+    """Copy the labelled photos of DATA into OUT in the form of the notebooks' competition.
+
+    training/ with train_gt.json, test/ with sample_submission.csv; and solution.csv, to score a submission.
+    """
+    from allmasked.synth.competition import write_competition
+
+    training, held_out = write_competition(data, out, test=test, seed=seed)
+    click.echo(f"training\t{training}\ntest\t{held_out}")
 
 
 @synth_command.command("pasted", context_settings={"show_default": True})

@@ -6,10 +6,14 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from allmasked.core.types import Prediction
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 RUN = click.Path(path_type=Path)
 data_option = click.option(
@@ -40,8 +44,9 @@ def evaluate_command(
     """Score the run in the folder RUN.
 
     Accuracy, confusion matrix, precision, recall and F1 (micro, macro, weighted, per class) with 95 % intervals,
-    calibration, and scores by face size and number of people where boxes are known. Prints Markdown; writes
-    scores.json, scores.md and plots/ into RUN. The test part is scored once: asked again, the stored result is shown.
+    calibration, and scores by face size and number of people where boxes are known. Prints tables, into a pipe as
+    Markdown; writes scores.json, scores.md and plots/ into RUN. The test part is scored once: asked again, the stored
+    result is shown.
     """
     from allmasked.scoring.evaluate import evaluate
 
@@ -127,16 +132,30 @@ def label_issues_command(
 
 
 def show(markdown: str) -> None:
-    """Markdown, set in type on a terminal (at least so wide that no figure is cut) and as it is otherwise."""
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.markdown import Markdown
-
-        console = Console()
-        console.width = max(console.width, 124)
-        console.print(Markdown(markdown))
-    else:
+    """Markdown as it is; on a terminal its tables are drawn as those of ``split``, with no figure cut."""
+    if not sys.stdout.isatty():
         click.echo(markdown)
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    console = Console()
+    for block in markdown.split("\n\n"):
+        lines = block.strip().splitlines()
+        console.print(_drawn(lines) if lines and lines[0].startswith("| ") else Markdown(block))
+
+
+def _drawn(lines: list[str]) -> RenderableType:
+    from rich.table import Table
+
+    head, _, *rows = ([cell.strip() for cell in line[1:-1].split("|")] for line in lines)
+    table = Table()
+    for name, *cells in zip(head, *rows):
+        longest = max(len(word) for cell in (name, *cells) for word in (cell.split() or [""]))
+        table.add_column(name, min_width=longest, justify="left" if name == head[0] else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _end(failed: Iterable[Prediction]) -> None:

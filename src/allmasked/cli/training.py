@@ -27,6 +27,44 @@ from allmasked.networks.heads import HEADS
 from allmasked.networks.model import settings_of
 from allmasked.training.loaders import LOADERS
 
+HEADINGS: dict[str, tuple[str, ...]] = {
+    "Options": ("out", "backbone", "head", "recipe", "weights", "seed", "resume", "alpha", "temperature", "on", "help"),
+    "Several networks": ("backbones", "no_test"),
+    "Data": (
+        "data_folder", "data", "loader", "cache", "size", "frame", "whole_frames", "resize_mode", "scaling",
+        "batch_size", "precision",
+    ),
+    "Schedule": (
+        "head_epochs", "head_learning_rate", "epochs", "learning_rate", "warmup_epochs", "schedule", "plateau_factor",
+        "plateau_patience", "early_stopping_patience", "keep", "freeze_bn", "frozen_layers",
+    ),
+    "Loss and optimiser": (),
+    "Augmentation": (),
+}  # fmt: skip
+"""What help shows below which heading. A field that isn't named here: what its help says is an augmentation below
+that, all others below loss and optimiser."""
+
+
+class HelpBelowHeadings(click.Command):
+    """A command whose help has its options in groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {heading: [] for heading in HEADINGS}
+        named = {name: heading for heading, names in HEADINGS.items() for name in names}
+        for option in self.get_params(ctx):
+            record = option.get_help_record(ctx) if isinstance(option, click.Option) else None
+            if record is None or option.name is None:
+                continue
+            name, text = record
+            other = "Augmentation" if text.startswith("Augment: ") else "Loss and optimiser"
+            if option.name not in named:
+                text = text.removeprefix("Augment: ")
+            groups[named.get(option.name, other)].append((name, text[:1].upper() + text[1:]))
+        for heading, records in groups.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """One option for each field of a recipe."""
@@ -69,7 +107,7 @@ def _overrides(fields: dict[str, Any]) -> dict[str, Any]:
     return given | {name: parse_size(given[name]) for name in ("size", "frame") if name in given}
 
 
-@click.command("train", context_settings={"show_default": True})
+@click.command("train", cls=HelpBelowHeadings, context_settings={"show_default": True})
 @click.argument("data", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--out",
@@ -97,7 +135,8 @@ def _overrides(fields: dict[str, Any]) -> dict[str, Any]:
     "--weights",
     default="",
     metavar="imagenet|random|package|FILE|RUN",
-    help="Initial weights; the backbone's own default when not given. A run folder gives the head's too.",
+    show_default="the backbone's own",
+    help="Initial weights. A run folder gives the head's too.",
 )
 @click.option("--seed", default=0, help="Seed of everything random.")
 @click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
@@ -224,5 +263,5 @@ def recipes_command(name: str | None) -> None:
         comment = itertools.takewhile(lambda line: line.startswith("# "), recipe_text(known).splitlines())
         first, *_ = " ".join(line.removeprefix("# ") for line in comment).split(". ")
         click.echo(
-            textwrap.fill(first.rstrip(".") + ".", 100, initial_indent=f"{known:10}", subsequent_indent=" " * 10)
+            textwrap.fill(first.rstrip(".") + ".", 100, initial_indent=f"{known:13}", subsequent_indent=" " * 13)
         )

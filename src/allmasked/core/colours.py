@@ -17,6 +17,8 @@ UNSURE: Colour = (230, 159, 0)
 """Orange: an answer that a person should look at."""
 NOT_COUNTED: Colour = (150, 150, 150)
 """A face that doesn't count."""
+SERIES: tuple[Colour, Colour, Colour] = ((0, 114, 178), (166, 118, 29), (86, 180, 233))
+"""Blue, brown, sky blue, for curves and bars that stand for no answer; they read on white and on black."""
 
 
 def css(colour: Colour) -> str:

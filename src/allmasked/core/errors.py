@@ -74,7 +74,12 @@ CANNOT_LOAD = {
 
 def _missing(module: str, extra: str) -> MissingExtraError:
     """The error for a module that is not installed, naming the extra that brings it."""
-    return MissingExtraError(f"this needs {module!r}, which is not installed: pip install 'allmasked[{extra}]'")
+    return MissingExtraError(f"this needs {module!r}, which is not installed: {how_to_install(extra)}")
+
+
+def how_to_install(extra: str) -> str:
+    """What to type to have an extra, wherever allmasked came from."""
+    return f"pip install 'allmasked[{extra}]', or in a checkout pip install '.[{extra}]'"
 
 
 def expect(module: str, extra: str) -> None:

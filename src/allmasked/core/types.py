@@ -26,6 +26,9 @@ Scaling = Literal["backbone", "none"]
 CLASSES: tuple[Class, ...] = ("all", "none", "some")
 """The class order of every probability array: column 0 is P(all), 1 is P(none), 2 is P(some)."""
 
+CATEGORIES: dict[str, int] = {"none": 0, "all": 1, "some": 2}
+"""The numbers that the notebooks' competition gave the classes."""
+
 NOBODY: Final = "nobody"
 """The fourth label: no face is there. Only photos for training may carry it, see ``allmasked extend``."""
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 from allmasked.core import renamed
 from allmasked.core.errors import ConfigError, DataError
-from allmasked.core.types import LABELS, NOBODY, Face, Label, Photo, Size, Wear
+from allmasked.core.types import CATEGORIES, LABELS, NOBODY, Face, Label, Photo, Size, Wear
 from allmasked.data.albums import Album, Problem, plain, shown
 from allmasked.images import pixels
 
@@ -40,7 +40,9 @@ WEAR_NAMES: dict[str, str] = {plain(name): wear for wear, names in _WORN.items()
 _OF_BOXES_ONLY = {"face", "good", "bad", "correct", "incorrect", "improperly", "unknown"}
 """Names that say something of a marked face, but too little as a photo's label."""
 
-CLASS_NAMES: dict[str, str] = {**{name: name for name in LABELS}, "0": "none", "1": "all", "2": "some"}
+CLASS_NAMES: dict[str, str] = {
+    **{name: name for name in LABELS}, **{str(number): name for name, number in CATEGORIES.items()},
+}  # fmt: skip
 """Names of classes, the competition's numbers among them."""
 
 _LABEL_OF_WEAR = {"masked": "all", "bare": "none"}

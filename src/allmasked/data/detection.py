@@ -30,7 +30,7 @@ def _xml(file: Path) -> ElementTree.Element:
 
     It is decoded before it is parsed, so that no encoding hides a declaration from the parser's checks.
     """
-    safe = require("defusedxml.ElementTree", "train")
+    safe = require("defusedxml.ElementTree", "data")
     content = read_bytes(file)
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     declared = re.match(rb"""[^>]{0,80}?encoding\s*=\s*["']([\w.-]+)["']""", content)
@@ -41,7 +41,7 @@ def _xml(file: Path) -> ElementTree.Element:
     text = content.decode(encoding, errors="replace")
     try:
         root: ElementTree.Element = safe.fromstring(text, forbid_dtd=True)
-    except require("defusedxml", "train").DefusedXmlException:
+    except require("defusedxml", "data").DefusedXmlException:
         raise ValueError("it declares a document type or entities, which no annotation needs") from None
     return root
 
@@ -232,7 +232,7 @@ def _all_text(values: Iterable[Any]) -> bool:
 def _yaml(file: Path) -> Any:
     """A YAML file in which every value is text (``no`` is a class's name and not false) or lists and tables of it: no
     tag makes anything else."""
-    yaml = require("yaml", "train")
+    yaml = require("yaml", "data")
     try:
         return yaml.load(read_text(file, MAX_YAML_BYTES), Loader=yaml.BaseLoader)
     except RecursionError:

@@ -211,7 +211,7 @@ def groups(count: int, pairs: Iterable[Pair], kinds: Iterable[Kind] | None = Non
 @contextlib.contextmanager
 def one_thread_each() -> Iterator[None]:
     """OpenCV with one thread a call: the photos are spread over the cores, not each photo."""
-    cv2 = require("cv2", "train")
+    cv2 = require("cv2", "data")
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -370,7 +370,7 @@ def candidates(thumbnails: Sequence[NDArray[np.uint8]]) -> NDArray[np.int64]:
         (M, 4) rows a, b, window, mirrored: that window of photo a (or its mirror image) resembles the whole of photo
         b. At most :data:`MAX_CANDIDATES` rows for each a. A pair may stand in it in both directions.
     """
-    faiss = require("faiss", "train")
+    faiss = require("faiss", "data")
     index = faiss.IndexHNSWFlat(FREQUENCIES**2 - 1, 16, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction, index.hnsw.efSearch = 64, 32
     span = _room((len(thumbnails), FREQUENCIES**2 - 1, 7), np.float32)
@@ -469,7 +469,7 @@ def register(first: NDArray[np.uint8], second: NDArray[np.uint8], window: Box) -
 
     ``window``: left, top, right, bottom of the part of the first (shares of the side) that the second may show.
     """
-    cv2 = require("cv2", "train")
+    cv2 = require("cv2", "data")
     left, top, right, bottom = window
     n = THUMBNAIL_PX
     warp = np.array([[right - left, 0, left * n], [0, bottom - top, top * n]], np.float32)
@@ -506,7 +506,7 @@ def agreements(
         enough overlap the agreement (-1 to 1; the structure term of SSIM) and whether it shows anything (is not
         flat). Empty when the overlap is under 15 %.
     """
-    cv2 = require("cv2", "train")
+    cv2 = require("cv2", "data")
     n = THUMBNAIL_PX
     inverse = cv2.WARP_INVERSE_MAP
     x = cv2.warpAffine(first, warp, (n, n), flags=cv2.INTER_LINEAR | inverse).astype(np.float32)

@@ -226,8 +226,8 @@ def _refuse(path: Path) -> Reader:
             "as a CSV whose first line names its columns (photo,label)"
         )
     raise DataError(
-        f"{path}: is no data set in a known layout ({', '.join(READERS)}){seen}{other}. Say what class folders mean "
-        "with --classes NAME=all,NAME=none,NAME=some (or ignore), or name the layout with --layout"
+        f"{path}: is not a data set in any known layout ({', '.join(READERS)}){seen}{other}. Say what class folders "
+        "mean with --classes NAME=all,NAME=none,NAME=some (or ignore), or name the layout with --layout"
     )
 
 

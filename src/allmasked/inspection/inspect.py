@@ -292,7 +292,7 @@ def measure_all(
         except PhotoError as error:
             return error
 
-    cv2 = require("cv2", "train")
+    cv2 = require("cv2", "data")
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

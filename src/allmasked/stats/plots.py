@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from allmasked.core.colours import ANSWERS, css
+from allmasked.core.colours import ANSWERS, SERIES, css
 from allmasked.core.errors import require
 from allmasked.core.runs import replacing
 from allmasked.core.types import CLASSES, NOBODY
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from allmasked.stats.metrics import Bin, ClassFigures, Stratum
 
-FIRST, SECOND, THIRD = "#0072b2", "#d55e00", "#009e73"
+FIRST, SECOND, THIRD = map(css, SERIES)
 INK = "#23272d"  # replaced by currentColor in svg()
 FAINT = "#8a9099"  # reads on white and on black
 STYLE: dict[str, Any] = {

@@ -1,0 +1,214 @@
+"""``allmasked explain``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from allmasked.cli.answers import count_photos, given_photos, model_option, null_option
+from allmasked.cli.rows import COLUMNS, FORMATS, Row, Tally, format_for, output, plain, print_table, with_bar, write
+from allmasked.core import progress
+from allmasked.core.errors import RunError
+from allmasked.core.types import CLASSES, Class
+from allmasked.explaining.maps import EXPLAINERS
+
+if TYPE_CHECKING:
+    from allmasked.core.types import Photo
+    from allmasked.explaining.faithfulness import Faithfulness
+
+
+@click.command("explain")
+@click.argument("paths", nargs=-1, metavar="PATH...")
+@model_option
+@click.option(
+    "--explainer",
+    "explainers",
+    multiple=True,
+    type=click.Choice([*EXPLAINERS, "all"]),
+    help="Which heat map; with --score as often as wanted.  [default: evidence where the model makes it, else grad-cam;"
+    " with --score: all]",
+)
+@click.option("--class", "wanted", type=click.Choice(CLASSES), help="Class to explain; default: the predicted one.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the pictures; with --score a JSON file.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(FORMATS),
+    help="Default: table on a terminal, csv otherwise (json with --score).",
+)
+@click.option(
+    "--score",
+    "data",
+    type=click.Path(path_type=Path),
+    metavar="DATA|split.json",
+    help="Measure faithfulness on these photos instead.",
+)
+@click.option(
+    "--on",
+    "part",
+    type=click.Choice(["train", "validation", "test"]),
+    default="test",
+    show_default=True,
+    help="With --score: the part.",
+)
+@click.option(
+    "--photos",
+    "count",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="With --score: photos, drawn at random.",
+)
+@click.option("--seed", default=0, show_default=True, help="With --score: seed of the draw and of the random map.")
+@null_option
+@click.pass_context
+def explain_command(
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    model: Path | None,
+    explainers: tuple[str, ...],
+    wanted: Class | None,
+    out: Path | None,
+    kind: str | None,
+    data: Path | None,
+    part: Any,
+    count: int,
+    seed: int,
+    null: bool,
+) -> None:
+    """Show where in each photo the answer comes from: heat map overlays, and all photos on one page (grid.png).
+
+    PATH is as for predict. The title of a photo in the grid is the predicted label and its probability, and the true
+    label where the photo's folder is called all, none or some.
+
+    With --score, measure on labelled photos how faithful the heat maps are: deletion AUC (low is good), insertion AUC
+    (high is good) and, where boxes are known, the pointing game; each beside a random map, with 95 % intervals.
+    """
+    if data is not None:
+        if paths:
+            raise click.UsageError("--score takes its photos from DATA; leave out PATH")
+        failed = _score(model, data, part, count, explainers or ("all",), seed, kind, out)
+    else:
+        if not paths:
+            raise click.UsageError("PATH is missing: photos to explain (or --score DATA)")
+        if out is None:
+            raise click.UsageError("--out DIR is missing: the folder for the pictures")
+        if len(explainers) > 1 or "all" in explainers:
+            raise click.UsageError("several explainers go with --score only; name one here")
+        failed = _explain(model, paths, "".join(explainers), wanted, out, kind or format_for(None), null)
+    ctx.exit(1 if failed else 0)
+
+
+def _explain(
+    model: Path | None, paths: tuple[str, ...], explainer: str, wanted: Class | None, out: Path, kind: str, null: bool
+) -> int:
+    from allmasked.explaining.ensemble_heat import write_heat
+    from allmasked.predictors.predictor import open_predictor
+
+    if out.exists() and not out.is_dir():
+        raise click.UsageError(f"--out {out}: is a file; give a folder for the pictures")
+    photos = given_photos(paths, null)
+    found = write_heat(open_predictor(model), photos, out, explainer=explainer, wanted=wanted)
+    tally = Tally()
+
+    def rows() -> Iterator[Row]:
+        for explanation, picture in found:
+            prediction = explanation.prediction
+            tally.add(prediction)
+            extra = {"explained": explanation.explained, "picture": str(picture) if picture else None}
+            yield {**prediction.to_dict(boxes=False), **extra}
+
+    columns = (*COLUMNS[:-1], "explained", "picture", "error")
+    with output(None) as stream:
+        write(with_bar(rows(), "explain", lambda: count_photos(paths), kind, None), kind, stream, columns)
+    tally.tell()
+    if tally.labels.total() > tally.labels["failed"]:
+        progress.stderr.print(f"pictures and grid.png in {out}", markup=False)
+    return tally.labels["failed"]
+
+
+def _score(
+    model: Path | None,
+    data: Path,
+    part: Any,
+    count: int,
+    explainers: tuple[str, ...],
+    seed: int,
+    kind: str | None,
+    out: Path | None,
+) -> int:
+    from allmasked.core.runs import write_json
+    from allmasked.explaining.faithfulness import measure, sample
+    from allmasked.explaining.maps import explainers_for
+    from allmasked.explaining.network import network
+    from allmasked.predictors.predictor import open_predictor
+
+    if kind in ("csv", "jsonl"):
+        raise click.UsageError("--score has the formats table and json")
+    root, photos, part = _labelled(data, part)
+    predictor = open_predictor(model)
+    if predictor.network is None:
+        raise RunError(f"{predictor.name}: only a run's own Keras model can be measured; give its folder (--model RUN)")
+    cut = network(predictor.network)
+    names = explainers_for(cut) if "all" in explainers else list(dict.fromkeys(explainers))
+    rows, broken = measure(
+        cut, sample(photos, count, seed), root, predictor.input.resize_mode, explainers=names, seed=seed
+    )
+    report = {
+        "model": predictor.name,
+        "data": str(data),
+        "part": part,
+        "photos": rows[0].photos,
+        "seed": seed,
+        "class_score": cut.score,
+        "explainers": {row.explainer: _without(dataclasses.asdict(row), "explainer") for row in rows},
+        "failed": [{"path": error.path, "error": error.reason} for error in broken],
+    }
+    if out is not None:
+        write_json(out, report)
+    kind = kind or ("table" if sys.stdout.isatty() or out is not None else "json")
+    with output(None) as stream:
+        if kind == "json":
+            stream.write(json.dumps(report, indent=1) + "\n")
+        else:
+            title = f"{part} photos: {rows[0].photos}; class score: {cut.score}"
+            print_table(lambda _width: _faithfulness_table(rows, title), stream)
+    for error in broken:
+        progress.stderr.print(plain(str(error)), markup=False, soft_wrap=True)
+    return len(broken)
+
+
+def _labelled(data: Path, part: Any) -> tuple[Path, list[Photo], str]:
+    """The photos of a part of a split.json, or all of a data set; and what to call them."""
+    from allmasked.data.dataset import is_split, load_photos
+
+    split = load_photos(data)
+    if is_split(data):
+        return split.root, list(split.part(part)), part
+    return split.root, list(split.photos), "all parts"
+
+
+def _without(values: Row, key: str) -> Row:
+    return {name: value for name, value in values.items() if name != key}
+
+
+def _faithfulness_table(rows: list[Faithfulness], title: str) -> Any:
+    from rich.table import Table
+
+    pointing = any(row.pointing for row in rows)
+    heads = ["explainer", "deletion AUC ↓", "better than random by", "insertion AUC ↑", "better than random by"]
+    table = Table(*heads, *(["pointing game ↑", "better than random by"] if pointing else []), title=title, box=None)
+    for row in rows:
+        gains = [row.deletion_gain, row.insertion_gain, row.pointing_gain]
+        means = [row.deletion, row.insertion, row.pointing]
+        cells = [row.explainer]
+        for mean, gain in list(zip(means, gains))[: 3 if pointing else 2]:
+            cells += [str(mean or ""), "" if row.explainer == "random" else str(gain or "")]
+        table.add_row(*cells)
+    return table
