@@ -6,6 +6,7 @@ import csv
 from collections import Counter
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,7 +14,9 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from allmasked.annotate import Sorted
-from allmasked.cli import rows, submission
+from allmasked.cli import cli, rows, scoring, submission
+from allmasked.cli.training import HEADINGS
+from allmasked.core import markdown
 from allmasked.core.types import LABELS, Prediction
 from allmasked.data.readers import read_dataset
 from colour_model import BLUE, GREY, SKIN, ColourModel
@@ -172,6 +175,30 @@ def test_a_data_set_in_the_competitions_form_is_read_and_answered(tmp_path: Path
     _root, photos, problems = read_dataset("MaskDataset")
     assert len(photos) == 15 and not problems and {photo.label for photo in photos} == {"all", "none", "some"}
     given = ("predict", "MaskDataset/test", "--format", "kaggle", "--sample", "MaskDataset/sample_submission.csv")
-    assert invoke(*given).stdout == Path("MaskDataset/solution.csv").read_text()
+    assert invoke(*given).stdout == Path("MaskDataset/true_results.csv").read_text()
     assert "is not an empty folder" in str(invoke("synth", "competition", "data", "MaskDataset").exception)
     assert "leaves no photo on one side" in str(invoke("synth", "competition", "data", "x", "--test", "1").exception)
+
+
+@pytest.mark.parametrize("width", [40, 100])
+def test_tables_of_figures_are_drawn_with_every_figure_whole(width: int) -> None:
+    lines = markdown.table(["class", "photos", "precision", "95 % interval"], [["all", 1234, 0.837, "0.79 to 0.859"]])
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(scoring._drawn(lines[:-1]))
+    text = console.export_text()
+    assert "| ---" not in text and {"1,234", "0.8370", "0.79", "0.859"} <= {*text.replace("│", " ").split()}
+
+
+def test_help_of_train_has_each_option_once_below_a_heading() -> None:
+    text = invoke("train", "--help").stdout
+    options = [line.split()[0] for line in text.splitlines() if line.startswith("  -")]
+    command = cli.get_command(click.Context(cli), "train")
+    assert command is not None
+    named = [param.opts[0] for param in command.params if isinstance(param, click.Option)]
+    assert sorted(options) == sorted([*named, "-h,"])
+    sections = {heading: text.split(f"\n{heading}:\n")[1].split("\n\n")[0] for heading in HEADINGS}
+    below = {line.split()[0]: heading for heading, section in sections.items() for line in section.splitlines()}
+    wanted = {"--out": "Options", "--size": "Data", "--epochs": "Schedule", "--clip-norm": "Loss and optimiser"}
+    assert {option: below[option] for option in wanted} == wanted
+    assert all(below[f"--{name}"] == "Augmentation" for name in ("flip", "zoom-in", "mosaic", "jpeg"))
+    assert '""' not in text and ":." not in invoke("recipes").stdout

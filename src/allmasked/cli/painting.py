@@ -41,7 +41,7 @@ def drawn(out: Path, photos: int, seed: int, size: str | None, workers: int | No
 def competition(data: Path, out: Path, test: float, seed: int) -> None:
     """Copy the labelled photos of DATA into OUT in the form of the notebooks' competition.
 
-    training/ with train_gt.json, test/ with sample_submission.csv; and solution.csv, to score a submission.
+    training/ with train_gt.json, test/ with sample_submission.csv; and true_results.csv, to score a submission.
     """
     from allmasked.synth.competition import write_competition
 

@@ -4,7 +4,7 @@ OUT/
   training/ test/         photos, 10000.jpg ...
   train_gt.json           photo -> 0 none, 1 all, 2 some, of those in training
   sample_submission.csv   Id,Category: every test photo, with a category that means nothing
-  solution.csv            Id,Category: what a competition keeps to itself, to score a submission
+  true_results.csv        Id,Category: what a competition keeps to itself, to score a submission
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def write_competition(data: str | Path, out: str | Path, *, test: float = 0.2, s
         shutil.copyfile(root / photo.path, out / part / name)
         labels[part][name] = CATEGORIES[photo.label]
     write_json(out / "train_gt.json", labels["training"])
-    for file, rows in (("solution", labels["test"]), ("sample_submission", dict.fromkeys(labels["test"], 0))):
+    for file, rows in (("true_results", labels["test"]), ("sample_submission", dict.fromkeys(labels["test"], 0))):
         write_text(
             out / f"{file}.csv", "Id,Category\n" + "".join(f"{name},{number}\n" for name, number in rows.items())
         )
