@@ -281,6 +281,114 @@ def test_masks_marked_in_faces(tmp_path: Path) -> None:
         read(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["coco", "voc", "labelme", "supervisely"])
+def test_attributes_of_a_box_that_say_how_its_mask_is_worn(kind: str, tmp_path: Path) -> None:
+    """fiftyone 1250, X-AnyLabeling 397: tools export them beside the class, which may say the opposite; CVAT's own XML
+    was the only one in which they were seen."""
+    if kind == "coco":
+        content = coco(tmp_path)
+        content["annotations"][0]["attributes"] = {"occluded": False, "mask": "below the nose"}
+        write(tmp_path / "result.json", json.dumps(content))
+    for name, faces in MARKED.items() if kind != "coco" else ():
+        photo(tmp_path / ("ds/img" if kind == "supervisely" else ".") / name)
+        shapes = [{"label": wear, "shape_type": "rectangle", "points": [box[:2], box[2:]]} for wear, *box in faces]
+        objects = [
+            {"classTitle": s["label"], "geometryType": "rectangle", "points": {"exterior": s["points"]}} for s in shapes
+        ]
+        if name == "a.jpg":
+            shapes[0] |= {"flags": {"incorrect": True, "without_mask": False}}
+            objects[0] |= {"tags": [{"name": "no mask"}]}
+        if kind == "labelme":
+            write(tmp_path / f"{name[0]}.json", json.dumps({"shapes": shapes}))
+        elif kind == "supervisely":
+            write(tmp_path / "ds/ann" / f"{name}.json", json.dumps({"size": {}, "objects": objects}))
+        else:
+            more = "</name><attributes><attribute><name>mask</name><value>no</value></attribute></attributes>"
+            xml = voc_xml(name, faces)
+            write(tmp_path / f"{name[0]}.xml", xml.replace("</name>", more, 1) if name == "a.jpg" else xml)
+    assert labels(tmp_path) == {name: label for name, label in ALL.items() if name != "a.jpg"}
+    assert "says how the mask is worn, which isn't read, so the label of" in told(tmp_path)
+
+
+def test_columns_of_a_table_that_contradict_each_other(tmp_path: Path) -> None:
+    """Numbers by the alphabet, as Keras gives them, beside the names: 0 is with_mask, and was read as none."""
+    for name in "ac":
+        photo(tmp_path / f"{name}.jpg")
+    for header, one in (("image,label,class", "0,with_mask"), ("image,label,label", "all,none")):
+        write(tmp_path / "x.csv", f"{header}\na.jpg,{one}\n")
+        with pytest.raises(DataError, match=r"x\.csv:2: its columns 'label' .* contradict each other"):
+            read(tmp_path)
+    write(tmp_path / "x.csv", "image,label,class\na.jpg,7,with_mask\nc.jpg,8,without_mask\n")
+    assert labels(tmp_path) == {"a.jpg": "all", "c.jpg": "none"}
+
+
+def test_a_name_or_number_that_is_given_twice(tmp_path: Path) -> None:
+    """mmdetection's merged COCO files, an edited data.yaml, a train_gt.json put together: the last one counted."""
+    content = coco(tmp_path / "coco")
+    content["categories"].append({"id": 1, "name": "without_mask"})
+    write(tmp_path / "coco/x.json", json.dumps(content))
+    yolo(tmp_path / "one")
+    (tmp_path / "one/classes.txt").unlink()
+    write(tmp_path / "one/data.yaml", "names:\n  0: with_mask\n  1: without_mask\n  2: mask_off\n  0: without_mask\n")
+    yolo(tmp_path / "two")
+    (tmp_path / "two/classes.txt").unlink()
+    write(tmp_path / "two/data.yaml", f"names: {CLASSES}\nnc: 3\nnames: {CLASSES[::-1]}\n")
+    photo(tmp_path / "json/a.jpg")
+    write(tmp_path / "json/train_gt.json", '{"a.jpg": 0, "b.jpg": 2, "a.jpg": 1}')
+    for name, why in (
+        ("coco", r"x\.json: its categories give the id 1 to 'with_mask' and 'without_mask'"),
+        ("one", r"data\.yaml:5: gives '0' for the second time"),
+        ("two", r"data\.yaml:3: gives 'names' for the second time"),
+        ("json", r"train_gt\.json: .*gives 'a\.jpg' twice, and not the same"),
+    ):
+        with pytest.raises(DataError, match=why):
+            read(tmp_path / name)
+    write(tmp_path / "json/train_gt.json", '{"a.jpg": 1, "a.jpg": 1}')
+    assert labels(tmp_path / "json") == {"a.jpg": "all"}
+
+
+def test_a_table_of_what_photos_do_not_show(tmp_path: Path) -> None:
+    """OIDv4_ToolKit 87: rows of confidence 0 say that a label is absent; they were taken for labels."""
+    for name in "abc":
+        photo(tmp_path / f"{name}.jpg")
+    write(
+        tmp_path / "x.csv",
+        "ImageID,LabelName,Confidence\na,with mask,1\nc,with mask,0\nc,without mask,1\nb,with mask,0\n",
+    )
+    assert labels(tmp_path) == {"a.jpg": "all", "c.jpg": "none"}
+    assert "says that b is not 'with mask' (confidence 0), so it is no label" in told(tmp_path)
+
+
+@pytest.mark.parametrize("columns", ["x,y,width,height", "bbox"])
+def test_a_table_of_boxes_without_corners(columns: str, tmp_path: Path) -> None:
+    """make-sense 171: a row a box, x and y of a corner or of the middle; its rows were read as labels of photos."""
+    photo(tmp_path / "a.jpg")
+    write(tmp_path / "x.csv", f"label,{columns},image\nmask,{','.join('1' * (columns.count(',') + 1))},a.jpg\n")
+    with pytest.raises(DataError, match=r"x\.csv:1: has a row a box, .*xmin,ymin,xmax,ymax"):
+        read(tmp_path)
+
+
+def test_turned_boxes_and_crowds(tmp_path: Path) -> None:
+    """cvat 4745: a box's rotation was passed over; yolov3 714: crowds; four corners in YOLO, taken for landmarks."""
+    photo(tmp_path / "cvat/a.jpg")
+    box = '<box label="with_mask" xtl="20" ytl="20" xbr="40" ybr="26" rotation="90"/>'
+    write(tmp_path / "cvat/a.xml", f'<annotations><image name="a.jpg">{box}</image></annotations>')
+    photo(tmp_path / "yolo/a.jpg")
+    write(tmp_path / "yolo/a.txt", "0 .3 .3 .5 .3 .5 .4 .3 .4")
+    write(tmp_path / "yolo/classes.txt", "with_mask")
+    content = coco(tmp_path / "coco")
+    content["annotations"][0] |= {"bbox": [20, 20, 20, 6], "attributes": {"rotation": 90.0}, "iscrowd": 1}
+    write(tmp_path / "coco/x.json", json.dumps(content))
+
+    def edges(root: Path) -> list[float]:
+        face = (read(root).photos[0].faces or ())[0]
+        return [face.left, face.top, face.right, face.bottom]
+
+    assert edges(tmp_path / "cvat") == pytest.approx([27, 13, 33, 33]) == edges(tmp_path / "coco")
+    assert edges(tmp_path / "yolo") == pytest.approx([0.3 * SIZE[0], 0.3 * SIZE[1], 0.5 * SIZE[0], 0.4 * SIZE[1]])
+    assert "x.json: 1 boxes are marked as crowds (iscrowd) and taken as a face each" in read(tmp_path / "coco").said
+
+
 def test_photos_without_an_ending_and_thumbnails(tmp_path: Path) -> None:
     """icloud-docker 141, photoprism 555: photos without ending were left out, thumbnails of a server were counted."""
     for label in ("all", "none", "some"):

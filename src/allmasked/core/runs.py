@@ -142,10 +142,20 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs) and (twice := next((key for key, value in pairs if table[key] != value), None)):
+        raise KeyError(twice)
+    return table
+
+
 def parse_json(text: str) -> Any:
-    """A JSON document. Raises ValueError, with one line that says why, for whatever is none or is nested too deeply."""
+    """A JSON document. Raises ValueError, with one line that says why, for whatever is none, is nested too deeply, or
+    gives one key two values."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once)
+    except KeyError as error:
+        raise ValueError(f"it gives {error} twice, and not the same") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except json.JSONDecodeError:

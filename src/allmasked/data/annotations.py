@@ -237,6 +237,14 @@ class Marks:
                 self.spoil(where, f"says {shown(str(name))!r} of the whole photo, which isn't read (as a CSV "
                            "photo,label it is)", photo)  # fmt: skip
 
+    def attributes(self, where: str, photo: str, names: Iterable[object]) -> None:
+        """Names of one box's attributes, flags or tags. Those of how masks are worn are not read: they may say
+        otherwise than its class."""
+        for name in names:
+            if "mask" in plain(name) or self.options.wearing(name):
+                said = f"an attribute {shown(str(name))!r} says how the mask is worn, which isn't read"
+                self.spoil(where, said, photo)
+
     def spoil(self, where: str, reason: str, photo: str = "") -> None:
         """Something can't be read, so the label of its photo is unknown."""
         self.notes.problem(where, f"{reason}, so the label of {shown(photo)} is unknown" if photo else reason)

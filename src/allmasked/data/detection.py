@@ -6,6 +6,7 @@ Those in JSON are in :mod:`allmasked.data.documents`, those in tables in :mod:`a
 from __future__ import annotations
 
 import codecs
+import math
 import os
 import re
 from collections.abc import Iterable
@@ -85,6 +86,7 @@ def read_voc(path: Path, options: Options, notes: Notes) -> list[Photo]:
             if len(item.findall("name")) > 1:
                 marks.spoil(where, "has several names", photo)
                 continue
+            marks.attributes(where, photo, [name.text or "" for name in item.iterfind("attributes/attribute/name")])
             for box in item.findall("bndbox") or [item]:  # some tools put all boxes of a class into one object
                 edges = [box.findtext(edge, "").strip() for edge in ("xmin", "ymin", "xmax", "ymax")]
                 marks.add(name, where, photo, item.findtext("name", ""), edges)
@@ -131,10 +133,8 @@ def read_cvat(path: Path, options: Options, notes: Notes) -> list[Photo]:
                 marks.spoil(where, "holds text between its boxes, as a broken tag leaves it", photo)
             for number, shape in enumerate(item, start=1):
                 here = f"{where}: {shape.tag} {number}"
-                mask = [a.get("name", "") for a in shape.iter("attribute") if "mask" in plain(a.get("name", ""))]
-                if mask:
-                    marks.spoil(here, f"an attribute {mask[0]!r} says how the mask is worn, which isn't read", photo)
-                elif shape.tag in ("box", "polygon"):
+                marks.attributes(here, photo, [item.get("name", "") for item in shape.iter("attribute")])
+                if shape.tag in ("box", "polygon"):
                     marks.add(name, here, photo, shape.get("label"), _shape_edges(shape))
                 elif shape.tag != "tag":
                     marks.spoil(here, f"a {shape.tag} is no box", photo)
@@ -149,7 +149,7 @@ def _in_subset(item: ElementTree.Element) -> str:
 
 def _shape_edges(shape: ElementTree.Element) -> list[Any]:
     if shape.tag == "box":
-        return [shape.get(edge, "") for edge in ("xtl", "ytl", "xbr", "ybr")]
+        return turned([shape.get(edge, "") for edge in ("xtl", "ytl", "xbr", "ybr")], shape.get("rotation"))
     return around([point.split(",") for point in shape.get("points", "").split(";")])
 
 
@@ -160,6 +160,19 @@ def around(points: Iterable[Any]) -> list[Any]:
     except (TypeError, ValueError):
         return []
     return [min(across), min(down), max(across), max(down)]
+
+
+def turned(edges: list[Any], degrees: Any) -> list[Any]:
+    """The edges around a box that is turned about its middle; as they are where nothing says so."""
+    try:
+        left, top, right, bottom, angle = (float(value) for value in (*edges, degrees))
+    except (TypeError, ValueError):
+        return edges
+    cos, sin = abs(math.cos(math.radians(angle))), abs(math.sin(math.radians(angle)))
+    x, y = (left + right) / 2, (top + bottom) / 2
+    across, down = abs(right - left) / 2, abs(bottom - top) / 2
+    across, down = across * cos + down * sin, across * sin + down * cos
+    return [x - across, y - down, x + across, y + down] if angle else edges
 
 
 # --- YOLO: a text file a photo, names of classes beside ---------------------------------------------------------------
@@ -234,7 +247,16 @@ def _yaml(file: Path) -> Any:
     tag makes anything else."""
     yaml = require("yaml", "data")
     try:
-        return yaml.load(read_text(file, MAX_YAML_BYTES), Loader=yaml.BaseLoader)
+        loader = yaml.BaseLoader(read_text(file, MAX_YAML_BYTES))
+        node = loader.get_single_node()
+        for table in (node, *(value for _, value in node.value)) if isinstance(node, yaml.MappingNode) else ():
+            keys = [key for key, _ in table.value] if isinstance(table, yaml.MappingNode) else []
+            if twice := [key for k, key in enumerate(keys) if any(key.value == one.value for one in keys[:k])]:
+                line = twice[0].start_mark.line + 1
+                raise DataError(
+                    f"{file}:{line}: gives {shown(str(twice[0].value)[:40])!r} for the second time; remove one"
+                )
+        return loader.construct_document(node) if node else None
     except RecursionError:
         raise DataError(f"{file}: can't be read as YAML (it is nested too deeply)") from None
     except yaml.YAMLError as error:
@@ -372,13 +394,17 @@ _SLACK = 0.05
 
 
 def _yolo_box(values: list[float], landmarks: int) -> tuple[float, float, float, float]:
-    """Edges (shares) of ``x y width height``, with or without a confidence or landmarks, or of a polygon.
+    """Edges (shares) of ``x y width height``, with or without a confidence or landmarks, or of a polygon, such as the
+    four corners of a turned box.
 
     Raises ValueError, whose text says why where it begins with "it".
     """
     x, y, width, height = values[:4]
     box = x - width / 2, y - height / 2, x + width / 2, y + height / 2
-    if landmarks or len(values) in (4, 5) or _are_landmarks(values[4:], box):
+    corners = len(values) == 8 and all(
+        abs(values[k] + values[k + 4] - values[k + 2] - values[k + 6]) < 1e-3 for k in (0, 1)
+    )
+    if landmarks or len(values) in (4, 5) or (not corners and _are_landmarks(values[4:], box)):
         if landmarks and len(values) != 4 + landmarks:
             raise ValueError(f"it has {len(values)} numbers, not 4 and {landmarks} of landmarks")
         shares = values[:4]

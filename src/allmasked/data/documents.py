@@ -10,9 +10,9 @@ from typing import Any
 
 from allmasked.core.errors import DataError
 from allmasked.core.types import Photo
-from allmasked.data.albums import Album, files_in, pair, read_document, relative, told
+from allmasked.data.albums import Album, files_in, pair, plain, read_document, relative, told
 from allmasked.data.annotations import Marks, Notes, Options
-from allmasked.data.detection import around
+from allmasked.data.detection import around, turned
 
 
 def kind_of(content: Any) -> str:
@@ -82,9 +82,18 @@ def read_coco(path: Path, options: Options, notes: Notes) -> list[Photo]:
         if not content["annotations"]:
             notes.problem(name, "holds no annotations, so it says nothing of its photos")
             continue
-        names = {str(row.get("id")): row.get("name") for row in content["categories"] if isinstance(row, dict)}
+        names: dict[str, Any] = {}
+        for row in content["categories"]:
+            if not isinstance(row, dict):
+                continue
+            known = names.setdefault(str(row.get("id")), row.get("name"))
+            if plain(known) != plain(row.get("name")):
+                raise DataError(
+                    f"{file}: its categories give the id {row.get('id')} to {known!r} and {row.get('name')!r}"
+                )
         _check_numbers(file, names, content["annotations"])
         photos: dict[str, str] = {}
+        crowds = 0
         for number, row in enumerate(content["images"], start=1):
             if not isinstance(row, dict):
                 notes.problem(f"{name}: image {number}", "is no table")
@@ -108,7 +117,14 @@ def read_coco(path: Path, options: Options, notes: Notes) -> list[Photo]:
             elif photo and str(row.get("category_id")) not in names:
                 marks.spoil(where, "its category_id is not in the file", photo)
             elif photo:
-                marks.add(name, where, photo, names[str(row["category_id"])], _sized(row.get("bbox")))
+                attributes = row.get("attributes")
+                attributes = attributes if isinstance(attributes, dict) else {}
+                marks.attributes(where, photo, attributes)
+                edges = turned(_sized(row.get("bbox")), attributes.get("rotation"))
+                marks.add(name, where, photo, names[str(row["category_id"])], edges)
+                crowds += bool(row.get("iscrowd"))
+        if crowds:
+            notes.said.append(f"{name}: {crowds:,} boxes are marked as crowds (iscrowd) and taken as a face each")
     return marks.photos(album, "no COCO file names it")
 
 
@@ -198,19 +214,25 @@ def _read_beside(path: Path, kind: str, options: Options, notes: Notes) -> list[
         size = content.get("size") or {}
         sides = [content.get(f"image{side}") or size.get(side.lower()) for side in ("Width", "Height")]
         marks.look_at(name, photo, sides)
-        flags, tags = content.get("flags"), content.get("tags")
-        said = [key for key, value in flags.items() if value] if isinstance(flags, dict) else []
-        said += [tag.get("name") for tag in tags if isinstance(tag, dict)] if isinstance(tags, list) else []
-        marks.whole_photo(name, photo, said)
+        marks.whole_photo(name, photo, _said(content))
         for number, item in enumerate(content.get("shapes", content.get("objects", [])), start=1):
             item = item if isinstance(item, dict) else {}
             label = item.get("label") or item.get("classTitle")
+            marks.attributes(f"{name}: object {number}", photo, _said(item))
             marks.add(name, f"{name}: object {number}", photo, label, _outline(item))
     for photo, reason in doubtful:
         if photo not in marks.faces:
             notes.problem(photo, reason)
             marks.spoilt.add(photo)
     return marks.photos(album, f"no {kind} file has its name or names it")
+
+
+def _said(item: dict[str, Any]) -> list[Any]:
+    """What labelme's flags (those that are set) and attributes, or Supervisely's tags, name of a photo or an object."""
+    flags, attributes, tags = item.get("flags"), item.get("attributes"), item.get("tags")
+    said = [key for key, value in flags.items() if value] if isinstance(flags, dict) else []
+    said += list(attributes) if isinstance(attributes, dict) else []
+    return said + ([tag.get("name") for tag in tags if isinstance(tag, dict)] if isinstance(tags, list) else [])
 
 
 def _outline(item: dict[str, Any]) -> list[Any]:

@@ -21,6 +21,8 @@ _PATHS = (
     "photo", "img", "imgname", "imgpath", "name", "id",
 )  # fmt: skip
 _LABELS = ("label", "class", "category", "target", "y", "classname", "labelname", "classification")
+_BOXES = ("bbox", "box", "boundingbox")
+_CORNER_AND_SIZE = ({"x", "y", "width", "height"}, {"x", "y", "w", "h"}, {"xmin", "ymin", "width", "height"})
 _EDGES = (
     ("xmin", "x1", "left", "bboxx1", "bboxxmin", "bboxleft"),
     ("ymin", "y1", "top", "bboxy1", "bboxymin", "bboxtop"),
@@ -146,13 +148,40 @@ def read_csv(path: Path, options: Options, notes: Notes) -> list[Photo]:
     tables = _chosen(path, is_labels, notes, "a column 'path' and a column 'label'")
     labels = Labels(Album(_root(path)), options, notes)
     for table in tables:
-        at, label = table.column(_PATHS), table.column(_LABELS)
-        assert at is not None and label is not None
+        if table.column(_BOXES) is not None or any(names <= set(table.header) for names in _CORNER_AND_SIZE):
+            raise DataError(
+                f"{table.file}:1: has a row a box, but no corners that can be told for certain; name the columns "
+                "filename,class,xmin,ymin,xmax,ymax (px)"
+            )
+        at, label = table.column(_PATHS), _label_column(table, options)
+        assert at is not None
+        confidence = table.column(["confidence"])
         labels.options = options.knowing_none(table.file, (row[label] for _, row in table.rows))
         for line, row in table.rows:
             where = f"{relative(table.file, labels.album.root)}:{line}"
-            labels.add(table.file, where, row[at], row[label])
+            if confidence is not None and re.fullmatch(r"0+(\.0*)?", row[confidence].strip()):
+                notes.problem(
+                    where, f"says that {shown(row[at])} is not {row[label]!r} (confidence 0), so it is no label"
+                )
+            else:
+                labels.add(table.file, where, row[at], row[label])
     return labels.photos()
+
+
+def _label_column(table: Table, options: Options) -> int:
+    """The column of the classes: of several (a number and a name) the first that means something.
+
+    Raises:
+        DataError: two of them contradict each other.
+    """
+    columns = [k for _, k in sorted((_LABELS.index(name), k) for k, name in enumerate(table.header) if name in _LABELS)]
+    for line, row in table.rows:
+        said = {k: label for k in columns if (label := options.label(row[k]))}
+        if len(set(said.values())) > 1:
+            names = " and ".join(f"{table.names[k]!r} ({label})" for k, label in said.items())
+            raise DataError(f"{table.file}:{line}: its columns {names} contradict each other; remove the wrong one")
+    known = [k for k in columns if any(options.label(row[k]) for _, row in table.rows)]
+    return (known or columns)[0]
 
 
 def read_one_hot(path: Path, options: Options, notes: Notes) -> list[Photo]:
