@@ -347,6 +347,21 @@ def test_a_name_or_number_that_is_given_twice(tmp_path: Path) -> None:
     assert labels(tmp_path / "json") == {"a.jpg": "all"}
 
 
+def test_a_class_list_that_a_tool_cut_short(tmp_path: Path) -> None:
+    """labelImg 981: the list was written anew with one name; faces of number 0 became that, the others were told."""
+    yolo(tmp_path)
+    write(tmp_path / "classes.txt", "without_mask")
+    with pytest.raises(DataError, match=r"3 of 5 label files in labels use numbers \(1, 2\) that classes\.txt doesn't"):
+        read(tmp_path)
+
+
+def test_photos_that_nobody_has_looked_at_yet(tmp_path: Path) -> None:
+    """label-studio 9774: they stand in its COCO files as if they showed nobody; only their number can be told."""
+    content = coco(tmp_path)
+    write(tmp_path / "result.json", json.dumps({**content, "annotations": content["annotations"][:2]}))
+    assert "photos without a box, which count as nobody: 4 (leave out those not yet marked)" in read(tmp_path).said
+
+
 def test_a_table_of_what_photos_do_not_show(tmp_path: Path) -> None:
     """OIDv4_ToolKit 87: rows of confidence 0 say that a label is absent; they were taken for labels."""
     for name in "abc":
@@ -386,7 +401,7 @@ def test_turned_boxes_and_crowds(tmp_path: Path) -> None:
 
     assert edges(tmp_path / "cvat") == pytest.approx([27, 13, 33, 33]) == edges(tmp_path / "coco")
     assert edges(tmp_path / "yolo") == pytest.approx([0.3 * SIZE[0], 0.3 * SIZE[1], 0.5 * SIZE[0], 0.4 * SIZE[1]])
-    assert "x.json: 1 boxes are marked as crowds (iscrowd) and taken as a face each" in read(tmp_path / "coco").said
+    assert "x.json: boxes marked as crowds (iscrowd), each taken as one face: 1" in read(tmp_path / "coco").said
 
 
 def test_photos_without_an_ending_and_thumbnails(tmp_path: Path) -> None:

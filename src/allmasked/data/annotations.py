@@ -222,8 +222,8 @@ class Marks:
         elif wear == "ignore":
             self.ignored.add(photo)
         elif face is None:
-            text = ", ".join(str(edge) for edge in edges if str(edge).strip())
-            self.spoil(where, f"{text} is no box (edges in px)" if text else "has no box", photo)
+            said = ", ".join(str(edge) for edge in edges if str(edge).strip())
+            self.spoil(where, f"{said} is no box (edges in px)" if said else "has no box", photo)
         else:
             self.faces[photo][source].append(face)
             self.mended += float(edges[0]) > float(edges[2]) or float(edges[1]) > float(edges[3])
@@ -279,6 +279,10 @@ class Marks:
                 faces, sure = self._upright(path, faces)
                 unsure += not sure
             photos.append(Photo(path, label or NOBODY, faces=None if faces is None else tuple(faces)))
+        if empty := sum(photo.label == NOBODY for photo in photos):
+            self.notes.said.append(
+                f"photos without a box, which count as nobody: {empty:,} (leave out those not yet marked)"
+            )
         if unsure:
             self.notes.said.append(
                 f"{unsure:,} photos are turned by EXIF and nothing says on which picture their boxes were drawn: they "

@@ -334,7 +334,14 @@ def read_yolo(path: Path, options: Options, notes: Notes) -> list[Photo]:
         if said not in notes.said:
             notes.said.append(said)
         here = [(file, photo) for file, photo in pairs.items() if file.parent == place]
-        used = {number for file, photo in here for number in _read_lines(file, photo, named, marks)}
+        uses = [_read_lines(file, photo, named, marks) for file, photo in here]
+        used = set().union(*uses)
+        if named and (others := [one for one in uses if one - named.names.keys()])[1:] and 3 * len(others) >= len(uses):
+            strange = ", ".join(str(number) for number in sorted(used - named.names.keys())[:5])
+            raise DataError(
+                f"{path}: {len(others)} of {len(uses)} label files in {relative(place, path)} use numbers ({strange}) "
+                f"that {relative(named.file, path)} doesn't name: it is not their list; mend it"
+            )
         if named and 0 not in used and len(named.names) in used:
             raise DataError(
                 f"{path}: the label files in {relative(place, path)} number the classes {min(used)} to {max(used)}, "

@@ -124,7 +124,7 @@ def read_coco(path: Path, options: Options, notes: Notes) -> list[Photo]:
                 marks.add(name, where, photo, names[str(row["category_id"])], edges)
                 crowds += bool(row.get("iscrowd"))
         if crowds:
-            notes.said.append(f"{name}: {crowds:,} boxes are marked as crowds (iscrowd) and taken as a face each")
+            notes.said.append(f"{name}: boxes marked as crowds (iscrowd), each taken as one face: {crowds:,}")
     return marks.photos(album, "no COCO file names it")
 
 
@@ -236,11 +236,12 @@ def _said(item: dict[str, Any]) -> list[Any]:
 
 
 def _outline(item: dict[str, Any]) -> list[Any]:
-    """Edges of a shape: rectangle, polygon, or circle (its centre and a point on it); nothing of another kind."""
+    """Edges of a shape: rectangle (``rotation``: turned), polygon, or circle (its centre and a point on it); of
+    others nothing."""
     kind = str(item.get("shape_type") or item.get("geometryType") or "polygon")
     points = item.get("points")
     points = points.get("exterior") if isinstance(points, dict) else points
-    if kind not in ("rectangle", "polygon", "circle") or not isinstance(points, list) or len(points) < 2:
+    if kind not in ("rectangle", "polygon", "circle", "rotation") or not isinstance(points, list) or len(points) < 2:
         return []
     edges = around(points)
     if kind != "circle" or not edges:
