@@ -14,7 +14,7 @@ Oddity = Literal["outside", "whole", "shape", "twice", "contradict"]
 ODDITIES: dict[Oddity, tuple[str, str]] = {
     "outside": (
         "boxes reaching out of their photo",
-        "Drawn on another size, or on the photo turned: look at them.",
+        "Faces at the edge, or drawn on another size or on the photo turned: look at them.",
     ),
     "whole": (
         "boxes as large as their photo",

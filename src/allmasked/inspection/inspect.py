@@ -380,7 +380,7 @@ def _findings(i: Inspection) -> list[Finding]:
     if i.size_leak and i.size_leak.given_away:
         add("warning", "size", max(1, len(i.size_leak.clues)), i.size_leak.words, i.size_leak.advice)
     if i.imbalance >= 1.5:
-        ordered = sorted((c for c in i.classes if c.photos), key=lambda c: c.photos)
+        ordered = sorted((c for c in i.classes if c.photos and c.label != NOBODY), key=lambda c: c.photos)
         text = f"{i.imbalance:.1f} times as many {ordered[-1].label!r} as {ordered[0].label!r} photos"
         advice = "Train with class balance, and judge by macro-F1 rather than accuracy."
         add("warning" if i.imbalance >= 3 else "note", "balance", 1, text, advice)
