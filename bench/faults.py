@@ -324,10 +324,16 @@ def cases(shared: Path) -> list[Case]:
 KILLED = ("split", *(f"train-{loader}" for loader in LOADERS), "predict", "synth", "export", "ensemble")
 
 
-def prepare(shared: Path) -> None:
+LIGHT = {"split", "predict", "synth", "predict-annotated", "predict-sort", "predict-engine", "explain", "inspect"}
+"""Cases that need neither TensorFlow nor runs."""
+
+
+def prepare(shared: Path, light: bool) -> None:
     """Painted photos, a split of them, and two runs."""
     run_well(shared, ("synth", "drawn", "data", "--photos", "60", *PAINTED))
     run_well(shared, ("synth", "drawn", "more", "--photos", "12", "--seed", "9", *PAINTED))
+    if light:
+        return
     run_well(shared, ("split", "data", "--out", "split.json"))
     for seed, name in enumerate(("one", "two")):
         run_well(shared, ("train", "split.json", "--out", f"runs/{name}", *TINY, *EPOCHS, "--seed", str(seed)))
@@ -661,8 +667,10 @@ def main() -> None:
         work, shared = Path(folder) / "work", Path(folder) / "shared"
         work.mkdir()
         shared.mkdir()
-        import_all()
-        prepare(shared)
+        light = bool(only) and LIGHT.issuperset(only)
+        if not light:
+            import_all()
+        prepare(shared, light)
         fine = True
         for way in options.ways:
             function, names = WAYS[way]
