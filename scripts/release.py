@@ -121,6 +121,12 @@ def serve(program: str, where: Path) -> None:
                 break
         else:
             raise SystemExit("serve: did not start")
+        for _ in range(600):
+            try:
+                with urllib.request.urlopen(f"{found[0]}readyz", timeout=60):
+                    break
+            except OSError:  # it does not listen yet, or is not ready
+                time.sleep(0.1)
         body = (where / "data/all/0.png").read_bytes()
         request = urllib.request.Request(f"{found[0]}v1/predict", body, {"Content-Type": "image/png"})
         with urllib.request.urlopen(request, timeout=60) as answer:
@@ -181,7 +187,7 @@ def main() -> None:
             try:
                 with tempfile.TemporaryDirectory() as folder:
                     attempt(wheel, extra, python, out, Path(folder).resolve())
-            except SystemExit as error:
+            except (SystemExit, OSError) as error:
                 failed += 1
                 print(f"[{extra or 'base'}] on {python}: FAILED: {error}", flush=True)
     print("fine" if not failed else f"{failed} FAILED")
