@@ -118,7 +118,7 @@ def spoil_tree(value: Any, edits: list[tuple[float, Any]]) -> Any:
         nodes = list(_nodes(value))
         if nodes:
             holder, key = nodes[int(place * len(nodes))]
-            holder[key] = new
+            holder[key] = json.loads(json.dumps(new))  # its own, to be spoiled further
     return value
 
 

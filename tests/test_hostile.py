@@ -150,6 +150,7 @@ YAMLS = {
     "deep": "names: " + "[" * 20_000 + "]" * 20_000,
     "odd numbers": "names: {²: mask, ٣: bare}\nkpt_shape: [²,²]\n",
     "digits": f"names: {{{'9' * 900}: mask}}\n",
+    "a sign that is none": "\0names: [mask]\n",  # found by bench/fuzz.py
 }
 
 

@@ -261,7 +261,8 @@ def _yaml(file: Path) -> Any:
         raise DataError(f"{file}: can't be read as YAML (it is nested too deeply)") from None
     except yaml.YAMLError as error:
         line = f":{error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
-        raise DataError(f"{file}{line}: is not valid YAML ({getattr(error, 'problem', error)})") from None
+        why = str(getattr(error, "problem", None) or error).splitlines()[0]
+        raise DataError(f"{file}{line}: is not valid YAML ({why})") from None
 
 
 def _list_of(folder: Path, lists: list[ClassList], root: Path) -> ClassList | None:
