@@ -355,3 +355,14 @@ def test_measures_are_plain_figures(tmp_path: Path) -> None:
     assert found.size_bytes == (tmp_path / "x.jpg").stat().st_size
     assert 0 <= found.light <= found.dark <= 1
     assert 0 <= found.entropy_bits <= 8
+
+
+def test_nobody_is_no_class_to_balance(tmp_path: Path) -> None:
+    """A set of singles said "as many 'all' as 'nobody'", one of things "1.0 : 1" though it had a single class."""
+    for number, label in enumerate(("all", "all", "all", "none", "nobody", "nobody")):
+        save(scene(number), tmp_path / "two" / label / f"{number}.jpg")
+    texts = [finding.text for finding in inspect(tmp_path / "two").findings if finding.key == "balance"]
+    assert texts == ["3.0 times as many 'all' as 'none' photos"]
+    for number, label in enumerate(("none", "nobody")):
+        save(scene(number), tmp_path / "one" / label / f"{number}.jpg")
+    assert " : 1" not in make_page(inspect(tmp_path / "one"), tmp_path / "one.html").read_text()
