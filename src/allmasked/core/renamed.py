@@ -86,7 +86,7 @@ def setting(key: str, value: Any, *, silent: bool = False) -> tuple[str, Any]:
 
 def word(value: Any) -> Any:
     """A value that somebody gave, as it is called today."""
-    if value not in WORDS:
+    if not isinstance(value, str) or value not in WORDS:
         return value
     told(value, WORDS[value])
     return WORDS[value]
