@@ -29,10 +29,10 @@ test: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 --durations=20
+	$(BIN)/pytest -n 2 --dist loadfile --durations=20
 
 cover: $(VENV)/.dev
-	$(BIN)/pytest -n 2 --cov=allmasked --cov-branch --cov-report=term:skip-covered
+	$(BIN)/pytest -n 2 --dist loadfile --cov=allmasked --cov-branch --cov-report=term:skip-covered
 
 audit: $(VENV)/.dev
 	$(BIN)/python scripts/audit.py

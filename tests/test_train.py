@@ -32,7 +32,7 @@ from allmasked.training.tasks import class_weights
 from allmasked.training.train import set_trainable, train
 from conftest import make_split
 
-TINY = read_recipe("default", {"size": [64, 48], "epochs": 2, "head_epochs": 1, "batch_size": 5})
+TINY = read_recipe("default", {"size": [64, 48], "epochs": 2, "head_epochs": 1, "batch_size": 6})
 CONFIG = TrainConfig(weights="random", recipe=TINY)
 
 
@@ -138,32 +138,17 @@ def test_a_run_folder_is_complete(uninterrupted: tuple[Split, Run]) -> None:
 
 
 COMMAND = [sys.executable, "-m", "allmasked", "train"]
-OPTIONS = [
-    "--head",
-    "softmax",
-    "--weights",
-    "random",
-    "--size",
-    "64x48",
-    "--epochs",
-    "2",
-    "--head-epochs",
-    "1",
-    "--batch-size",
-    "5",
-]
+OPTIONS = ["--head", "softmax", "--weights", "random", "--size", "64x48"]
+OPTIONS += ["--epochs", "2", "--head-epochs", "1", "--batch-size", "6"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [1, 2])
-def test_killed_and_resumed_gives_the_same_weights(
-    uninterrupted: tuple[Split, Run], tmp_path: Path, kills: int
-) -> None:
+def test_killed_twice_and_resumed_gives_the_same_weights(uninterrupted: tuple[Split, Run], tmp_path: Path) -> None:
     _, whole = uninterrupted
-    out, rng = tmp_path / "run", random.Random(kills)
+    out, rng = tmp_path / "run", random.Random(3)
     environment = {**os.environ, "ALLMASKED_CACHE": str(tmp_path / "cache")}
     command = [*COMMAND, str(whole.folder.parent / "split.json"), *OPTIONS, "--out", str(out)]
-    for kill in range(kills):
+    for kill in range(2):
         process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
         epochs_wanted = kill + 1  # let it get to somewhere within the next epoch
@@ -246,9 +231,10 @@ def test_other_backends_train_too(uninterrupted: tuple[Split, Run], tmp_path: Pa
     out = tmp_path / "run"
     environment = {**os.environ, "KERAS_BACKEND": backend}
     split = str(whole.folder.parent / "split.json")
-    subprocess.run([*COMMAND, split, *OPTIONS, "--out", str(out)], env=environment, check=True, capture_output=True)
+    command = [*COMMAND, split, *OPTIONS, "--epochs", "1", "--out", str(out)]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
     assert json.loads((out / "config.json").read_text())["facts"]["backend"] == backend
-    assert len(Run(out).history()) == 3
+    assert len(Run(out).history()) == 2
     pixels = np.full((2, 48, 64, 3), 99, np.float32)
     assert np.asarray(models.load(out / "model.keras").predict_on_batch(pixels)).sum(1) == pytest.approx(1)
 

@@ -28,23 +28,23 @@ from allmasked.training.tasks import FacesTask
 from allmasked.training.train import train
 from conftest import draw_photo, make_split
 
-RECIPE = read_recipe(
-    "default",
-    {"size": [96, 64], "frame": [64, 64], "epochs": 1, "head_epochs": 1, "batch_size": 5, "mosaic": 0.5},
-)
+FIELDS = {"size": [96, 64], "frame": [64, 64], "mosaic": 0.5, "whole_frames": 0}
+RECIPE = read_recipe("default", {**FIELDS, "epochs": 1, "head_epochs": 1, "batch_size": 7})
 CONFIG = TrainConfig(head="evidence", weights="random", recipe=RECIPE)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Split, Run]:
-    """A split with a photo of nobody, and a run trained on it in one go."""
+    """A split with two photos of nobody, and a run trained on it in one go."""
     folder = tmp_path_factory.mktemp("evidence")
     split = make_split(folder / "data", {"train": 4, "validation": 3})
     (folder / "data" / "nobody").mkdir()
-    Image.new("RGB", (80, 60), (90, 120, 90)).save(folder / "data" / "nobody" / "a.png")
-    digest = sha256_of(folder / "data" / "nobody" / "a.png")
-    nobody = Photo("nobody/a.png", "nobody", digest, 80, 60, faces=())  # type: ignore[arg-type]
-    split = dataclasses.replace(split, photos=(*split.photos, nobody))
+    nobody = []
+    for number, name in enumerate(("nobody/a.png", "nobody/b.png")):  # 14 photos: batches of 7, traced once
+        Image.new("RGB", (80, 60), (90, 120 + number, 90)).save(folder / "data" / name)
+        digest = sha256_of(folder / "data" / name)
+        nobody.append(Photo(name, "nobody", digest, 80, 60, faces=()))  # type: ignore[arg-type]
+    split = dataclasses.replace(split, photos=(*split.photos, *nobody))
     return split, train(split, CONFIG, folder / "run", cache=folder / "cache")
 
 
@@ -138,7 +138,7 @@ def test_without_boxes_whole_photos_are_learnt_from(trained: tuple[Split, Run], 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_a_share_of_the_steps_shows_photos_whole(trained: tuple[Split, Run], tmp_path: Path, share: float) -> None:
     split, _ = trained
-    recipe = dataclasses.replace(RECIPE, whole_frames=share)
+    recipe = dataclasses.replace(RECIPE, whole_frames=share, batch_size=5)
     source = Source(split, recipe.input, tmp_path)
     task = FacesTask(source, LOADERS["cached"], recipe)
     with ThreadPoolExecutor(2) as pool:
