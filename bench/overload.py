@@ -28,8 +28,8 @@ from serving import drawn_photos, load, server
 async def ask(port: int, body: bytes) -> tuple[int, dict[str, str], Any]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n"
-        writer.write(head.encode() + b"Connection: close\r\n\r\n" + body)
+        head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+        writer.write(head.encode() + b"Content-Type: image/jpeg\r\nConnection: close\r\n\r\n" + body)
         answer = await reader.read()
     finally:
         writer.close()

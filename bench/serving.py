@@ -48,11 +48,11 @@ def drawn_photos(folder: Path, count: int, seed: int = 0) -> list[Path]:
 
 
 @contextlib.contextmanager
-def server(*options: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """A server of its own on a free port of this machine: the port, and the process."""
+def server(*options: str, port: int = 0) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """A server of its own on this machine, on a free port where none is given: the port, and the process."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "allmasked", "serve", "--port", "0", *options],
+        [sys.executable, "-m", "allmasked", "serve", "--port", str(port), *options],
         stderr=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
     assert process.stderr is not None
@@ -73,7 +73,7 @@ def server(*options: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
         yield int(found[1]), process
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(90)
 
 
 def load(port: int, bodies: list[bytes], clients: int, seconds: float) -> list[float]:

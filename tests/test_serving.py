@@ -547,6 +547,16 @@ def test_slow_senders(client: Any) -> None:
         assert silent.result().startswith(b"HTTP/1.1 408")
 
 
+def test_slow_senders_take_no_place() -> None:
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\n"
+    with serving(limits=Limits(max_requests=2)) as client, contextlib.ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(socket.create_connection(("127.0.0.1", client.port))).sendall(head + bytes(500))
+        while client.service.intake.held_bytes < 5 * 500:
+            time.sleep(0.01)
+        assert client.post("/v1/predict", files=form(encoded("all"))).status_code == 200
+
+
 def test_endless_senders(client: Any) -> None:
     assert raw(client, b"GET / HTTP/1.1\r\n" + b"A: " + b"b" * 300_000).startswith(b"HTTP/1.1 4")
     chunked = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -731,16 +741,16 @@ listening = socket.socket()
 listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 listening.bind(("127.0.0.1", {port}))
 print(listening.getsockname()[1], flush=True)
-run(create_app(ColourModel(seconds_a_photo=1.0)), listening, drain_seconds={drain})
+run(create_app(ColourModel(seconds_a_photo={seconds})), listening, drain_seconds={drain})
 """
 
 
-def start(port: int = 0, drain: float = 0) -> tuple[subprocess.Popen[str], int]:
+def start(port: int = 0, drain: float = 0, seconds: float = 1.0, logs: int = subprocess.PIPE) -> tuple[subprocess.Popen[str], int]:
     paths = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "src")]
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVER.format(paths=paths, port=port, drain=drain)],
+        [sys.executable, "-c", SERVER.format(paths=paths, port=port, drain=drain, seconds=seconds)],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=logs,
         text=True,
     )
     assert process.stdout is not None

@@ -83,7 +83,7 @@ class Limits:
         max_pixels: of a photo.
         max_files: photos a request.
         max_seconds: that a body may take to arrive, and then an answer to be made.
-        max_requests: requests for answers at a time.
+        max_requests: requests being answered at a time.
         max_photos: photos decoded, waiting or being answered at a time.
         batch_size: photos that the network is given at once.
         batch_wait_seconds: that the network waits at most for a batch to fill.
@@ -113,7 +113,7 @@ class Metrics:
         self.decode = Histogram("allmasked_decode_seconds", "Decoding of a photo.", buckets=seconds, **kind)  # type: ignore[arg-type]
         self.network = Histogram("allmasked_network_seconds", "A step of the network.", buckets=seconds, **kind)  # type: ignore[arg-type]
         self.batch = Histogram("allmasked_batch_photos", "Photos a step.", buckets=(1, 2, 4, 8, 16, 32, 64), **kind)  # type: ignore[arg-type]
-        self.active = Gauge("allmasked_requests_active", "Requests for answers now.", **kind)  # type: ignore[arg-type]
+        self.active = Gauge("allmasked_requests_active", "Requests being answered now.", **kind)  # type: ignore[arg-type]
         self.held = Gauge("allmasked_photos_held", "Photos decoded, waiting or being answered now.", **kind)  # type: ignore[arg-type]
         self.held_bytes = Gauge("allmasked_upload_bytes_held", "Bytes of request bodies in memory now.", **kind)  # type: ignore[arg-type]
 
@@ -173,16 +173,16 @@ class Service:
 
     async def photos(self, request: Request, wanted: Wanted) -> list[Photo]:
         """The answers for a request's photos. Raises :class:`Refused`."""
-        if self.active >= self.limits.max_requests:
-            raise busy(1 + self.batcher.held * 0.05)
-        self.active += 1
-        try:
-            async with self.intake.photos(request) as uploads:
-                request.state.photos = len(uploads)
+        async with self.intake.photos(request) as uploads:  # slow senders take no place, only bytes
+            request.state.photos = len(uploads)
+            if self.active >= self.limits.max_requests:
+                raise busy(1 + self.batcher.held * 0.05)
+            self.active += 1
+            try:
                 with self._room(len(uploads)):
                     return await self._while_wanted(request, self._answer_all(uploads, wanted))
-        finally:
-            self.active -= 1
+            finally:
+                self.active -= 1
 
     @contextlib.contextmanager
     def _room(self, photos: int) -> Any:

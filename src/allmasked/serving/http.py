@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import signal
@@ -18,9 +19,12 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from allmasked.serving.app import DRAINED_BODIES, JsonLines, Service
 
-CONNECTIONS = 512
+BACKLOG = 512
+CONNECTIONS = 2048
 IDLE_CONNECTIONS = 256
 """Of more that have no request at the moment the longest idle is closed, so that silent ones keep nobody out."""
+IDLE_SECONDS = 0.5
+"""That each may be idle at least: what has just come may not have been read yet."""
 HEAD_BYTES = 1 << 16
 
 
@@ -73,7 +77,11 @@ def protocol(seconds: float, drained_bytes: int) -> type[asyncio.Protocol]:
                 self.untaken.cancel()
 
         def _rest(self) -> None:
+            idle.pop(self, None)
             idle[self] = None
+            self.loop.call_later(IDLE_SECONDS, self._make_room)
+
+        def _make_room(self) -> None:
             if len(idle) > IDLE_CONNECTIONS:
                 longest = next(iter(idle))
                 del idle[longest]
@@ -120,6 +128,17 @@ def start_logs(level: int = logging.INFO) -> None:
         logger.setLevel(level if name == "allmasked" else logging.WARNING)
 
 
+def _allow_connections() -> None:
+    """Let as many files be open as there may be connections, where the system allows it."""
+    with contextlib.suppress(ImportError, OSError, ValueError):  # Windows has no such limit
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = 2 * CONNECTIONS if hard == resource.RLIM_INFINITY else min(2 * CONNECTIONS, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 class _Server(uvicorn.Server):
     """Goes on for a while after SIGTERM, saying at ``/readyz`` that it ends, so that a proxy sends nothing more."""
 
@@ -152,6 +171,7 @@ def run(app: FastAPI, listening: socket.socket, *, drain_seconds: float = 0.0, l
     """
     limits = app.state.limits
     start_logs(level)
+    _allow_connections()
     config = uvicorn.Config(
         app,
         http=protocol(limits.max_seconds, DRAINED_BODIES * limits.max_bytes),
@@ -161,7 +181,7 @@ def run(app: FastAPI, listening: socket.socket, *, drain_seconds: float = 0.0, l
         server_header=False,
         proxy_headers=False,
         lifespan="on",
-        backlog=CONNECTIONS,
+        backlog=BACKLOG,
         limit_concurrency=CONNECTIONS,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=int(2 * limits.max_seconds) + 1,

@@ -1,0 +1,320 @@
+"""What a server has to stand for long, from rude clients, and while it is restarted; on this machine's loopback only.
+
+    python bench/soak.py steady [--minutes 20] [--share 0.8]
+    python bench/soak.py rude [--silent 10000]
+    python bench/soak.py restart [--minutes 2] [--share 0.5]     # needs nginx
+
+steady: requests at a share of the capacity that 16 clients reach in 5 s; p99 and memory by tenths of the time.
+rude: beside one honest client, connections that send nothing, slow writers, slow readers, half-open connections.
+restart: two replicas behind examples/replicas/nginx.conf, stopped with SIGTERM and started again in turn.
+Each ends with exit code 1 where an answer is wrong or lost. Runs with --model FILE as overload.py does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from overload import ask
+from serving import drawn_photos, load, server
+
+CONF = Path(__file__).parents[1] / "examples" / "replicas" / "nginx.conf"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def proxy(ports: tuple[int, int], folder: Path) -> Iterator[tuple[int, int]]:
+    """nginx with the example's settings before two servers on this machine: its ports for HTTP/1.1 and for HTTP/2."""
+    nginx = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/opt/homebrew/bin:/usr/bin:/bin")
+    if nginx is None:
+        raise FileNotFoundError("nginx is not installed (apt-get install nginx)")
+    plain, second = free_port(), free_port()
+    text = CONF.read_text()
+    for name, port in zip(("replica-a:8000", "replica-b:8000"), ports):
+        text = text.replace(name, f"127.0.0.1:{port}")
+    text = text.replace("listen 8080;", f"listen 127.0.0.1:{plain}; listen 127.0.0.1:{second} http2;")
+    for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"):
+        text = text.replace("http {", f"http {{ {name}_temp_path {folder}/{name};", 1)
+    (folder / "nginx.conf").write_text(f"daemon off; pid {folder}/pid; error_log {folder}/error.log;\n{text}")
+    process = subprocess.Popen([nginx, "-p", str(folder), "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf"])
+    try:
+        for _ in range(200):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", plain), 1):
+                break
+            if process.poll() is not None:
+                raise RuntimeError((folder / "error.log").read_text())
+            time.sleep(0.05)
+        yield plain, second
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def head_of(length: int, query: str = "") -> bytes:
+    """Of a request with a photo of so many bytes."""
+    lines = (
+        f"POST /v1/predict{query} HTTP/1.1",
+        "Host: localhost",
+        "Content-Type: image/jpeg",
+        f"Content-Length: {length}",
+    )
+    return "\r\n".join((*lines, "", "")).encode()
+
+
+class Asked:
+    """Requests at a rate, and what became of them."""
+
+    def __init__(self, port: int, bodies: list[bytes], labels: list[str]) -> None:
+        self.port, self.bodies, self.labels = port, bodies, labels
+        self.became: Counter[str] = Counter()
+        self.seconds: list[tuple[float, float]] = []
+        """When each answered request began, and what it took."""
+
+    async def one(self, number: int) -> None:
+        began = time.perf_counter()
+        which = number % len(self.bodies)
+        try:
+            status, _, answer = await asyncio.wait_for(ask(self.port, self.bodies[which]), 90)
+        except Exception as error:
+            self.became[f"lost ({type(error).__name__})"] += 1
+            return
+        wrong = status == 200 and answer["photos"][0]["label"] != self.labels[which]
+        self.became["wrong" if wrong else str(status)] += 1
+        if status == 200:
+            self.seconds.append((began, time.perf_counter() - began))
+
+    async def at(self, rate: float, seconds: float) -> None:
+        started, tasks = time.perf_counter(), set()
+        number = 0
+        while (passed := time.perf_counter() - started) < seconds:
+            while number < rate * passed:
+                task = asyncio.create_task(self.one(number))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+                number += 1
+            await asyncio.sleep(0.005)
+        await asyncio.gather(*tasks)
+
+    def p99_ms(self, since: float = 0, until: float = np.inf) -> float:
+        found = [took for began, took in self.seconds if since <= began < until]
+        return 1e3 * float(np.quantile(found, 0.99)) if found else float("nan")
+
+
+async def asked(port: int, bodies: list[bytes]) -> Asked:
+    return Asked(port, bodies, [(await ask(port, body))[2]["photos"][0]["label"] for body in bodies])
+
+
+def capacity(port: int, bodies: list[bytes]) -> float:
+    rate = len(load(port, bodies, 16, 5)) / 5
+    print(f"capacity: {rate:.1f} requests/s", flush=True)
+    return rate
+
+
+async def sampled(work: Awaitable[None], sample: Callable[[], float]) -> list[tuple[float, float]]:
+    """What ``sample`` gives twice a second until the work is done, with the time."""
+    found: list[tuple[float, float]] = []
+    working = asyncio.ensure_future(work)
+    while not working.done():
+        found.append((time.perf_counter(), sample()))
+        await asyncio.wait({working}, timeout=0.5)
+    await working
+    return found
+
+
+async def steady(port: int, bodies: list[bytes], rate: float, seconds: float, process: psutil.Process) -> bool:
+    all_of_them = await asked(port, bodies)
+    memory = await sampled(all_of_them.at(rate, seconds), lambda: process.memory_info().rss / 1e6)
+    began = memory[0][0]
+    print(f"{rate:.1f} requests/s for {seconds:.0f} s: {dict(all_of_them.became)}, p99 {all_of_them.p99_ms():.0f} ms")
+    print("| tenth | p99 ms | MB |\n| ---: | ---: | ---: |")
+    tenths = []
+    for n in range(10):
+        since, until = began + n * seconds / 10, began + (n + 1) * seconds / 10
+        mb = float(np.median([value for moment, value in memory if since <= moment < until]))
+        tenths.append(mb)
+        print(f"| {n + 1} | {all_of_them.p99_ms(since, until):.0f} | {mb:.0f} |")
+    return set(all_of_them.became) <= {"200", "503"} and tenths[-1] - tenths[1] < 0.1 * tenths[1] + 16
+
+
+async def rude(port: int, bodies: list[bytes], rate: float, silent: int, process: psutil.Process) -> bool:
+    honest = await asked(port, bodies)
+    fine = True
+
+    async def beside(what: str, doing: Callable[[], Awaitable[object]]) -> None:
+        nonlocal fine
+        honest.became.clear()
+        began = time.perf_counter()
+        memory = await sampled(
+            asyncio.wait_for(_both(honest.at(rate, 15), doing()), 120), lambda: process.memory_info().rss
+        )
+        became, ms = dict(honest.became), honest.p99_ms(began)
+        fine &= set(became) <= {"200", "503"}
+        top, connections = max(value for _, value in memory) / 1e6, len(process.net_connections())
+        print(f"{what}: {became}, p99 {ms:.0f} ms, at most {top:.0f} MB, {connections} sockets after it", flush=True)
+
+    await beside("nothing else", lambda: asyncio.sleep(0))
+    await beside(f"{silent:,} connections that send nothing", lambda: _silent(port, silent))
+    await beside("200 slow writers of a head, 20 of a body", lambda: _slow_writers(port))
+    await beside("20 slow readers of large answers", lambda: _slow_readers(port, bodies[0]))
+    await beside("500 half-open connections", lambda: _half_open(port, bodies[0]))
+    await asyncio.sleep(35)
+    await beside("35 s later", lambda: asyncio.sleep(0))
+    return fine
+
+
+async def _both(*work: Awaitable[object]) -> None:
+    await asyncio.gather(*work)
+
+
+async def _silent(port: int, count: int) -> None:
+    writers = []
+    for _ in range(count):
+        with contextlib.suppress(OSError):
+            writers.append((await asyncio.open_connection("127.0.0.1", port))[1])
+    await asyncio.sleep(5)
+    for writer in writers:
+        writer.close()
+
+
+async def _slow_writers(port: int) -> None:
+    head = head_of(100_000)
+
+    async def drip(begin: bytes) -> None:
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(begin)
+            for _ in range(20):
+                await asyncio.sleep(0.5)
+                writer.write(b"x")
+                await writer.drain()
+            writer.close()
+
+    await asyncio.gather(*[drip(head[:20]) for _ in range(200)], *[drip(head) for _ in range(20)])
+
+
+async def _slow_readers(port: int, body: bytes) -> None:
+    request = head_of(len(body), "?heatmap=1&preview=1") + body
+
+    async def read_slowly() -> None:
+        with contextlib.suppress(OSError):
+            connection = socket.socket()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+            reader, writer = await asyncio.open_connection(sock=connection, limit=1)
+            writer.write(request)
+            for _ in range(10):
+                await asyncio.sleep(1)
+                await reader.read(10)
+            writer.close()
+
+    await asyncio.gather(*[read_slowly() for _ in range(20)])
+
+
+async def _half_open(port: int, body: bytes) -> None:
+    """Half a request, then nothing more, or the sending side closed, or a reset."""
+    request = head_of(len(body)) + body
+    held = []
+    for number in range(500):
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request[: len(request) // 2])
+            connection = writer.get_extra_info("socket")
+            if number % 3 == 1:
+                writer.write_eof()
+            elif number % 3 == 2:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                writer.transport.abort()
+            held.append(writer)
+    await asyncio.sleep(8)
+    for writer in held:
+        writer.close()
+
+
+async def restart(bodies: list[bytes], share: float, seconds: float, model: list[str]) -> bool:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        ports = free_port(), free_port()
+        options = ["--drain-seconds", "2", *model]
+
+        def begin(which: int) -> tuple[contextlib.ExitStack, subprocess.Popen[str]]:
+            one = contextlib.ExitStack()
+            _, process = one.enter_context(server(*options, port=ports[which]))
+            return one, process
+
+        replicas = [begin(0), begin(1)]
+        for which in (0, 1):
+            stack.callback(lambda which=which: replicas[which][0].close())
+        plain, _ = stack.enter_context(proxy(ports, Path(folder)))
+        rate = share * await asyncio.to_thread(capacity, plain, bodies)
+        all_of_them = await asked(plain, bodies)
+        restarts = 0
+        codes: Counter[int] = Counter()
+
+        async def again() -> None:
+            nonlocal restarts
+            while time.perf_counter() < until:
+                which = restarts % 2
+                close, process = replicas[which]
+                process.send_signal(signal.SIGTERM)
+                codes[await asyncio.to_thread(process.wait, 60)] += 1
+                close.close()
+                replicas[which] = await asyncio.to_thread(begin, which)
+                restarts += 1
+                await asyncio.sleep(1)
+
+        until = time.perf_counter() + seconds
+        await _both(all_of_them.at(rate, seconds), again())
+        print(f"{rate:.1f} requests/s for {seconds:.0f} s, {restarts} restarts (exit codes {dict(codes)}): "
+              f"{dict(all_of_them.became)}, p99 {all_of_them.p99_ms():.0f} ms")  # fmt: skip
+        return set(all_of_them.became) == {"200"} and set(codes) == {0}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["steady", "rude", "restart"])
+    parser.add_argument("--model", help="default: the model that ships")
+    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--share", type=float, help="of capacity; default 0.8, restart 0.5")
+    parser.add_argument("--rate", type=float, default=3, help="of the honest client, requests/s")
+    parser.add_argument("--silent", type=int, default=10_000)
+    options = parser.parse_args()
+    model = ["--model", options.model] if options.model else []
+    print("load before: " + re.sub(r"[()]", "", str(tuple(round(one, 1) for one in psutil.getloadavg()))))
+    with tempfile.TemporaryDirectory() as folder:
+        bodies = [path.read_bytes() for path in drawn_photos(Path(folder), 16)]
+    if options.what == "restart":
+        fine = asyncio.run(restart(bodies, options.share or 0.5, 60 * (options.minutes or 2), model))
+    else:
+        with server(*model) as (port, process):
+            watched = psutil.Process(process.pid)
+            if options.what == "rude":
+                fine = asyncio.run(rude(port, bodies, options.rate, options.silent, watched))
+            else:
+                rate = (options.share or 0.8) * capacity(port, bodies)
+                fine = asyncio.run(steady(port, bodies, rate, 60 * (options.minutes or 20), watched))
+    print("fine" if fine else "NOT fine")
+    raise SystemExit(not fine)
+
+
+if __name__ == "__main__":
+    main()
