@@ -745,7 +745,9 @@ run(create_app(ColourModel(seconds_a_photo={seconds})), listening, drain_seconds
 """
 
 
-def start(port: int = 0, drain: float = 0, seconds: float = 1.0, logs: int = subprocess.PIPE) -> tuple[subprocess.Popen[str], int]:
+def start(
+    port: int = 0, drain: float = 0, seconds: float = 1.0, logs: int = subprocess.PIPE
+) -> tuple[subprocess.Popen[str], int]:
     paths = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "src")]
     process = subprocess.Popen(
         [sys.executable, "-c", SERVER.format(paths=paths, port=port, drain=drain, seconds=seconds)],
