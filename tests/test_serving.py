@@ -552,7 +552,8 @@ def test_slow_senders_take_no_place() -> None:
     with serving(limits=Limits(max_requests=2)) as client, contextlib.ExitStack() as stack:
         for _ in range(5):
             stack.enter_context(socket.create_connection(("127.0.0.1", client.port))).sendall(head + bytes(500))
-        while client.service.intake.held_bytes < 5 * 500:
+        until = time.monotonic() + 10
+        while client.service.intake.held_bytes < 5 * 500 and time.monotonic() < until:
             time.sleep(0.01)
         assert client.post("/v1/predict", files=form(encoded("all"))).status_code == 200
 
