@@ -142,6 +142,7 @@ def test_wrong_use_gets_one_line(
     ("arguments", "message"),
     [
         (["split", "d", "--out", "s.json", "--workers", "2"], "go with --engine ray"),
+        (["train", "d", "--out", "r", "--backbones", "all", "--devices", "2"], "--devices is for one training"),
     ],
 )
 def test_options_of_an_engine_go_with_it(arguments: list[str], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -237,6 +239,61 @@ def test_other_backends_train_too(uninterrupted: tuple[Split, Run], tmp_path: Pa
     assert len(Run(out).history()) == 2
     pixels = np.full((2, 48, 64, 3), 99, np.float32)
     assert np.asarray(models.load(out / "model.keras").predict_on_batch(pixels)).sum(1) == pytest.approx(1)
+
+
+def saved_weights(run: Run) -> dict[str, np.ndarray]:
+    """Without building the network."""
+    import h5py
+
+    found: dict[str, np.ndarray] = {}
+    with zipfile.ZipFile(run.model) as file, h5py.File(io.BytesIO(file.read("model.weights.h5"))) as weights:
+        weights.visititems(lambda name, one: found.update({name: one[()]}) if isinstance(one, h5py.Dataset) else None)
+    return found
+
+
+DIVIDED = """
+import sys
+from pathlib import Path
+from allmasked.core.config import TrainConfig, read_recipe
+from allmasked.core.errors import ConfigError
+from allmasked.data.dataset import read_split
+from allmasked.training import train as training
+from allmasked.training.train import train
+
+def keep(self, line, keep=training._Training._keep):
+    print("devices", len(self.model.variables[0].value.sharding.device_set))
+    keep(self, line)
+
+training._Training._keep = keep
+split, out = read_split(sys.argv[1]), Path(sys.argv[2])
+recipe = read_recipe("default", {"size": [64, 48], "epochs": 0, "head_epochs": 1, "batch_size": 4})
+config = TrainConfig(weights="random", recipe=recipe)
+train(split, config, out / "one")
+train(split, config, out / "two", devices=2)
+try:
+    train(split, config, out / "three", devices=3)
+except ConfigError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_batch_divided_among_devices_teaches_the_same(drawn_split: Split, tmp_path: Path) -> None:
+    pytest.importorskip("jax")
+    write_split(drawn_split, tmp_path / "split.json")
+    flags = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    source = Path(training.__file__).parents[2]
+    found = subprocess.run(
+        [sys.executable, "-c", DIVIDED, str(tmp_path / "split.json"), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(source), **flags}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.splitlines()[:2] == ["devices 1", "devices 2"]
+    assert "--devices 3: JAX sees 2 here" in found.stdout and not (tmp_path / "three").exists()
+    one, two = (saved_weights(Run(tmp_path / name)) for name in ("one", "two"))
+    assert one.keys() == two.keys() and len(one) > 100
+    for name, values in one.items():
+        np.testing.assert_allclose(values, two[name], rtol=1e-4, atol=1e-5)
 
 
 def test_what_cannot_begin_leaves_nothing_behind(uninterrupted: tuple[Split, Run], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from allmasked.cli import estimates
+from allmasked.cli.scaling import here
 from allmasked.core.config import (
     Recipe,
     TrainConfig,
@@ -28,7 +29,10 @@ from allmasked.networks.model import settings_of
 from allmasked.training.loaders import LOADERS
 
 HEADINGS: dict[str, tuple[str, ...]] = {
-    "Options": ("out", "backbone", "head", "recipe", "weights", "seed", "resume", "alpha", "temperature", "on", "help"),
+    "Options": (
+        "out", "backbone", "head", "recipe", "weights", "seed", "resume", "devices", "alpha", "temperature", "on",
+        "help",
+    ),
     "Several networks": ("backbones", "no_test"),
     "Data": (
         "data_folder", "data", "loader", "cache", "size", "frame", "whole_frames", "resize_mode", "scaling",
@@ -108,7 +112,7 @@ def _overrides(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 @click.command("train", cls=HelpBelowHeadings, context_settings={"show_default": True})
-@click.argument("data", required=False, type=click.Path(path_type=Path))
+@click.argument("data", required=False, type=click.Path())
 @click.option(
     "--out",
     required=True,
@@ -127,6 +131,12 @@ def _overrides(fields: dict[str, Any]) -> dict[str, Any]:
     help="Train several members instead, a run folder each below --out: the notebooks' seven (all), those named, or a "
     "TOML file with one table per member. Start it again after an interruption: what is done is skipped.",
 )
+@click.option(
+    "--devices",
+    default=1,
+    type=click.IntRange(1),
+    help="Divide each batch among so many GPUs of this machine (with KERAS_BACKEND=jax).",
+)
 @click.option("--no-test", is_flag=True, help="With --backbones: leave the test part unscored in the table at the end.")
 @head_option
 @click.option("--loader", default="cached", type=click.Choice(list(LOADERS)), help="Data loader.")
@@ -143,7 +153,7 @@ def _overrides(fields: dict[str, Any]) -> dict[str, Any]:
 @click.option(
     "--data",
     "data_folder",
-    type=click.Path(path_type=Path),
+    type=click.Path(),
     help="Where the photos of a split.json lie, if they have moved.",
 )
 @click.option(
@@ -153,10 +163,11 @@ def _overrides(fields: dict[str, Any]) -> dict[str, Any]:
 @click.pass_context
 def train_command(
     ctx: click.Context,
-    data: Path | None,
+    data: str | None,
     out: Path,
     backbone: str,
     backbones: str | None,
+    devices: int,
     no_test: bool,
     head: str | None,
     loader: str,
@@ -164,11 +175,11 @@ def train_command(
     weights: str,
     seed: int,
     resume: bool,
-    data_folder: Path | None,
+    data_folder: str | None,
     cache: Path | None,
     **fields: Any,
 ) -> None:
-    """Train a classifier on DATA (a data set, split now with the same seed, or a split.json).
+    """Train a classifier on DATA (a data set or its address, split now with the same seed, or a split.json).
 
     Each field of a recipe is an option too: it overrides what the recipe says. A training that was stopped goes on
     with `allmasked train --resume --out RUN`; with --backbones the same command does.
@@ -178,11 +189,14 @@ def train_command(
     from allmasked.data.dataset import absent, is_split, load_split, only_over, read_split
     from allmasked.training.train import train
 
+    photos = None if data_folder is None else here(data_folder)
     if backbones is not None:
         if _was_given(ctx, "backbone"):
             raise click.UsageError("--backbone and --backbones can't go together")
+        if devices > 1:
+            raise click.UsageError("--devices is for one training")
         base = TrainConfig("", head or "", loader, weights, seed, recipe, read_recipe(recipe, _overrides(fields)))
-        _train_members(data, out, backbones, base, _overrides(fields), data_folder, cache, not no_test)
+        _train_members(data, out, backbones, base, _overrides(fields), photos, cache, not no_test)
         return
     run = Run(out)
     if resume and data is None and not run.config.is_file():
@@ -191,24 +205,25 @@ def train_command(
         if given := [
             name
             for name in ctx.params
-            if _was_given(ctx, name) and name not in ("out", "resume", "cache", "data_folder", "data")
+            if _was_given(ctx, name) and name not in ("out", "resume", "cache", "data_folder", "data", "devices")
         ]:
             raise ConfigError(
                 f"--resume takes its settings from {run.config}; leave out --{given[0].replace('_', '-')}"
             )
         config = TrainConfig.read(run.config)
-        split = read_split(run.split, data_folder)
+        split = read_split(run.split, photos)
     else:
         if data is None:
             raise click.UsageError("DATA is missing: a data set, or a split.json")
         config = train_config(
             backbone=backbone, head=head, loader=loader, recipe=recipe, weights=weights, seed=seed, **fields
         )
-        if not is_split(data):
-            estimates.tell_splitting(data)
-        split = load_split(data, seed=seed, data=data_folder)
+        root = here(data)
+        if not is_split(root):
+            estimates.tell_splitting(root)
+        split = load_split(root, seed=seed, data=photos)
     estimates.tell_training(split, config, done=len(run.history()))
-    run = train(split, config, out, resume=resume, cache=cache)
+    run = train(split, config, out, resume=resume, cache=cache, devices=devices)
     history = run.history()
     kept = history[-1] if config.recipe.keep == "last" else min(history, key=lambda line: line["val_loss"])
     only = only_over(absent(split.part("validation")))
@@ -218,12 +233,12 @@ def train_command(
 
 
 def _train_members(
-    data: Path | None,
+    data: str | None,
     out: Path,
     backbones: str,
     base: TrainConfig,
     overrides: dict[str, Any],
-    data_folder: Path | None,
+    photos: Path | None,
     cache: Path | None,
     test: bool,
 ) -> None:
@@ -234,10 +249,10 @@ def _train_members(
     members = sweep.members_from(backbones, base, overrides)
     if data is None and not (out / "split.json").is_file():
         raise click.UsageError("DATA is missing: a data set, or a split.json")
-    split = sweep.split_for(data, out, base.seed, data_folder)
+    split = sweep.split_for(None if data is None else here(data), out, base.seed, photos)
     estimates.tell_trainings(split, [config for name, config in members.items() if not Run(out / name).finished])
     runs = sweep.train_members(split, members, out, cache=cache)
-    rows = sweep.results(runs, test=test, data=data_folder)
+    rows = sweep.results(runs, test=test, data=photos)
     sweep.write_results(rows, out)
     show(sweep.markdown(rows))
     click.echo(

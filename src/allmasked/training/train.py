@@ -13,6 +13,7 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -41,7 +42,13 @@ if TYPE_CHECKING:
 
 
 def train(
-    split: Split, config: TrainConfig, out: str | Path, *, resume: bool = False, cache: str | Path | None = None
+    split: Split,
+    config: TrainConfig,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    cache: str | Path | None = None,
+    devices: int = 1,
 ) -> Run:
     """Train a model and leave it in the run folder ``out``.
 
@@ -51,6 +58,8 @@ def train(
         out: the run folder; made now, or, with ``resume``, one whose training was stopped.
         resume: go on after the last finished epoch.
         cache: folder for decoded photos; the user's cache folder when None.
+        devices: divide each batch among so many GPUs. The photos left over when a batch doesn't go into so many equal
+            parts wait for the next epoch.
 
     Raises:
         RunError: ``out`` is in use, or can't be resumed with these settings.
@@ -67,7 +76,7 @@ def train(
     if not (HEADS[config.head].maps and config.loader == "cached") if config.head in HEADS else False:
         split = _without_nobody(split)
     run = Run(out)
-    with claimed(run.folder):
+    with _divided(devices, config.recipe.batch_size), claimed(run.folder):
         begun = run.config.is_file()
         _prepare_folder(run, split, config, resume)
         if run.finished:
@@ -80,9 +89,33 @@ def train(
                 run.config.unlink(missing_ok=True)
                 run.split.unlink(missing_ok=True)
             raise
+        training.parts = devices
         stderr.print(told(training.source.folder), soft_wrap=True, markup=False)
         training.go()
     return run
+
+
+@contextlib.contextmanager
+def _divided(devices: int, batch_size: int) -> Iterator[None]:
+    """Models that are built meanwhile have their weights on several devices, and each takes its part of a batch."""
+    if devices == 1:
+        yield
+        return
+    from keras import config, distribution
+
+    if config.backend() != "jax":
+        raise ConfigError(f"--devices {devices}: Keras divides a batch with JAX only; set KERAS_BACKEND=jax")
+    there = distribution.list_devices()
+    if len(there) < devices:
+        raise ConfigError(f"--devices {devices}: JAX sees {len(there)} here ({', '.join(there)}); give fewer")
+    if batch_size % devices:
+        raise ConfigError(f"--devices {devices}: a batch of {batch_size} photos can't be divided; see --batch-size")
+    before = distribution.distribution()
+    distribution.set_distribution(distribution.DataParallel(devices=there[:devices]))
+    try:
+        yield
+    finally:
+        distribution.set_distribution(before)
 
 
 def _training_of(run: Run, split: Split, config: TrainConfig, cache: str | Path | None) -> _Training:
@@ -166,6 +199,7 @@ class _Training:
         self.learner = models.learner(self.trained)
         self.view = models.part(self.model, "maps") if models.has_maps(self.model) else self.model
         self.history: History = []
+        self.parts = 1
         self.phase = ""
         self.only = only_over(absent(source.photos("validation")))
         self.began = time.monotonic()
@@ -224,7 +258,11 @@ class _Training:
         began, seen, mean = time.monotonic(), 0, {"loss": 0.0, "accuracy": 0.0}
         batches = ahead(self.task.batches(epoch, self.pool, self._grid))
         try:
-            for pixels, labels, weights in batches:
+            for batch in batches:
+                count = len(batch[0]) // self.parts * self.parts
+                if not count:
+                    continue
+                pixels, labels, weights = (array[:count] for array in batch)
                 self.learner.optimizer.learning_rate = learning_rate(recipe, plan, seen // recipe.batch_size, steps)
                 logs = self.learner.train_on_batch(pixels, labels, sample_weight=weights, return_dict=True)
                 logs.setdefault("accuracy", next((v for k, v in logs.items() if k.endswith("answer_accuracy")), 0.0))
