@@ -337,7 +337,6 @@ def prepare(shared: Path, light: bool) -> None:
     run_well(shared, ("split", "data", "--out", "split.json"))
     for seed, name in enumerate(("one", "two")):
         run_well(shared, ("train", "split.json", "--out", f"runs/{name}", *TINY, *EPOCHS, "--seed", str(seed)))
-        run_well(shared, ("evaluate", f"runs/{name}", "--part", "validation"))
 
 
 def fresh(folder: Path, shared: Path, case: Case) -> Path:

@@ -409,7 +409,9 @@ def onnx(folder: Path) -> Callable[[Any], None]:
 def multipart(_: Path) -> Callable[[Any], None]:
     import logging
 
-    from starlette.testclient import TestClient
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it would rather have another library
+        from starlette.testclient import TestClient
 
     from allmasked.serving.app import Limits, create_app
     from colour_model import ColourModel, encoded

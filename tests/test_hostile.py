@@ -10,6 +10,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,26 @@ def test_yaml_makes_nothing_but_text_and_that_at_once(tmp_path: Path, content: s
     except DataError as error:
         assert "\n" not in str(error)
     assert time.monotonic() - began < 30 and not mark.exists()
+
+
+@pytest.mark.parametrize("line", ["null", "[]", "{}", '{"epoch": 1, "val_loss": "x"}', "{"])
+def test_a_history_that_is_none(tmp_path: Path, line: str) -> None:
+    """Found by bench/fuzz.py: the report ended with a traceback."""
+    (tmp_path / "metrics.jsonl").write_text(line + "\n")
+    with pytest.raises(RunError, match="remove that line") as error:
+        runs.Run(tmp_path).history()
+    told(error, tmp_path)
+
+
+def test_an_onnx_file_whose_words_are_no_text(tmp_path: Path) -> None:
+    """Found by bench/fuzz.py."""
+    with resources.as_file(resources.files("allmasked") / "models") as folder:
+        content = next(folder.glob("*.onnx")).read_bytes()
+    assert content.count(b'"letterbox"') >= 1
+    (tmp_path / "a.onnx").write_bytes(content.replace(b'"letterbox"', b'"letter\x80ox"'))
+    with pytest.raises(RunError, match="is not a model that ONNX Runtime can open") as error:
+        open_predictor(tmp_path / "a.onnx")
+    told(error, tmp_path / "a.onnx")
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------

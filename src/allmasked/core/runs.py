@@ -180,6 +180,10 @@ def read_json(path: str | Path) -> Any:
         raise RunError(f"{path}: is not valid JSON ({error})") from None
 
 
+_FIGURES = ("epoch", "val_loss", "val_accuracy", "val_macro_f1")
+"""What each line of ``metrics.jsonl`` has."""
+
+
 class Run:
     """Paths of one run folder. Nothing is created by naming them."""
 
@@ -241,6 +245,11 @@ class Run:
         if not self.metrics.is_file():
             return []
         try:
-            return [parse_json(line) for line in self.metrics.read_text(encoding="utf-8").splitlines() if line.strip()]
+            lines = [parse_json(line) for line in self.metrics.read_text(encoding="utf-8").splitlines() if line.strip()]
         except ValueError as error:
             raise RunError(f"{self.metrics}: holds a line that is not valid JSON ({error}); remove that line") from None
+        for number, line in enumerate(lines, 1):
+            figures = [line.get(name) for name in _FIGURES] if isinstance(line, dict) else [None]
+            if not all(isinstance(figure, int | float) for figure in figures):
+                raise RunError(f"{self.metrics}: line {number} is not an epoch's figures; remove that line")
+        return lines

@@ -280,10 +280,11 @@ class OnnxPredictor(ExportedPredictor):
         providers = providers_for(device, runtime.get_available_providers())
         try:
             session = cls._session(runtime, path, 1, providers)
+            strings = session.get_modelmeta().custom_metadata_map
         except Exception as error:  # ONNX Runtime has an exception class for each of its codes, all of them private
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise RunError(f"{path}: is not a model that ONNX Runtime can open ({reason[:200]})") from None
-        metadata = Metadata.parse(session.get_modelmeta().custom_metadata_map, path)
+        metadata = Metadata.parse(strings, path)
         used = session.get_providers()[0]
         if device != "auto" and used != providers[0]:  # ONNX Runtime has it, but the driver or a library is missing
             raise ConfigError(f"device {device!r}: ONNX Runtime can't use it here (no driver or card?); take 'cpu'")
