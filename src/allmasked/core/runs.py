@@ -180,7 +180,7 @@ def read_json(path: str | Path) -> Any:
         raise RunError(f"{path}: is not valid JSON ({error})") from None
 
 
-_FIGURES = ("epoch", "val_loss", "val_accuracy", "val_macro_f1")
+_FIGURES = ("epoch", "val_loss", "val_accuracy")
 """What each line of ``metrics.jsonl`` has."""
 
 
