@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "extend": ("data", "Add photos for training to a split; none that shows what a held-out photo shows."),
     "train": ("training", "Train a classifier, or several."),
     "cache": ("data", "Show or clear the decoded photos that training keeps."),
+    "second-look": ("training", "Teach a run to look at each face again."),
     "recipes": ("training", "List the training recipes, or print one to copy and edit."),
     "evaluate": ("scoring", "Score a run on a part of its split."),
     "compare": ("scoring", "Compare runs on the same photos, with paired tests."),

@@ -264,6 +264,28 @@ def _was_given(ctx: click.Context, name: str) -> bool:
     return ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
+@click.command("second-look", context_settings={"show_default": True})
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The run folder to make.")
+@click.option("--epochs", default=5, type=click.IntRange(1), help="Rounds over the faces of the training photos.")
+@click.option("--side", default=64, type=click.IntRange(32, 224), help="Side of the crops, px.")
+@click.option("--seed", default=0, help="Seed of everything random.")
+@click.option(
+    "--cache", type=click.Path(path_type=Path), help="Folder for decoded photos; the user's cache folder otherwise."
+)
+def second_look_command(run: Path, out: Path, epochs: int, side: int, seed: int, cache: Path | None) -> None:
+    """Teach a small network to judge the crops of faces, and let RUN's answers follow from both.
+
+    RUN is a finished run with the head evidence whose photos have boxes; its own training photos are used. The same
+    command goes on where it was stopped. The new run is evaluated, exported and served as any other.
+    """
+    from allmasked.training.second_look import LookSettings, add_second_look
+
+    made = add_second_look(run, out, LookSettings(epochs=epochs, side=side, seed=seed), cache=cache)
+    click.echo(f"{made.folder}: {run} with a second look")
+    click.echo(f"next: allmasked evaluate {made.folder}")
+
+
 @click.command("recipes")
 @click.argument("name", required=False)
 def recipes_command(name: str | None) -> None:

@@ -452,6 +452,7 @@ LAYERS: dict[str, Callable[[Graph, Any, list[str]], str]] = {
     "Rescaling": _rescaling,
     "Reshape": _reshape,
     "Resizing": _resizing,
+    "SecondLook": onnx_readout.second_look,
     "SeparableConv2D": _separable,
     "UpSampling2D": _upsampling,
     "Vote": _vote,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,41 +35,84 @@ class _Writer:
             value = self("Add", value, self("Mul", feature, float(weight)))
         return self("Add", value, float(weights[0]))
 
+    def top(self, values: str, count: int) -> tuple[str, str]:
+        """The highest of values (N, ...) along axis 1, and where they stand."""
+        from onnx import helper
+
+        best, at = self.graph.name(f"{self.layer}/z"), self.graph.name(f"{self.layer}/cells")
+        name = self.graph.name(f"{self.layer}/topk")
+        self.graph.nodes.append(helper.make_node("TopK", [values, self.constant([count])], [best, at], name, axis=1))
+        return best, at
+
+    def edges(self, box: Sequence[str], column: Any, row: Any, cell: tuple[float, float]) -> dict[str, str]:
+        """The edges and half sides, px, of boxes as the maps have them (dx, dy, log width, log height) in cells."""
+        found: dict[str, str] = {}
+        for name, offset, at, extent, side in (
+            ("x", box[0], column, box[2], cell[0]),
+            ("y", box[1], row, box[3], cell[1]),
+        ):
+            centre = self("Mul", self("Add", self("Add", offset, at), 0.5), side)
+            half = self("Mul", self("Exp", self("Clip", extent, -3.0, 6.0)), side / 2)
+            found[f"low {name}"], found[f"high {name}"] = self("Sub", centre, half), self("Add", centre, half)
+            found[f"half {name}"] = half
+        return found
+
+    def alike(self, one: dict[str, str], other: dict[str, str]) -> str:
+        """Intersection over union (N, F, G) of boxes (N, F) and (N, G) by their :meth:`edges`."""
+        inner, areas = [], []
+        for axis in ("x", "y"):
+            low = self("Max", self("Unsqueeze", one[f"low {axis}"], [2]), self("Unsqueeze", other[f"low {axis}"], [1]))
+            high = self(
+                "Min", self("Unsqueeze", one[f"high {axis}"], [2]), self("Unsqueeze", other[f"high {axis}"], [1])
+            )
+            inner.append(self("Relu", self("Sub", high, low)))
+        for boxes, axes in ((one, [2]), (other, [1])):
+            areas.append(self("Unsqueeze", self("Mul", self("Mul", boxes["half x"], boxes["half y"]), 4.0), axes))
+        shared = self("Mul", *inner)
+        return self("Div", shared, self("Max", self("Sub", self("Add", *areas), shared), 1e-6))
+
     def true(self, condition: str) -> str:
         """1 where a condition holds, else 0."""
         return self("Where", condition, 1.0, 0.0)
+
+
+class _Peaks:
+    """The highest peaks of maps (N, 6, h, w), see :func:`allmasked.networks.readout.peaks_of_maps`; each value (N, F).
+
+    Attributes:
+        z: log-odds that somebody is there.
+        masked, bare: logits.
+        edges: of the boxes, px: "low x", "high x", "low y", "high y", and half their sides, "half x", "half y".
+    """
+
+    def __init__(self, do: _Writer, maps: str, shape: tuple[int, int], size: tuple[int, int], most: int) -> None:
+        rows, columns = shape
+        self.count = min(most, rows * columns)
+        masked_logit, bare_logit = (do("Gather", maps, [channel], axis=1) for channel in (0, 1))
+        apart = do("Abs", do("Sub", masked_logit, bare_logit))
+        somebody = do("Add", do("Max", masked_logit, bare_logit), do("Softplus", do("Neg", apart)))
+        around = do("MaxPool", somebody, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1])
+        peak = do("Where", do("GreaterOrEqual", somebody, around), somebody, -1e4)
+        flat = do("Reshape", peak, [-1, rows * columns])
+        self.z, cells = do.top(flat, self.count)
+        at = do("Expand", do("Unsqueeze", cells, [1]), [1, 6, 1])
+        taken = do("GatherElements", do("Reshape", maps, [-1, 6, rows * columns]), at, axis=2)
+        self.masked, self.bare, *box = (do("Gather", taken, channel, axis=1) for channel in range(6))
+        column = do("Cast", do("Mod", cells, columns), to=1)
+        row = do("Cast", do("Div", cells, columns), to=1)
+        self.edges = do.edges(box, column, row, (size[0] / columns, size[1] / rows))
 
 
 def find_faces(graph: Graph, layer: Any, inputs: list[str]) -> str:
     """:class:`allmasked.networks.readout.FindFaces`: maps (N, 6, h, w) to faces (N, 64, 7)."""
     do, calibration = _Writer(graph, layer.name), layer.calibration
     rows, columns = layer.input.shape[1:3]
-    count = min(CANDIDATES, rows * columns)
-    masked_logit, bare_logit = (do("Gather", inputs[0], [channel], axis=1) for channel in (0, 1))
-    apart = do("Abs", do("Sub", masked_logit, bare_logit))
-    somebody = do("Add", do("Max", masked_logit, bare_logit), do("Softplus", do("Neg", apart)))
-    around = do("MaxPool", somebody, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1])
-    peak = do("Where", do("GreaterOrEqual", somebody, around), somebody, -1e4)
-    cells = graph.name(f"{layer.name}/cells")
-    z = graph.name(f"{layer.name}/z")
-    flat = do("Reshape", peak, [-1, rows * columns])
-    _top(graph, layer.name, flat, do.constant([count]), z, cells)
-    at = do("Expand", do("Unsqueeze", cells, [1]), [1, 6, 1])
-    taken = do("GatherElements", do("Reshape", inputs[0], [-1, 6, rows * columns]), at, axis=2)
-    masked_at, bare_at, dx, dy, width, height = (do("Gather", taken, channel, axis=1) for channel in range(6))
-    step = layer.size[0] / columns, layer.size[1] / rows
-    column = do("Cast", do("Mod", cells, columns), to=1)
-    row = do("Cast", do("Div", cells, columns), to=1)
-    edges: dict[str, str] = {}
-    for name, offset, cell, extent, side in (("x", dx, column, width, step[0]), ("y", dy, row, height, step[1])):
-        centre = do("Mul", do("Add", do("Add", offset, cell), 0.5), side)
-        half = do("Mul", do("Exp", do("Clip", extent, -3.0, 6.0)), side / 2)
-        edges[f"low {name}"], edges[f"high {name}"] = do("Sub", centre, half), do("Add", centre, half)
-        edges[f"half {name}"] = half
+    found = _Peaks(do, inputs[0], (rows, columns), layer.size, CANDIDATES)
+    z, edges, count = found.z, found.edges, found.count
     high = do("Max", do("Mul", edges["half y"], 2.0), 1.0)
     u = do("Log", do("Mul", high, 1 / TYPICAL_PX))
     score = do("Sigmoid", do.linear(calibration.score, z, u, do("Mul", u, u)))
-    masked = do("Sigmoid", do.linear(calibration.wear, do("Sub", masked_at, bare_at), u))
+    masked = do("Sigmoid", do.linear(calibration.wear, do("Sub", found.masked, found.bare), u))
     there = do("And", do("GreaterOrEqual", score, FLOOR), do("Greater", z, -9e3))
     score = do("Where", there, score, 0.0)
 
@@ -102,10 +146,51 @@ def find_faces(graph: Graph, layer: Any, inputs: list[str]) -> str:
     return do("Concat", *(do("Unsqueeze", value, [2]) for value in (*box, score, masked, counts)), axis=2)
 
 
-def _top(graph: Graph, name: str, values: str, count: str, best: str, cells: str) -> None:
-    from onnx import helper
+def second_look(graph: Graph, layer: Any, inputs: list[str]) -> str:
+    """:class:`allmasked.networks.second_look.SecondLook`: photos (N, 3, H, W) and maps (N, 6, h, w) to maps.
 
-    graph.nodes.append(helper.make_node("TopK", [values, count], [best, cells], graph.name(f"{name}/topk"), axis=1))
+    Only crops of the candidates that are looked at are made, those of all photos as one batch.
+    """
+    from allmasked.networks import second_look as looks
+
+    do = _Writer(graph, layer.name)
+    photos, maps = inputs
+    (height, width), (rows, columns) = (tensor.shape[1:3] for tensor in layer.input)
+    size, cells, cell = (width, height), rows * columns, (width / columns, height / rows)
+    found = _Peaks(do, maps, (rows, columns), size, looks.COUNT)
+    edges, count = found.edges, found.count
+    first = do.constant(np.arange(count)[None] < 1)
+    looked = do("Or", do("GreaterOrEqual", found.z, looks.PROPOSED), do("Cast", first, to=9))
+    chosen = do("Transpose", do("NonZero", looked), perm=[1, 0])  # (M, 2): photo, candidate
+    half = do("Mul", do("Max", edges["half x"], edges["half y"]), looks.CONTEXT)
+    sides = []
+    for operation in ("Sub", "Add"):
+        for axis in ("x", "y"):
+            centre = do("Add", edges[f"low {axis}"], edges[f"half {axis}"])
+            sides.append(do("Unsqueeze", do("GatherND", do(operation, centre, half), chosen), [1]))
+    photo = do("Gather", chosen, 0, axis=1)
+    crops = do("RoiAlign", photos, do("Concat", *sides, axis=1), photo, output_height=layer.side, output_width=layer.side,
+               sampling_ratio=looks.SAMPLES, mode="avg", coordinate_transformation_mode="half_pixel")  # fmt: skip
+    inside = {id(layer.network.inputs[0]): crops}
+    graph.walk(layer.network, inside)
+    said = do("Squeeze", inside[id(layer.network.outputs[0])], [1])
+    before = do("GatherND", do("Sub", found.masked, found.bare), chosen)
+    after = do("Add", do("Mul", before, 1 - layer.share), do("Mul", said, layer.share))
+    changes, none = [], do("Mul", found.z, 0.0)
+    for sign in (-1.0, 1.0):  # of the masked logit, of the bare one
+        old, new = (do("Softplus", do("Mul", value, sign)) for value in (before, after))
+        changes.append(do("Unsqueeze", do("ScatterND", none, chosen, do("Sub", old, new)), [2]))
+    flat = do("Reshape", maps, [-1, 6, cells])
+    box = [do("Gather", flat, channel, axis=1) for channel in range(2, 6)]
+    at = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2).astype(np.float32)
+    each = do.edges(box, at[:, 0], at[:, 1], cell)
+    like = do("Where", do("Unsqueeze", looked, [1]), do.alike(each, edges), 0.0)
+    best = do("ReduceMax", like, [2], keepdims=1)
+    mine = do.true(do("And", do("GreaterOrEqual", like, best), do("GreaterOrEqual", best, looks.ALIKE)))
+    mine = do("Div", mine, do("Max", do("ReduceSum", mine, [2], keepdims=1), 1.0))
+    change = do("Transpose", do("MatMul", mine, do("Concat", *changes, axis=2)), perm=[0, 2, 1])
+    logits = do("Add", do("Gather", maps, [0, 1], axis=1), do("Reshape", change, [-1, 2, rows, columns]))
+    return do("Concat", logits, do("Gather", maps, [2, 3, 4, 5], axis=1), axis=1)
 
 
 def answer_of_faces(graph: Graph, layer: Any, inputs: list[str]) -> str:

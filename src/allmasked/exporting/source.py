@@ -144,7 +144,7 @@ def open_source(run: Run, size: Size | None = None, calibration: Calibration | N
     if recipe != config.recipe:
         model = models.build(dataclasses.replace(config, weights="random", recipe=recipe))
         try:
-            model.set_weights(trained.get_weights())
+            model = models.with_weights_of(trained, model)
         except ValueError:
             raise ConfigError(
                 f"the head {config.head!r} takes inputs of {config.recipe.size[0]} x {config.recipe.size[1]} px only"

@@ -71,7 +71,7 @@ def _evidence(features: list[Any], dropout: float, size: Size | None) -> dict[st
     """Features of three strides are merged top down (Lin et al. 2017), at a stride of 8 since faces are small."""
     from keras import initializers, layers
 
-    from allmasked.networks.readout import AnswerOfFaces, AsLarge, FindFaces, GivenSomebody
+    from allmasked.networks.readout import AsLarge
 
     x = None
     for stride, level in zip((32, 16, 8), reversed(features)):
@@ -92,8 +92,13 @@ def _evidence(features: list[Any], dropout: float, size: Size | None) -> dict[st
     evidence = layers.Conv2D(2, 1, bias_initializer=rare, dtype="float32", name="evidence")(x)
     boxes = layers.Conv2D(4, 1, dtype="float32", name="boxes")(x)
     maps = layers.Concatenate(name="maps", dtype="float32")([evidence, boxes])
-    if size is None:
-        return {"maps": maps}
+    return {"maps": maps} if size is None else read_off(maps, size)
+
+
+def read_off(maps: Any, size: Size) -> dict[str, Any]:
+    """The outputs of a head with maps, from the maps (N, h, w, 6) of an input of ``size`` px."""
+    from allmasked.networks.readout import AnswerOfFaces, FindFaces, GivenSomebody
+
     faces = FindFaces(size, name="faces", dtype="float32")(maps)
     answer = AnswerOfFaces(name="answer", dtype="float32")(faces)
     probabilities = GivenSomebody(name="probabilities", dtype="float32")(answer)

@@ -17,7 +17,7 @@ from allmasked.core.config import TrainConfig, read_recipe
 from allmasked.core.errors import ConfigError, RunError, WeightsError, how_to_install, require, unknown
 from allmasked.core.runs import Run, replacing
 from allmasked.networks.backbones import BACKBONES, build_backbone
-from allmasked.networks.heads import HEADS, head_of_recipe
+from allmasked.networks.heads import HEADS, head_of_recipe, read_off
 from allmasked.networks.pretrained import refuse_large
 from allmasked.networks.reading import Calibration
 
@@ -104,12 +104,7 @@ def _take_weights(model: keras.Model, run: Run, config: TrainConfig) -> None:
         )
     given = load(run.model)
     try:
-        if has_maps(given):  # one that takes any size ends with its maps
-            part(model, "maps").set_weights(part(given, "maps").get_weights())
-            if (calibration := calibration_of(given)) and "faces" in model.output:
-                calibrate(model, calibration)
-        else:
-            model.set_weights(given.get_weights())
+        with_weights_of(given, model)  # the second look is trained anew
     except ValueError:
         raise WeightsError(
             f"{run.folder}: its weights do not fit at {config.recipe.size}; give --size as it has"
@@ -143,6 +138,49 @@ def calibrate(model: keras.Model, fitted: Calibration) -> None:
     model.get_layer("faces").calibration = fitted
     model.get_layer("answer").some_factor = fitted.counting.some_factor
     model.predict_function = None  # it may have been compiled with another factor
+
+
+def look_of(model: keras.Model) -> Any:
+    """The layer of a model that looks at faces again (:mod:`allmasked.networks.second_look`); None without one."""
+    return next((layer for layer in model.layers if layer.name == "second_look"), None)
+
+
+def with_look(model: keras.Model, network: keras.Model, share: float) -> keras.Model:
+    """A model with maps that looks at each face again with ``network``, which takes crops; shares all weights."""
+    from allmasked.networks.second_look import SecondLook
+
+    keras = require("keras", "train")
+    looked = SecondLook(network, share, name="second_look", dtype="float32")(
+        [model.input, model.get_layer("maps").output]
+    )
+    height, width = model.input.shape[1:3]
+    whole = keras.Model(model.input, read_off(looked, (width, height)), name="allmasked")
+    if calibration := calibration_of(model):
+        calibrate(whole, calibration)
+    whole.jit_compile = jit_compile()
+    return whole
+
+
+def with_weights_of(trained: keras.Model, model: keras.Model) -> keras.Model:
+    """A model just built, at whatever size, with what another of the same backbone and head has learnt.
+
+    Raises:
+        ValueError: the weights don't fit.
+    """
+    if not (has_maps(trained) and has_maps(model)):
+        model.set_weights(trained.get_weights())
+        return model
+    part(model, "maps").set_weights(part(trained, "maps").get_weights())
+    if "faces" in model.output and (calibration := calibration_of(trained)):
+        calibrate(model, calibration)
+        if look := look_of(trained):
+            return with_look(model, look.network, look.share)
+    return model
+
+
+def maps_of(model: keras.Model) -> keras.Model:
+    """The part of a model that gives the maps that its answer is read from, those of a second look included."""
+    return part(model, "second_look" if look_of(model) else "maps")
 
 
 def learner(model: keras.Model) -> keras.Model:

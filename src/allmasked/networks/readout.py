@@ -20,6 +20,26 @@ def as_given(values: Any) -> tuple[float, ...]:
     return tuple(float(str(number)) for number in np.asarray(values, np.float32))
 
 
+def peaks_of_maps(maps: Any, size: tuple[int, int], most: int = CANDIDATES) -> tuple[Any, Any, Any]:
+    """The highest peaks of maps (N, h, w, 6) over an input of ``size`` px, at most ``most``, highest first.
+
+    Returns:
+        The log-odds z that somebody is there (N, F), at most -9e3 where there is no further peak; what the maps say
+        there (N, F, 6); the boxes (N, F, 4) px.
+    """
+    rows, columns = maps.shape[1:3]
+    somebody = ops.logaddexp(maps[..., 0], maps[..., 1])
+    around = ops.max_pool(somebody[..., None], 3, 1, "same")[..., 0]
+    flat = ops.reshape(ops.where(somebody >= around, somebody, -1e4), (-1, rows * columns))
+    z, cells = ops.top_k(flat, min(most, rows * columns))
+    taken = ops.take_along_axis(ops.reshape(maps, (-1, rows * columns, 6)), cells[..., None], axis=1)
+    cell = np.array([size[0] / columns, size[1] / rows], np.float32)
+    at = ops.cast(ops.stack([cells % columns, cells // columns], -1), "float32") + 0.5
+    centre = (taken[..., 2:4] + at) * cell
+    half = ops.exp(ops.clip(taken[..., 4:6], -3, 6)) * cell / 2
+    return z, taken, ops.concatenate([centre - half, centre + half], -1)
+
+
 @keras.saving.register_keras_serializable(package="allmasked")
 class FindFaces(keras.layers.Layer):
     """Maps (N, h, w, 6) over an input of ``size`` px to faces (N, 64, 7), see :data:`FACE_CHANNELS`.
@@ -56,20 +76,10 @@ class FindFaces(keras.layers.Layer):
         self.counting.assign(np.array([given.counting.min_face_px, given.counting.min_face_share], np.float32))
 
     def call(self, maps: Any) -> Any:
-        rows, columns = maps.shape[1:3]
-        logits = maps[..., :2]
-        somebody = ops.logaddexp(logits[..., 0], logits[..., 1])
-        around = ops.max_pool(somebody[..., None], 3, 1, "same")[..., 0]
-        flat = ops.reshape(ops.where(somebody >= around, somebody, -1e4), (-1, rows * columns))
-        count = min(CANDIDATES, rows * columns)
-        z, cells = ops.top_k(flat, count)
-        taken = ops.take_along_axis(ops.reshape(maps, (-1, rows * columns, 6)), cells[..., None], axis=1)
-        cell = np.array([self.size[0] / columns, self.size[1] / rows], np.float32)
-        at = ops.cast(ops.stack([cells % columns, cells // columns], -1), "float32") + 0.5
-        centre = (taken[..., 2:4] + at) * cell
-        half = ops.exp(ops.clip(taken[..., 4:6], -3, 6)) * cell / 2
-        boxes = ops.concatenate([centre - half, centre + half], -1)
-        height = ops.maximum(2 * half[..., 1], 1.0)
+        z, taken, boxes = peaks_of_maps(maps, self.size)
+        count = z.shape[1]
+        sides = boxes[..., 2:] - boxes[..., :2]
+        height = ops.maximum(sides[..., 1], 1.0)
         u = ops.log(height / TYPICAL_PX)
         s, w = self.score, self.wear
         score = ops.sigmoid(s[0] + s[1] * z + s[2] * u + s[3] * u * u)
@@ -77,9 +87,8 @@ class FindFaces(keras.layers.Layer):
         score = ops.where(ops.logical_and(score >= FLOOR, z > -9e3), score, 0.0)
         low = ops.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
         high = ops.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
-        sides = ops.relu(high - low)
-        shared = sides[..., 0] * sides[..., 1]
-        area = 4 * half[..., 0] * half[..., 1]
+        area, inner = sides[..., 0] * sides[..., 1], ops.relu(high - low)
+        shared = inner[..., 0] * inner[..., 1]
         union = ops.maximum(area[:, :, None] + area[:, None, :] - shared, 1e-6)
         earlier = np.tril(np.ones((count, count), np.float32), -1)  # of equal scores, the one with the higher peak
         gap = score[:, None, :] - score[:, :, None]

@@ -320,9 +320,9 @@ class _Training:
         state = self.run.state
         best, epoch = self._best(), int(line["epoch"])
         if best == epoch:
-            _write_arrays(state / f"best-{best:04d}.npz", self.trained.variables)
+            write_arrays(state / f"best-{best:04d}.npz", self.trained.variables)
         variables = [*self.trained.variables, *self.learner.optimizer.variables]
-        _write_arrays(state / f"epoch-{epoch:04d}.npz", variables, history=json.dumps(self.history))
+        write_arrays(state / f"epoch-{epoch:04d}.npz", variables, history=json.dumps(self.history))
         for path in state.glob("*.npz"):
             if path.name not in (f"best-{best:04d}.npz", f"epoch-{epoch:04d}.npz"):
                 path.unlink()
@@ -341,7 +341,7 @@ class _Training:
             self.history = json.loads(str(stored["history"]))
             self._enter(self.history[-1]["phase"])
             self.learner.optimizer.build(self.learner.trainable_variables)
-            _assign(stored, [*self.trained.variables, *self.learner.optimizer.variables], checkpoints[-1])
+            assign(stored, [*self.trained.variables, *self.learner.optimizer.variables], checkpoints[-1])
         self._write_history()  # killed right after the checkpoint, it lacks a line
         stderr.print(f"resuming after epoch {len(self.history)}")
 
@@ -349,7 +349,7 @@ class _Training:
         best = self._best()
         path = self.run.state / f"best-{best:04d}.npz"
         with np.load(path) as stored:
-            _assign(stored, self.trained.variables, path)
+            assign(stored, self.trained.variables, path)
         self._share_weights()
         if fitted := self.history[best - 1].get("calibration"):
             models.calibrate(self.model, Calibration.parse(fitted))
@@ -427,13 +427,15 @@ def make_optimizer(recipe: Recipe, model: keras.Model) -> keras.optimizers.Optim
     return optimizer
 
 
-def _write_arrays(path: Path, variables: list[Any], **texts: str) -> None:
+def write_arrays(path: Path, variables: list[Any], **texts: str) -> None:
+    """Variables, and texts by name, as one ``.npz``."""
     arrays = {f"{index:05d}": np.asarray(variable.numpy()) for index, variable in enumerate(variables)}
     with replacing(path) as temporary:
         np.savez(temporary, **arrays, **{name: np.array(text) for name, text in texts.items()})  # type: ignore[arg-type]
 
 
-def _assign(stored: Any, variables: list[Any], path: Path) -> None:
+def assign(stored: Any, variables: list[Any], path: Path) -> None:
+    """Give variables what :func:`write_arrays` has kept of them. Raises :class:`RunError` where it doesn't fit."""
     names = sorted(name for name in stored.files if name.isdecimal())
     if len(names) != len(variables) or any(stored[n].shape != tuple(v.shape) for n, v in zip(names, variables)):
         raise RunError(f"{path}: does not fit the model of these settings; start again with another --out")

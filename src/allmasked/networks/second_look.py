@@ -1,0 +1,134 @@
+"""A second look: a small network judges from the crop of each face that the maps propose whether it wears a mask.
+
+The maps see a face as large as it happens to be; the crops show every face equally large, so that a beard, a hand or a
+scarf before the mouth can be told from a mask. Whether somebody is there is left to the maps: asking the second look
+for that, too, made answers worse. Two stages as in "Faster R-CNN" (Ren et al., 2015), with crops of the photo instead of
+features. All that reads maps stays as it is, and answers from what both say.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from allmasked.networks.readout import peaks_of_maps
+
+COUNT = 16
+"""At most so many candidates of a photo are looked at again, the highest."""
+PROPOSED = -3.2
+"""From this log-odds of a face on (0.04) a candidate is looked at again; the highest of a photo always is."""
+CONTEXT = 1.6
+"""A crop is a square of so many times the longer side of the face's box."""
+SHARE = 0.5
+"""How much of what is said about wear is the second look's."""
+ALIKE = 0.4
+"""Cells whose boxes share so much of their union with a candidate's change as the candidate does."""
+SAMPLES = 2
+"""A pixel of a crop is the mean of so many by so many points of the photo, each bilinear."""
+
+
+@keras.saving.register_keras_serializable(package="allmasked")
+class SecondLook(keras.layers.Layer):
+    """Photos (N, H, W, 3) RGB 0-255 and maps (N, h, w, 6) to maps as a second look has them, the same shape.
+
+    With d the log-odds that a candidate is masked (see :class:`allmasked.networks.reading.Calibration`) and d' what the
+    small network says, d becomes (1 - share) d + share d'; that somebody is there is as likely as before.
+
+    Args:
+        network: (M, S, S, 3) RGB 0-255 to log-odds that a mask is worn (M, 1).
+        share: of the second look, 0 to 1.
+    """
+
+    def __init__(self, network: keras.Model, share: float = SHARE, **options: Any) -> None:
+        super().__init__(**options)
+        self.network, self.share = network, float(share)
+
+    @property
+    def side(self) -> int:
+        """Of the crops, px."""
+        return int(self.network.input.shape[1])
+
+    def call(self, both: Any) -> Any:
+        photos, maps = both
+        height, width = photos.shape[1:3]
+        rows, columns = maps.shape[1:3]
+        z, taken, boxes = peaks_of_maps(maps, (width, height), COUNT)
+        count, side = z.shape[1], self.side
+        crops = ops.reshape(crop(photos, square(boxes), side), (-1, side, side, 3))
+        said = ops.reshape(ops.cast(self.network(crops, training=False), "float32"), (-1, count))
+        before = taken[..., 0] - taken[..., 1]
+        after = (1 - self.share) * before + self.share * said
+        masked, bare = (ops.softplus(-s * before) - ops.softplus(-s * after) for s in (1, -1))
+        looked = ops.logical_or(z >= PROPOSED, np.arange(count) < 1)
+        cells = ops.reshape(cell_boxes(maps, (width, height)), (-1, rows * columns, 4))
+        like = ops.where(looked[:, None, :], alike(cells, boxes), 0.0)
+        best = ops.max(like, -1, keepdims=True)
+        mine = ops.cast(ops.logical_and(like >= best, best >= ALIKE), "float32")
+        mine = mine / ops.maximum(ops.sum(mine, -1, keepdims=True), 1.0)
+        change = ops.matmul(mine, ops.stack([masked, bare], -1))
+        change = ops.reshape(change, (-1, rows, columns, 2))
+        return ops.concatenate([maps[..., :2] + change, maps[..., 2:]], -1)
+
+    def compute_output_shape(self, shapes: Any) -> tuple[int | None, ...]:
+        return tuple(shapes[1])
+
+    def get_config(self) -> dict[str, Any]:
+        network = keras.saving.serialize_keras_object(self.network)
+        return {**super().get_config(), "network": network, "share": self.share}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> SecondLook:
+        return cls(keras.saving.deserialize_keras_object(config.pop("network")), **config)
+
+
+def square(boxes: Any) -> Any:
+    """The squares (..., 4) that are cut around boxes (..., 4), px."""
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+    half = ops.max(boxes[..., 2:] - boxes[..., :2], -1, keepdims=True) * (CONTEXT / 2)
+    return ops.concatenate([centre - half, centre + half], -1)
+
+
+def crop(photos: Any, squares: Any, side: int) -> Any:
+    """Squares (N, K, 4) px cut from photos (N, H, W, 3): (N, K, side, side, 3); black beyond the photo.
+
+    As ``RoiAlign`` of ONNX has it (He et al., "Mask R-CNN", 2017; half-pixel coordinates, :data:`SAMPLES`), here as one
+    matrix an axis: each pixel of a crop is a weighed sum of a few of the photo's columns and rows.
+    """
+    height, width = photos.shape[1:3]
+    across = _weights(squares[..., 0], squares[..., 2], width, side)
+    down = _weights(squares[..., 1], squares[..., 3], height, side)
+    rows = ops.einsum("nksh,nhwc->nkswc", down, ops.cast(photos, "float32"))
+    return ops.einsum("nkswc,nktw->nkstc", rows, across)
+
+
+def _weights(low: Any, high: Any, length: int, side: int) -> Any:
+    """The matrices (N, K, side, length) from an axis of a photo to that of crops from ``low`` to ``high`` px."""
+    steps = (np.arange(side * SAMPLES, dtype=np.float32) + 0.5) / (side * SAMPLES)
+    at = low[..., None] - 0.5 + (high - low)[..., None] * steps
+    inside = ops.cast(ops.logical_and(at >= -1, at <= length), "float32")
+    at = ops.clip(at, 0, length - 1)[..., None]
+    hat = ops.relu(1 - ops.abs(at - np.arange(length, dtype=np.float32))) * inside[..., None]
+    return ops.mean(ops.reshape(hat, (-1, low.shape[1], side, SAMPLES, length)), 3)
+
+
+def cell_boxes(maps: Any, size: tuple[int, int]) -> Any:
+    """Each cell's box (N, h, w, 4) px, from maps (N, h, w, 6) over an input of ``size`` px."""
+    rows, columns = maps.shape[1:3]
+    cell = np.array([size[0] / columns, size[1] / rows], np.float32)
+    at = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).astype(np.float32) + 0.5
+    centre = (maps[..., 2:4] + at) * cell
+    half = ops.exp(ops.clip(maps[..., 4:6], -3, 6)) * cell / 2
+    return ops.concatenate([centre - half, centre + half], -1)
+
+
+def alike(one: Any, other: Any) -> Any:
+    """Intersection over union of boxes (N, F, 4) and (N, G, 4): (N, F, G)."""
+    low = ops.maximum(one[:, :, None, :2], other[:, None, :, :2])
+    high = ops.minimum(one[:, :, None, 2:], other[:, None, :, 2:])
+    sides = ops.relu(high - low)
+    shared = sides[..., 0] * sides[..., 1]
+    area = [(boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1]) for boxes in (one, other)]
+    return shared / ops.maximum(area[0][:, :, None] + area[1][:, None, :] - shared, 1e-6)

@@ -1,0 +1,288 @@
+"""A second look for a finished run: a small network learns to judge the crops of the faces that its maps propose.
+
+Its photos are the run's own training photos: crops of the marked faces, and of what the maps propose there. The new run
+has the same maps and answers from both (see :mod:`allmasked.networks.second_look`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from allmasked.core.config import Recipe, TrainConfig
+from allmasked.core.errors import ConfigError, DataError, RunError, require
+from allmasked.core.progress import bar, stderr, track
+from allmasked.core.runs import Run, write_text
+from allmasked.core.types import Part
+from allmasked.data.dataset import read_split, write_split
+from allmasked.images import pixels as px
+from allmasked.networks import model as models
+from allmasked.networks import reading
+from allmasked.networks.backbones import build_backbone
+from allmasked.networks.evidence import boxes_of
+from allmasked.networks.reading import Calibration
+from allmasked.training import augment
+from allmasked.training.loaders import LOADERS, Source
+from allmasked.training.train import assign, early_layers, environment, make_optimizer, validate, write_arrays
+
+if TYPE_CHECKING:
+    import keras
+
+MATCHED = 0.5
+"""A proposal is a marked face from this intersection over union on."""
+FACES_OF_A_PHOTO = 12
+"""At most, so that no crowd outweighs the other photos."""
+SMALLEST_PX, LEAST_FACES = 6, 10
+
+
+@dataclass(frozen=True)
+class LookSettings:
+    """How the second look is trained.
+
+    Attributes:
+        backbone: a row of :data:`allmasked.networks.backbones.BACKBONES`.
+        side: of the crops, px.
+        share: of the second look in what is said about wear, 0 to 1.
+        epochs, batch_size, learning_rate: of the training; the rate rises over half an epoch, then falls to 0 (cosine).
+    """
+
+    backbone: str = "EfficientNetLite0"
+    side: int = 64
+    share: float = 0.5
+    epochs: int = 5
+    batch_size: int = 64
+    learning_rate: float = 8e-4
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """The faces of a part of the photos: index of the photo (M,), box (M, 4) px of the input, masked or not (M,)."""
+
+    photo: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    masked: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.masked)
+
+
+def add_second_look(
+    folder: str | Path, out: str | Path, settings: LookSettings = LookSettings(), *, cache: str | Path | None = None
+) -> Run:
+    """Train a second look for the finished run ``folder`` and leave the run that has both in ``out``.
+
+    The same call goes on after the last finished epoch where it was stopped.
+
+    Raises:
+        RunError: no finished run, or ``out`` is in use.
+        ConfigError: the run's head makes no maps.
+        DataError: hardly any face is marked in its photos.
+    """
+    require("keras", "train")
+    run, new = Run(folder).require_finished(), Run(out)
+    config, split = TrainConfig.read(run.config), read_split(run.split)
+    model = models.load(run.model)
+    if not models.has_maps(model):
+        raise ConfigError(f"{run.folder}: its head {config.head!r} makes no maps that propose faces; train evidence")
+    if new.finished:
+        return new
+    if new.config.is_file() and TrainConfig.read(new.config) != config:
+        raise RunError(f"{new.folder}: holds another run already; choose another --out")
+    if not new.config.is_file():
+        if new.folder.is_dir() and any(new.folder.iterdir()):
+            raise RunError(f"{new.folder}: is not empty and not a run folder; choose another --out")
+        write_split(split, new.split)
+        config.write(new.config, environment())
+    fit: px.Fit = "squash" if config.recipe.fit == "squash" else "letterbox"
+    source = Source(split, config.recipe.size, fit, **({"folder": Path(cache)} if cache else {}))
+    network = _trained(_Crops(source, config.recipe, settings), models.part(model, "maps"), settings, new)
+    whole = models.with_look(model, network, settings.share)
+    scores = validate(models.maps_of(whole), source, LOADERS["cached"], config.recipe.batch_size, maps=True)
+    models.calibrate(whole, Calibration.parse(scores["calibration"]))
+    stderr.print(
+        f"with a second look: validation loss {scores['val_loss']:.4f}, accuracy {scores['val_accuracy']:.3f}, macro-F1"
+        f" {scores['val_macro_f1']:.3f}"
+    )
+    line = {"epoch": 1, "phase": "second look", **scores, "seconds": 0.0}
+    write_text(new.metrics, run.metrics.read_text() + json.dumps(line) + "\n")
+    facts = {**environment(), "second_look": dataclasses.asdict(settings), "parameters": int(whole.count_params())}
+    config.write(new.config, facts)
+    models.save(whole, new.model)
+    shutil.rmtree(new.state, ignore_errors=True)
+    return new
+
+
+def _trained(crops: _Crops, view: keras.Model, settings: LookSettings, run: Run) -> keras.Model:
+    """The small network after all epochs; those that ``run`` has a checkpoint of aren't done again."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(settings.seed)
+    backbone = build_backbone(settings.backbone, (settings.side, settings.side), seed=settings.seed)
+    early = early_layers(backbone)  # edges and colours are what they are, and most of the time
+    for layer in backbone.layers:
+        layer.trainable = layer.name not in early
+    x = layers.GlobalAveragePooling2D(name="look_average")(backbone.output)
+    x = layers.Dropout(0.3, name="look_dropout")(x)
+    network = keras.Model(backbone.input, layers.Dense(1, dtype="float32", name="look_logit")(x), name="look")
+    network.compile(
+        make_optimizer(Recipe(learning_rate=settings.learning_rate, clip_norm=1.0), network),
+        keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.03),
+        jit_compile=models.jit_compile(),
+    )
+    done = 0
+    for path in sorted(run.state.glob("look-*.npz"))[-1:]:
+        network.optimizer.build(network.trainable_variables)
+        with np.load(path) as stored:
+            assign(stored, [*network.variables, *network.optimizer.variables], path)
+        done = int(path.stem.removeprefix("look-"))
+        stderr.print(f"resuming after epoch {done}")
+    if done == settings.epochs:
+        return network
+    train, held = crops.places("train", view), crops.places("validation", view)
+    masked = int(train.masked.sum())
+    if min(masked, len(train) - masked) < LEAST_FACES:
+        raise DataError(
+            f"only {masked} masked and {len(train) - masked} bare faces are marked; a second look needs at least"
+            f" {LEAST_FACES} of each"
+        )
+    stderr.print(f"{masked} crops of masked faces, {len(train) - masked} of bare ones")
+    for epoch in range(done, settings.epochs):
+        loss = _epoch(network, crops.batches(train, epoch), len(train), epoch, settings)
+        said = np.concatenate([np.asarray(network.predict_on_batch(some))[:, 0] for some in crops.plain(held)])
+        right = f"{((said > 0) == held.masked).mean():.3f}" if len(held) else "-"
+        stderr.print(
+            f"second look, epoch {epoch + 1}/{settings.epochs}: loss {loss:.4f}; validation faces {right} right"
+        )
+        path = run.state / f"look-{epoch + 1:04d}.npz"
+        write_arrays(path, [*network.variables, *network.optimizer.variables])
+        for old in run.state.glob("look-*.npz"):
+            if old != path:
+                old.unlink()
+    return network
+
+
+def _epoch(network: keras.Model, batches: Iterator[Any], total: int, epoch: int, settings: LookSettings) -> float:
+    steps = total // settings.batch_size
+    mean, began = 0.0, time.monotonic()
+    with bar() as progress:
+        task = progress.add_task(f"second look, epoch {epoch + 1}/{settings.epochs}", total=total, note="")
+        for step, (pixels, labels, weights) in enumerate(batches):
+            now = epoch * steps + step
+            warm = min(1.0, (now + 1) / max(steps / 2, 1))
+            falling = 0.5 * (1 + np.cos(np.pi * now / max(1, settings.epochs * steps)))
+            network.optimizer.learning_rate = settings.learning_rate * warm * falling
+            logs = network.train_on_batch(pixels, labels, sample_weight=weights, return_dict=True)
+            mean += (float(logs["loss"]) - mean) / (step + 1)
+            seen = (step + 1) * settings.batch_size
+            rate = seen / (time.monotonic() - began)
+            progress.update(task, completed=seen, note=f"loss {mean:.3f}  {rate:.0f} crops/s")
+    return mean
+
+
+class _Crops:
+    """Where faces are in a split's photos, and crops of them."""
+
+    def __init__(self, source: Source, recipe: Recipe, settings: LookSettings) -> None:
+        self.source, self.settings = source, settings
+        self.recipe = dataclasses.replace(recipe, shrink=0.15, colour=max(recipe.colour, 0.35))
+        self.pool = ThreadPoolExecutor(os.cpu_count())
+
+    def places(self, part: Part, view: keras.Model) -> Places:
+        """The marked faces of a part's photos, and half of what ``view``'s maps propose there."""
+        from allmasked.networks.second_look import PROPOSED
+
+        photos, pixels, size = self.source.photos(part), self.source.array(part), self.source.size
+        rng = np.random.default_rng(self.settings.seed)
+        found: list[tuple[int, NDArray[Any], bool]] = []
+        batch = 16
+        for start in track(range(0, len(photos), batch), f"proposing faces ({part})"):
+            given = np.zeros((batch, *pixels.shape[1:]), np.float32)
+            count = len(pixels[start : start + batch])
+            given[:count] = pixels[start : start + batch]
+            for index, maps in enumerate(np.asarray(view.predict_on_batch(given))[:count], start):
+                photo = photos[index]
+                if photo.faces is None:
+                    continue
+                place = px.placement((photo.width, photo.height), size, self.source.fit)
+                known = [face for face in photo.faces if face.wear != "unknown"]
+                if not known:
+                    continue
+                edges = [place.box(face.left, face.top, face.right, face.bottom) for face in known]
+                marked, worn = np.array(edges, np.float32), np.array([face.masked for face in known])
+                rows, columns = reading.peaks(maps[..., :2])
+                logits = maps[rows, columns, :2]
+                cells = boxes_of(maps[None, ..., 2:6], size)[0][rows, columns]
+                proposed = cells[np.logaddexp(logits[:, 0], logits[:, 1]) > PROPOSED]
+                shared = reading.overlaps(proposed, marked)[0]
+                again = np.flatnonzero((shared.max(1, initial=0) > MATCHED) & (rng.random(len(proposed)) < 0.5))
+                faces = np.concatenate([marked, proposed[again]])
+                worn = np.concatenate([worn, worn[shared[again].argmax(1)]])
+                some = rng.permutation(np.flatnonzero(faces[:, 3] - faces[:, 1] >= SMALLEST_PX))[:FACES_OF_A_PHOTO]
+                found += [(index, faces[one], bool(worn[one])) for one in some]
+        if not found:
+            return Places(np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, bool))
+        photo_of, boxes, masked = zip(*found)
+        return Places(np.array(photo_of), np.array(boxes, np.float32), np.array(masked))
+
+    def batches(self, places: Places, epoch: int) -> Iterator[tuple[Any, Any, Any]]:
+        """One epoch of (pixels (B, S, S, 3), masked or not (B, 1), weights (B,)), shuffled and augmented."""
+        size, seed, part = self.settings.batch_size, self.settings.seed, self.source.array("train")
+        order = np.random.default_rng([seed, epoch]).permutation(len(places))
+        share = places.masked.mean()
+        weights = np.where(places.masked, share**-0.5, (1 - share) ** -0.5)
+        weights = (weights / weights.mean()).astype(np.float32)
+
+        def one(index: int) -> NDArray[np.uint8]:
+            rng = np.random.default_rng([seed, epoch, int(index)])
+            pixels = self._crop(part[places.photo[index]], places.boxes[index], rng)
+            return augment.finish(pixels, self.recipe, rng)
+
+        for start in range(0, len(order) - size + 1, size):
+            some = order[start : start + size]
+            pixels = np.stack(list(self.pool.map(one, some))).astype(np.float32)
+            yield pixels, places.masked[some, None].astype(np.float32), weights[some]
+
+    def plain(self, places: Places) -> Iterator[NDArray[np.float32]]:
+        """The validation part's crops as the network will get them, in order."""
+        part = self.source.array("validation")
+        for start in range(0, len(places), 256):
+            some = range(start, min(start + 256, len(places)))
+            yield np.stack([self._crop(part[places.photo[i]], places.boxes[i], None) for i in some]).astype(np.float32)
+
+    def _crop(self, photo: NDArray[np.uint8], box: NDArray[Any], rng: np.random.Generator | None) -> NDArray[np.uint8]:
+        """The square around a box, as :func:`allmasked.networks.second_look.crop` has it; moved a little by ``rng``."""
+        import cv2
+
+        from allmasked.networks.second_look import CONTEXT, SAMPLES
+
+        side = self.settings.side
+        centre, longer = (box[:2] + box[2:]) / 2, float((box[2:] - box[:2]).max())
+        across = down = CONTEXT * longer
+        flip = False
+        if rng is not None:
+            centre = centre + rng.uniform(-0.1, 0.1, 2) * longer
+            stretch = np.exp(rng.uniform(-0.16, 0.16))
+            across, down = (
+                CONTEXT * longer * np.exp(rng.uniform(-0.16, 0.16)) * s for s in (stretch**0.5, stretch**-0.5)
+            )
+            flip = bool(rng.random() < 0.5)
+        fine = side * SAMPLES
+        scale = np.array([fine / across, fine / down])
+        offset = (0.5 - centre) * scale + fine / 2 - 0.5
+        matrix = np.array([[scale[0], 0, offset[0]], [0, scale[1], offset[1]]])
+        cut = cv2.warpAffine(np.ascontiguousarray(photo), matrix, (fine, fine), flags=cv2.INTER_LINEAR)
+        cut = cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA)
+        return np.ascontiguousarray(cut[:, ::-1]) if flip else np.asarray(cut, np.uint8)
