@@ -169,17 +169,25 @@ def second_look(graph: Graph, layer: Any, inputs: list[str]) -> str:
             centre = do("Add", edges[f"low {axis}"], edges[f"half {axis}"])
             sides.append(do("Unsqueeze", do("GatherND", do(operation, centre, half), chosen), [1]))
     photo = do("Gather", chosen, 0, axis=1)
-    crops = do("RoiAlign", photos, do("Concat", *sides, axis=1), photo, output_height=layer.side, output_width=layer.side,
-               sampling_ratio=looks.SAMPLES, mode="avg", coordinate_transformation_mode="half_pixel")  # fmt: skip
+    crops = do(
+        "RoiAlign", photos, do("Concat", *sides, axis=1), photo, mode="avg", sampling_ratio=looks.SAMPLES,
+        output_height=layer.side, output_width=layer.side, coordinate_transformation_mode="half_pixel",
+    )  # fmt: skip
     inside = {id(layer.network.inputs[0]): crops}
     graph.walk(layer.network, inside)
-    said = do("Squeeze", inside[id(layer.network.outputs[0])], [1])
-    before = do("GatherND", do("Sub", found.masked, found.bare), chosen)
-    after = do("Add", do("Mul", before, 1 - layer.share), do("Mul", said, layer.share))
+    said = inside[id(layer.network.outputs[0])]
+    masked, bare, nothing = (do("Gather", said, channel, axis=1) for channel in range(3))
+    z, d = (do("GatherND", value, chosen) for value in (found.z, do("Sub", found.masked, found.bare)))
+    apart = do("Softplus", do("Neg", do("Abs", do("Sub", masked, bare))))
+    somebody = do("Sub", do("Add", do("Max", masked, bare), apart), nothing)
+    share, worn_share = layer.shares
+    there = do("Mul", do("Sub", somebody, z), share)
+    worn = do("Add", do("Mul", d, 1 - worn_share), do("Mul", do("Sub", masked, bare), worn_share))
     changes, none = [], do("Mul", found.z, 0.0)
     for sign in (-1.0, 1.0):  # of the masked logit, of the bare one
-        old, new = (do("Softplus", do("Mul", value, sign)) for value in (before, after))
-        changes.append(do("Unsqueeze", do("ScatterND", none, chosen, do("Sub", old, new)), [2]))
+        old, new = (do("Softplus", do("Mul", value, sign)) for value in (d, worn))
+        change = do("Add", there, do("Sub", old, new))
+        changes.append(do("Unsqueeze", do("ScatterND", none, chosen, change), [2]))
     flat = do("Reshape", maps, [-1, 6, cells])
     box = [do("Gather", flat, channel, axis=1) for channel in range(2, 6)]
     at = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2).astype(np.float32)

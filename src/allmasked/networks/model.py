@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,12 +145,12 @@ def look_of(model: keras.Model) -> Any:
     return next((layer for layer in model.layers if layer.name == "second_look"), None)
 
 
-def with_look(model: keras.Model, network: keras.Model, share: float) -> keras.Model:
+def with_look(model: keras.Model, network: keras.Model, shares: Sequence[float]) -> keras.Model:
     """A model with maps that looks at each face again with ``network``, which takes crops; shares all weights."""
     from allmasked.networks.second_look import SecondLook
 
     keras = require("keras", "train")
-    looked = SecondLook(network, share, name="second_look", dtype="float32")(
+    looked = SecondLook(network, shares, name="second_look", dtype="float32")(
         [model.input, model.get_layer("maps").output]
     )
     height, width = model.input.shape[1:3]
@@ -174,7 +174,7 @@ def with_weights_of(trained: keras.Model, model: keras.Model) -> keras.Model:
     if "faces" in model.output and (calibration := calibration_of(trained)):
         calibrate(model, calibration)
         if look := look_of(trained):
-            return with_look(model, look.network, look.share)
+            return with_look(model, look.network, look.shares)
     return model
 
 

@@ -1,13 +1,13 @@
-"""A second look: a small network judges from the crop of each face that the maps propose whether it wears a mask.
+"""A second look: a small network judges the crop of each face that the maps propose, and the maps take what it says.
 
 The maps see a face as large as it happens to be; the crops show every face equally large, so that a beard, a hand or a
-scarf before the mouth can be told from a mask. Whether somebody is there is left to the maps: asking the second look
-for that, too, made answers worse. Two stages as in "Faster R-CNN" (Ren et al., 2015), with crops of the photo instead of
-features. All that reads maps stays as it is, and answers from what both say.
+scarf before the mouth can be told from a mask. Two stages as in "Faster R-CNN" (Ren et al., 2015), with crops of the
+photo instead of features. All that reads maps stays as it is, and answers from what both say.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -22,8 +22,8 @@ PROPOSED = -3.2
 """From this log-odds of a face on (0.04) a candidate is looked at again; the highest of a photo always is."""
 CONTEXT = 1.6
 """A crop is a square of so many times the longer side of the face's box."""
-SHARE = 0.5
-"""How much of what is said about wear is the second look's."""
+SHARES = 0.2, 0.5
+"""How much of what is said is the second look's: about whether it is a face, and about whether it wears a mask."""
 ALIKE = 0.4
 """Cells whose boxes share so much of their union with a candidate's change as the candidate does."""
 SAMPLES = 2
@@ -34,17 +34,18 @@ SAMPLES = 2
 class SecondLook(keras.layers.Layer):
     """Photos (N, H, W, 3) RGB 0-255 and maps (N, h, w, 6) to maps as a second look has them, the same shape.
 
-    With d the log-odds that a candidate is masked (see :class:`allmasked.networks.reading.Calibration`) and d' what the
-    small network says, d becomes (1 - share) d + share d'; that somebody is there is as likely as before.
+    With z the log-odds that a candidate is a face and d those that it is masked (see
+    :class:`allmasked.networks.reading.Calibration`), and z', d' what the small network says, they become
+    (1 - s) z + s z' and (1 - w) d + w d'.
 
     Args:
-        network: (M, S, S, 3) RGB 0-255 to log-odds that a mask is worn (M, 1).
-        share: of the second look, 0 to 1.
+        network: (M, S, S, 3) RGB 0-255 to logits (M, 3): masked face, bare face, no face.
+        shares: s and w, each from 0 to 1.
     """
 
-    def __init__(self, network: keras.Model, share: float = SHARE, **options: Any) -> None:
+    def __init__(self, network: keras.Model, shares: Sequence[float] = SHARES, **options: Any) -> None:
         super().__init__(**options)
-        self.network, self.share = network, float(share)
+        self.network, self.shares = network, (float(shares[0]), float(shares[1]))
 
     @property
     def side(self) -> int:
@@ -58,10 +59,11 @@ class SecondLook(keras.layers.Layer):
         z, taken, boxes = peaks_of_maps(maps, (width, height), COUNT)
         count, side = z.shape[1], self.side
         crops = ops.reshape(crop(photos, square(boxes), side), (-1, side, side, 3))
-        said = ops.reshape(ops.cast(self.network(crops, training=False), "float32"), (-1, count))
-        before = taken[..., 0] - taken[..., 1]
-        after = (1 - self.share) * before + self.share * said
-        masked, bare = (ops.softplus(-s * before) - ops.softplus(-s * after) for s in (1, -1))
+        said = ops.reshape(ops.cast(self.network(crops, training=False), "float32"), (-1, count, 3))
+        (s, w), d = self.shares, taken[..., 0] - taken[..., 1]
+        there = s * (ops.logaddexp(said[..., 0], said[..., 1]) - said[..., 2] - z)
+        worn = (1 - w) * d + w * (said[..., 0] - said[..., 1])
+        masked, bare = (there + ops.softplus(-sign * d) - ops.softplus(-sign * worn) for sign in (1, -1))
         looked = ops.logical_or(z >= PROPOSED, np.arange(count) < 1)
         cells = ops.reshape(cell_boxes(maps, (width, height)), (-1, rows * columns, 4))
         like = ops.where(looked[:, None, :], alike(cells, boxes), 0.0)
@@ -77,7 +79,7 @@ class SecondLook(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         network = keras.saving.serialize_keras_object(self.network)
-        return {**super().get_config(), "network": network, "share": self.share}
+        return {**super().get_config(), "network": network, "shares": self.shares}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> SecondLook:

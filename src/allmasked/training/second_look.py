@@ -1,7 +1,8 @@
 """A second look for a finished run: a small network learns to judge the crops of the faces that its maps propose.
 
-Its photos are the run's own training photos: crops of the marked faces, and of what the maps propose there. The new run
-has the same maps and answers from both (see :mod:`allmasked.networks.second_look`).
+Its photos are the run's own training photos: crops of the marked faces, of what the maps propose there, and of what
+they propose where nobody is marked. The new run has the same maps and answers from both (see
+:mod:`allmasked.networks.second_look`).
 """
 
 from __future__ import annotations
@@ -33,16 +34,19 @@ from allmasked.networks.backbones import build_backbone
 from allmasked.networks.evidence import boxes_of
 from allmasked.networks.reading import Calibration
 from allmasked.training import augment
-from allmasked.training.loaders import LOADERS, Source
+from allmasked.training.loaders import LOADERS, Source, ahead
 from allmasked.training.train import assign, early_layers, environment, make_optimizer, validate, write_arrays
 
 if TYPE_CHECKING:
     import keras
 
-MATCHED = 0.5
-"""A proposal is a marked face from this intersection over union on."""
-FACES_OF_A_PHOTO = 12
+MASKED, BARE, NOBODY = range(3)
+MATCHED, APART = 0.5, 0.15
+"""A proposal is a marked face from this intersection over union on; nobody where less than so much of it is marked."""
+FACES_OF_A_PHOTO, NOBODY_OF_A_PHOTO = 12, 4
 """At most, so that no crowd outweighs the other photos."""
+NOBODY_SHARE = 0.5
+"""Crops of nobody, for each crop of a face, at most."""
 SMALLEST_PX, LEAST_FACES = 6, 10
 
 
@@ -53,13 +57,13 @@ class LookSettings:
     Attributes:
         backbone: a row of :data:`allmasked.networks.backbones.BACKBONES`.
         side: of the crops, px.
-        share: of the second look in what is said about wear, 0 to 1.
+        shares: of the second look in the answer, see :class:`allmasked.networks.second_look.SecondLook`.
         epochs, batch_size, learning_rate: of the training; the rate rises over half an epoch, then falls to 0 (cosine).
     """
 
     backbone: str = "EfficientNetLite0"
     side: int = 64
-    share: float = 0.5
+    shares: tuple[float, float] = (0.2, 0.5)
     epochs: int = 5
     batch_size: int = 64
     learning_rate: float = 8e-4
@@ -68,14 +72,14 @@ class LookSettings:
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """The faces of a part of the photos: index of the photo (M,), box (M, 4) px of the input, masked or not (M,)."""
+    """What is cropped of a part of the photos: index of the photo (M,), box (M, 4) px of the input, kind (M,)."""
 
     photo: NDArray[np.int64]
     boxes: NDArray[np.float32]
-    masked: NDArray[np.bool_]
+    kind: NDArray[np.int64]
 
     def __len__(self) -> int:
-        return len(self.masked)
+        return len(self.kind)
 
 
 def add_second_look(
@@ -105,10 +109,15 @@ def add_second_look(
             raise RunError(f"{new.folder}: is not empty and not a run folder; choose another --out")
         write_split(split, new.split)
         config.write(new.config, environment())
-    fit: px.Fit = "squash" if config.recipe.fit == "squash" else "letterbox"
+    fit: px.Fit = "stretch" if config.recipe.resize_mode == "stretch" else "letterbox"
     source = Source(split, config.recipe.size, fit, **({"folder": Path(cache)} if cache else {}))
-    network = _trained(_Crops(source, config.recipe, settings), models.part(model, "maps"), settings, new)
-    whole = models.with_look(model, network, settings.share)
+    try:
+        network = _trained(Crops(source, config.recipe, settings), models.part(model, "maps"), settings, new)
+    except DataError:
+        if not new.state.is_dir():  # nothing was learned: another command finds the folder as this one did
+            shutil.rmtree(new.folder)
+        raise
+    whole = models.with_look(model, network, settings.shares)
     scores = validate(models.maps_of(whole), source, LOADERS["cached"], config.recipe.batch_size, maps=True)
     models.calibrate(whole, Calibration.parse(scores["calibration"]))
     stderr.print(
@@ -124,7 +133,7 @@ def add_second_look(
     return new
 
 
-def _trained(crops: _Crops, view: keras.Model, settings: LookSettings, run: Run) -> keras.Model:
+def _trained(crops: Crops, view: keras.Model, settings: LookSettings, run: Run) -> keras.Model:
     """The small network after all epochs; those that ``run`` has a checkpoint of aren't done again."""
     import keras
     from keras import layers
@@ -136,10 +145,10 @@ def _trained(crops: _Crops, view: keras.Model, settings: LookSettings, run: Run)
         layer.trainable = layer.name not in early
     x = layers.GlobalAveragePooling2D(name="look_average")(backbone.output)
     x = layers.Dropout(0.3, name="look_dropout")(x)
-    network = keras.Model(backbone.input, layers.Dense(1, dtype="float32", name="look_logit")(x), name="look")
+    network = keras.Model(backbone.input, layers.Dense(3, dtype="float32", name="look_logits")(x), name="look")
     network.compile(
         make_optimizer(Recipe(learning_rate=settings.learning_rate, clip_norm=1.0), network),
-        keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.03),
+        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.03),
         jit_compile=models.jit_compile(),
     )
     done = 0
@@ -152,20 +161,21 @@ def _trained(crops: _Crops, view: keras.Model, settings: LookSettings, run: Run)
     if done == settings.epochs:
         return network
     train, held = crops.places("train", view), crops.places("validation", view)
-    masked = int(train.masked.sum())
-    if min(masked, len(train) - masked) < LEAST_FACES:
+    masked, bare, nobody = np.bincount(train.kind, minlength=3)
+    if min(masked, bare) < LEAST_FACES:
         raise DataError(
-            f"only {masked} masked and {len(train) - masked} bare faces are marked; a second look needs at least"
-            f" {LEAST_FACES} of each"
+            f"only {masked} masked and {bare} bare faces are marked; a second look needs at least {LEAST_FACES} of each"
         )
-    stderr.print(f"{masked} crops of masked faces, {len(train) - masked} of bare ones")
+    stderr.print(f"crops: {masked} of masked faces, {bare} of bare ones, {nobody} of nobody")
     for epoch in range(done, settings.epochs):
-        loss = _epoch(network, crops.batches(train, epoch), len(train), epoch, settings)
-        said = np.concatenate([np.asarray(network.predict_on_batch(some))[:, 0] for some in crops.plain(held)])
-        right = f"{((said > 0) == held.masked).mean():.3f}" if len(held) else "-"
-        stderr.print(
-            f"second look, epoch {epoch + 1}/{settings.epochs}: loss {loss:.4f}; validation faces {right} right"
-        )
+        loss = one_epoch(network, ahead(crops.batches(train, epoch)), len(train), epoch, settings)
+        right = "no validation crops"
+        if len(held):
+            said = np.concatenate([np.asarray(network.predict_on_batch(some)) for some in crops.plain(held)])
+            faces = held.kind < NOBODY
+            worn = (said[faces, :2].argmax(1) == held.kind[faces]).mean()
+            right = f"validation crops {(said.argmax(1) == held.kind).mean():.3f} right, masked or bare {worn:.3f}"
+        stderr.print(f"second look, epoch {epoch + 1}/{settings.epochs}: loss {loss:.4f}; {right}")
         path = run.state / f"look-{epoch + 1:04d}.npz"
         write_arrays(path, [*network.variables, *network.optimizer.variables])
         for old in run.state.glob("look-*.npz"):
@@ -174,8 +184,9 @@ def _trained(crops: _Crops, view: keras.Model, settings: LookSettings, run: Run)
     return network
 
 
-def _epoch(network: keras.Model, batches: Iterator[Any], total: int, epoch: int, settings: LookSettings) -> float:
-    steps = total // settings.batch_size
+def one_epoch(network: keras.Model, batches: Iterator[Any], total: int, epoch: int, settings: LookSettings) -> float:
+    """Train on an epoch's batches of ``total`` crops; gives the mean loss."""
+    steps = max(1, total // settings.batch_size)
     mean, began = 0.0, time.monotonic()
     with bar() as progress:
         task = progress.add_task(f"second look, epoch {epoch + 1}/{settings.epochs}", total=total, note="")
@@ -192,7 +203,7 @@ def _epoch(network: keras.Model, batches: Iterator[Any], total: int, epoch: int,
     return mean
 
 
-class _Crops:
+class Crops:
     """Where faces are in a split's photos, and crops of them."""
 
     def __init__(self, source: Source, recipe: Recipe, settings: LookSettings) -> None:
@@ -201,12 +212,12 @@ class _Crops:
         self.pool = ThreadPoolExecutor(os.cpu_count())
 
     def places(self, part: Part, view: keras.Model) -> Places:
-        """The marked faces of a part's photos, and half of what ``view``'s maps propose there."""
+        """Of the photos of which the faces are known: marked faces, and what ``view``'s maps propose."""
         from allmasked.networks.second_look import PROPOSED
 
         photos, pixels, size = self.source.photos(part), self.source.array(part), self.source.size
         rng = np.random.default_rng(self.settings.seed)
-        found: list[tuple[int, NDArray[Any], bool]] = []
+        found: list[tuple[int, NDArray[Any], int]] = []
         batch = 16
         for start in track(range(0, len(photos), batch), f"proposing faces ({part})"):
             given = np.zeros((batch, *pixels.shape[1:]), np.float32)
@@ -217,52 +228,45 @@ class _Crops:
                 if photo.faces is None:
                     continue
                 place = px.placement((photo.width, photo.height), size, self.source.fit)
-                known = [face for face in photo.faces if face.wear != "unknown"]
-                if not known:
-                    continue
-                edges = [place.box(face.left, face.top, face.right, face.bottom) for face in known]
-                marked, worn = np.array(edges, np.float32), np.array([face.masked for face in known])
                 rows, columns = reading.peaks(maps[..., :2])
                 logits = maps[rows, columns, :2]
                 cells = boxes_of(maps[None, ..., 2:6], size)[0][rows, columns]
                 proposed = cells[np.logaddexp(logits[:, 0], logits[:, 1]) > PROPOSED]
-                shared = reading.overlaps(proposed, marked)[0]
-                again = np.flatnonzero((shared.max(1, initial=0) > MATCHED) & (rng.random(len(proposed)) < 0.5))
-                faces = np.concatenate([marked, proposed[again]])
-                worn = np.concatenate([worn, worn[shared[again].argmax(1)]])
-                some = rng.permutation(np.flatnonzero(faces[:, 3] - faces[:, 1] >= SMALLEST_PX))[:FACES_OF_A_PHOTO]
-                found += [(index, faces[one], bool(worn[one])) for one in some]
+                edges = [place.box(face.left, face.top, face.right, face.bottom) for face in photo.faces]
+                wear = [{"masked": MASKED, "unknown": -1}.get(face.wear, BARE) for face in photo.faces]
+                found += [(index, *one) for one in _told(np.reshape(edges, (-1, 4)), np.array(wear), proposed, rng)]
         if not found:
-            return Places(np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, bool))
-        photo_of, boxes, masked = zip(*found)
-        return Places(np.array(photo_of), np.array(boxes, np.float32), np.array(masked))
+            return Places(np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+        photo_of, boxes, kind = (np.array(column) for column in zip(*found))
+        nobody = rng.permutation(np.flatnonzero(kind == NOBODY))[int(NOBODY_SHARE * (kind < NOBODY).sum()) :]
+        keep = np.setdiff1d(np.arange(len(kind)), nobody)
+        return Places(photo_of[keep], boxes[keep].astype(np.float32), kind[keep])
 
     def batches(self, places: Places, epoch: int) -> Iterator[tuple[Any, Any, Any]]:
-        """One epoch of (pixels (B, S, S, 3), masked or not (B, 1), weights (B,)), shuffled and augmented."""
-        size, seed, part = self.settings.batch_size, self.settings.seed, self.source.array("train")
+        """One epoch of (pixels (B, S, S, 3), kinds (B, 3) one-hot, weights (B,)), shuffled and augmented."""
+        size, seed, part = min(self.settings.batch_size, len(places)), self.settings.seed, self.source.array("train")
         order = np.random.default_rng([seed, epoch]).permutation(len(places))
-        share = places.masked.mean()
-        weights = np.where(places.masked, share**-0.5, (1 - share) ** -0.5)
-        weights = (weights / weights.mean()).astype(np.float32)
+        counts = np.maximum(np.bincount(places.kind, minlength=3), 1)
+        weights = np.sqrt(counts.mean() / counts).astype(np.float32)
 
         def one(index: int) -> NDArray[np.uint8]:
             rng = np.random.default_rng([seed, epoch, int(index)])
-            pixels = self._crop(part[places.photo[index]], places.boxes[index], rng)
+            pixels = self.crop(part[places.photo[index]], places.boxes[index], rng)
             return augment.finish(pixels, self.recipe, rng)
 
         for start in range(0, len(order) - size + 1, size):
             some = order[start : start + size]
-            pixels = np.stack(list(self.pool.map(one, some))).astype(np.float32)
-            yield pixels, places.masked[some, None].astype(np.float32), weights[some]
+            pixels, kinds = np.stack(list(self.pool.map(one, some))), places.kind[some]
+            yield pixels.astype(np.float32), np.eye(3, dtype=np.float32)[kinds], weights[kinds]
 
     def plain(self, places: Places) -> Iterator[NDArray[np.float32]]:
         """The validation part's crops as the network will get them, in order."""
         part = self.source.array("validation")
         for start in range(0, len(places), 256):
             some = range(start, min(start + 256, len(places)))
-            yield np.stack([self._crop(part[places.photo[i]], places.boxes[i], None) for i in some]).astype(np.float32)
+            yield np.stack([self.crop(part[places.photo[i]], places.boxes[i], None) for i in some]).astype(np.float32)
 
-    def _crop(self, photo: NDArray[np.uint8], box: NDArray[Any], rng: np.random.Generator | None) -> NDArray[np.uint8]:
+    def crop(self, photo: NDArray[np.uint8], box: NDArray[Any], rng: np.random.Generator | None) -> NDArray[np.uint8]:
         """The square around a box, as :func:`allmasked.networks.second_look.crop` has it; moved a little by ``rng``."""
         import cv2
 
@@ -286,3 +290,20 @@ class _Crops:
         cut = cv2.warpAffine(np.ascontiguousarray(photo), matrix, (fine, fine), flags=cv2.INTER_LINEAR)
         cut = cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA)
         return np.ascontiguousarray(cut[:, ::-1]) if flip else np.asarray(cut, np.uint8)
+
+
+def _told(
+    marked: NDArray[Any], wear: NDArray[Any], proposed: NDArray[Any], rng: np.random.Generator
+) -> list[tuple[NDArray[Any], int]]:
+    """A photo's crops and their kinds, from its marked boxes (F, 4), their kinds (-1 unknown) and those proposed."""
+    union = reading.overlaps(proposed, marked)[0]
+    sides = np.minimum(proposed[:, None, 2:], marked[:, 2:]) - np.maximum(proposed[:, None, :2], marked[:, :2])
+    area = np.maximum((proposed[:, 2:] - proposed[:, :2]).prod(1), 1e-6)
+    covered = (np.clip(sides, 0, None).prod(2) / area[:, None]).max(1, initial=0)
+    again = np.flatnonzero((union.max(1, initial=0) > MATCHED) & (rng.random(len(proposed)) < 0.5))
+    boxes = np.concatenate([marked, proposed[again]])
+    kinds = np.concatenate([wear, wear[union[again].argmax(1)] if len(again) else wear[:0]]).astype(int)
+    large = boxes[:, 3] - boxes[:, 1] >= SMALLEST_PX
+    faces = rng.permutation(np.flatnonzero((kinds >= 0) & large))[:FACES_OF_A_PHOTO]
+    nobody = np.flatnonzero((covered < APART) & (proposed[:, 3] - proposed[:, 1] >= SMALLEST_PX))[:NOBODY_OF_A_PHOTO]
+    return [*((boxes[one], int(kinds[one])) for one in faces), *((proposed[one], NOBODY) for one in nobody)]
