@@ -9,11 +9,12 @@ skipped. Recipe, expected hours and amounts: ``scripts/default_model.toml``. The
     split    real's photos in train, validation and test, near-duplicates kept together (``allmasked split``)
     pasted   masks pasted on unmasked people (``allmasked synth pasted``), photos of nobody (``scripts/nobody.py``)
     base     a network trained on what both folds have in common
-    folds    that network trained on with one fold of the collections, and exported; what shows the same as a photo of
-             the other fold is left out
+    folds    that network trained on with one fold of the collections, taught to look at each face again, and exported;
+             what shows the same as a photo of the other fold is left out
     measure  the yardstick (``bench/yardstick.py``): each collection answered by the network that hasn't seen it; the
              faces' calibration is fitted on these answers
-    final    the mean of both networks' weights, trained on with everything, exported with that calibration
+    final    the mean of both networks' weights, trained on with everything, taught to look again, exported with that
+             calibration
 
 What was never marked is not taught as empty: places where a detector found somebody in ``real``
 (``more/real_found.csv``), and faces that the base network finds beside the marked ones, are marked ``unknown``. Photos
@@ -94,7 +95,8 @@ class Making:
                 split = hold_out(read_split(self.out / "base.json"), [self.collection(one) for one in self.data[other]])
                 self.extend(split, self.data[name], name)
             self.train(name, "fold", self.out / "runs" / "base")
-            self.export(name)
+            self.look_again(name)
+            self.export(name, looking=True)
 
     def measure(self) -> None:
         names = [(",".join(self.data[one]), other) for one, other in (("fold_a", "fold_b"), ("fold_b", "fold_a"))]
@@ -114,7 +116,8 @@ class Making:
         mean = self.out / "runs" / "mean"
         mean_of([self.out / "runs" / name for name in ("fold_a", "fold_b")], mean)
         self.train("final", "final", mean)
-        self.export("final", "--calibration", self.out / "calibration.json", "--name", "allmasked-2")
+        self.look_again("final")
+        self.export("final", "--calibration", self.out / "calibration.json", "--name", "allmasked-3", looking=True)
 
     # --- parts of them --------------------------------------------------------------------------------------------
 
@@ -131,9 +134,15 @@ class Making:
         return allmasked("train", self.out / f"{name}.json", "--recipe", recipe, "--head", "evidence", *start,
                          "--out", folder)  # fmt: skip
 
-    def export(self, name: str, *options: Any) -> None:
+    def look_again(self, name: str) -> None:
+        """A run with a second look at each face, beside the run; goes on where it was stopped."""
+        run, out = (self.out / "runs" / one for one in (name, f"{name}-looking"))
+        allmasked("second-look", run, "--out", out, "--epochs", self.plan["look"]["epochs"])
+
+    def export(self, name: str, *options: Any, looking: bool = False) -> None:
         width, height = self.data["size"]
-        allmasked("export", self.out / "runs" / name, "--out", self.out / f"{name}.onnx", "--precision", "float16",
+        run = self.out / "runs" / (f"{name}-looking" if looking else name)
+        allmasked("export", run, "--out", self.out / f"{name}.onnx", "--precision", "float16",
                   "--size", f"{width}x{height}", *options)  # fmt: skip
 
     def extend(self, split: Split, names: Sequence[str], name: str) -> None:

@@ -70,7 +70,7 @@ def test_training_crops_as_the_network_does(plain: tuple[Split, Run]) -> None:
     from allmasked.training.second_look import Crops
 
     split, run = plain
-    source = Source(split, RECIPE.size, "letterbox", run.folder.parent / "cache")
+    source = Source(split, RECIPE.input, run.folder.parent / "cache")
     photo = source.array("train")[0]
     boxes = np.array([[20.0, 10, 44, 40], [60, 30, 90, 70]], np.float32)
     found = np.asarray(crop(photo[None].astype(np.float32), square(boxes[None]), 32))[0]
@@ -80,23 +80,29 @@ def test_training_crops_as_the_network_does(plain: tuple[Split, Run]) -> None:
     assert (apart[1] < 3).mean() > 0.95  # but for the photo's edge, which ONNX draws out by a px
 
 
-def test_it_takes_its_share_of_both_questions(plain: tuple[Split, Run]) -> None:
-    model = models.load(plain[1].model)
+def test_it_takes_its_share_of_both_questions() -> None:
+    from allmasked.networks.second_look import SecondLook
+
     pixels = keras.Input((32, 32, 3))
     network = keras.Model(pixels, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(pixels)))
     network.set_weights([np.zeros((3, 3), np.float32), np.array([3.0, 1.0, 0.5], np.float32)])
-    photos = noise(3)
-    before = np.asarray(model.predict_on_batch(photos)["maps"])
-    peak = np.unravel_index(np.logaddexp(before[0, ..., 0], before[0, ..., 1]).argmax(), before.shape[1:3])
-    z, d = np.logaddexp(*before[0][peak][:2]), before[0][peak][0] - before[0][peak][1]
+    maps = np.zeros((1, 8, 12, 6), np.float32)
+    maps[..., :2], maps[..., 4:] = -9.0, np.log(3.0)
+    maps[0, 2, 3, :2], maps[0, 6, 9, :2] = (-1.0, 2.0), (-4.0, -3.5)  # the second is hardly there
+    z, d = np.logaddexp(-1.0, 2.0), -3.0
     for s, w in ((0.0, 0.0), (1.0, 1.0), (0.0, 0.5), (0.25, 0.0)):
-        after = np.asarray(models.with_look(model, network, (s, w)).predict_on_batch(photos)["maps"])
-        np.testing.assert_array_equal(after[..., 2:], before[..., 2:])
-        masked, bare = after[0][peak][:2]
+        after = np.asarray(SecondLook(network, (s, w))([noise(1), maps]))
+        np.testing.assert_array_equal(after[..., 2:], maps[..., 2:])
+        masked, bare = after[0, 2, 3, :2]
         assert np.logaddexp(masked, bare) == pytest.approx((1 - s) * z + s * (np.logaddexp(3, 1) - 0.5), abs=1e-4)
         assert masked - bare == pytest.approx((1 - w) * d + w * 2.0, abs=1e-4)
-    none = np.asarray(models.with_look(model, network, (0.0, 0.0)).predict_on_batch(photos)["maps"])
-    np.testing.assert_allclose(none, before, atol=1e-5)
+        moved = np.abs(after - maps)[0, ..., :2].max(-1) > 1e-4
+        assert moved.any() == (s + w > 0) and not moved[:5, 6:].any()  # as wide as a face, and no wider
+        share = (np.logaddexp(-4.0, -3.5) + 3.2) / 1.0  # of the way from PROPOSED to FULLY
+        assert (after - maps)[0, 6, 9, 0] == pytest.approx(
+            share * (s * (np.logaddexp(3, 1) - 0.5 - np.logaddexp(-4.0, -3.5)) + np.logaddexp(0, 0.5)
+                     - np.logaddexp(0, -((1 - w) * -0.5 + w * 2.0))), abs=1e-4
+        )  # fmt: skip
 
 
 def test_the_exported_file_answers_the_same(looking: Run, tmp_path: Path) -> None:

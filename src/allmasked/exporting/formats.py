@@ -76,7 +76,7 @@ def _quantised(source: Source) -> onnx.ModelProto:
 
     float32 = (
         "scaling", "evidence", "boxes", "maps", "faces", "answer", "probabilities", "logits", "cam_conv", "vote",
-        "nobody",
+        "nobody", "second_look", "look_logits",
     )  # fmt: skip
     kept = [node.name for node in source.onnx.graph.node if node.name.split("/")[0].rstrip("_0123456789") in float32]
     with tempfile.TemporaryDirectory() as folder:

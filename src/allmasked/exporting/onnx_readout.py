@@ -192,9 +192,10 @@ def second_look(graph: Graph, layer: Any, inputs: list[str]) -> str:
     box = [do("Gather", flat, channel, axis=1) for channel in range(2, 6)]
     at = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2).astype(np.float32)
     each = do.edges(box, at[:, 0], at[:, 1], cell)
-    like = do("Where", do("Unsqueeze", looked, [1]), do.alike(each, edges), 0.0)
-    best = do("ReduceMax", like, [2], keepdims=1)
-    mine = do.true(do("And", do("GreaterOrEqual", like, best), do("GreaterOrEqual", best, looks.ALIKE)))
+    ramp = do("Mul", do("Sub", found.z, looks.PROPOSED), 1 / (looks.FULLY - looks.PROPOSED))
+    fully = do("Unsqueeze", do("Clip", ramp, 0.0, 1.0), [1])
+    like = do("Mul", do("Sub", do.alike(each, edges), looks.ALIKE), 1 / (looks.SAME - looks.ALIKE))
+    mine = do("Mul", do("Clip", like, 0.0, 1.0), fully)
     mine = do("Div", mine, do("Max", do("ReduceSum", mine, [2], keepdims=1), 1.0))
     change = do("Transpose", do("MatMul", mine, do("Concat", *changes, axis=2)), perm=[0, 2, 1])
     logits = do("Add", do("Gather", maps, [0, 1], axis=1), do("Reshape", change, [-1, 2, rows, columns]))

@@ -196,7 +196,7 @@ def has_maps(model: keras.Model) -> bool:
 def load(path: str | Path) -> keras.Model:
     """Load a ``.keras`` file without compiling it; code inside the file is never run. Raises :class:`RunError`."""
     keras = require("keras", "train")
-    import allmasked.networks.readout  # noqa: F401  (Keras must know our layers)
+    import allmasked.networks.second_look  # noqa: F401  (Keras must know our layers, those of the reading too)
 
     path = Path(path)
     if path.is_file() and not zipfile.is_zipfile(path):

@@ -19,13 +19,16 @@ from allmasked.networks.readout import peaks_of_maps
 COUNT = 16
 """At most so many candidates of a photo are looked at again, the highest."""
 PROPOSED = -3.2
-"""From this log-odds of a face on (0.04) a candidate is looked at again; the highest of a photo always is."""
+FULLY = -2.2
+"""From the first log-odds of a face on (0.04) a candidate is looked at again, and from the second (0.1) on that counts
+fully. The highest of a photo is always looked at, so that no batch of crops is empty."""
 CONTEXT = 1.6
 """A crop is a square of so many times the longer side of the face's box."""
 SHARES = 0.2, 0.5
 """How much of what is said is the second look's: about whether it is a face, and about whether it wears a mask."""
-ALIKE = 0.4
-"""Cells whose boxes share so much of their union with a candidate's change as the candidate does."""
+ALIKE, SAME = 0.4, 0.6
+"""Cells whose boxes share so much of their union with a candidate's begin to change as the candidate does, and change
+fully. No step: the file in half precision, which is a little off, must answer alike."""
 SAMPLES = 2
 """A pixel of a crop is the mean of so many by so many points of the photo, each bilinear."""
 
@@ -64,13 +67,10 @@ class SecondLook(keras.layers.Layer):
         there = s * (ops.logaddexp(said[..., 0], said[..., 1]) - said[..., 2] - z)
         worn = (1 - w) * d + w * (said[..., 0] - said[..., 1])
         masked, bare = (there + ops.softplus(-sign * d) - ops.softplus(-sign * worn) for sign in (1, -1))
-        looked = ops.logical_or(z >= PROPOSED, np.arange(count) < 1)
+        fully = ops.clip((z - PROPOSED) / (FULLY - PROPOSED), 0, 1)[..., None]
         cells = ops.reshape(cell_boxes(maps, (width, height)), (-1, rows * columns, 4))
-        like = ops.where(looked[:, None, :], alike(cells, boxes), 0.0)
-        best = ops.max(like, -1, keepdims=True)
-        mine = ops.cast(ops.logical_and(like >= best, best >= ALIKE), "float32")
-        mine = mine / ops.maximum(ops.sum(mine, -1, keepdims=True), 1.0)
-        change = ops.matmul(mine, ops.stack([masked, bare], -1))
+        mine = ops.clip((alike(cells, boxes) - ALIKE) / (SAME - ALIKE), 0, 1) * ops.transpose(fully, (0, 2, 1))
+        change = ops.matmul(mine, ops.stack([masked, bare], -1)) / ops.maximum(ops.sum(mine, -1, keepdims=True), 1.0)
         change = ops.reshape(change, (-1, rows, columns, 2))
         return ops.concatenate([maps[..., :2] + change, maps[..., 2:]], -1)
 

@@ -35,7 +35,8 @@ from allmasked.networks.evidence import boxes_of
 from allmasked.networks.reading import Calibration
 from allmasked.training import augment
 from allmasked.training.loaders import LOADERS, Source, ahead
-from allmasked.training.train import assign, early_layers, environment, make_optimizer, validate, write_arrays
+from allmasked.training.tasks import FacesTask
+from allmasked.training.train import assign, early_layers, environment, make_optimizer, write_arrays
 
 if TYPE_CHECKING:
     import keras
@@ -109,8 +110,7 @@ def add_second_look(
             raise RunError(f"{new.folder}: is not empty and not a run folder; choose another --out")
         write_split(split, new.split)
         config.write(new.config, environment())
-    fit: px.Fit = "stretch" if config.recipe.resize_mode == "stretch" else "letterbox"
-    source = Source(split, config.recipe.size, fit, **({"folder": Path(cache)} if cache else {}))
+    source = Source(split, config.recipe.input, **({"folder": Path(cache)} if cache else {}))
     try:
         network = _trained(Crops(source, config.recipe, settings), models.part(model, "maps"), settings, new)
     except DataError:
@@ -118,7 +118,7 @@ def add_second_look(
             shutil.rmtree(new.folder)
         raise
     whole = models.with_look(model, network, settings.shares)
-    scores = validate(models.maps_of(whole), source, LOADERS["cached"], config.recipe.batch_size, maps=True)
+    scores = FacesTask(source, LOADERS["cached"], config.recipe).validate(models.maps_of(whole))
     models.calibrate(whole, Calibration.parse(scores["calibration"]))
     stderr.print(
         f"with a second look: validation loss {scores['val_loss']:.4f}, accuracy {scores['val_accuracy']:.3f}, macro-F1"
@@ -215,7 +215,7 @@ class Crops:
         """Of the photos of which the faces are known: marked faces, and what ``view``'s maps propose."""
         from allmasked.networks.second_look import PROPOSED
 
-        photos, pixels, size = self.source.photos(part), self.source.array(part), self.source.size
+        photos, pixels, spec = self.source.photos(part), self.source.array(part), self.source.input
         rng = np.random.default_rng(self.settings.seed)
         found: list[tuple[int, NDArray[Any], int]] = []
         batch = 16
@@ -227,10 +227,10 @@ class Crops:
                 photo = photos[index]
                 if photo.faces is None:
                     continue
-                place = px.placement((photo.width, photo.height), size, self.source.fit)
+                place = px.placement((photo.width, photo.height), spec)
                 rows, columns = reading.peaks(maps[..., :2])
                 logits = maps[rows, columns, :2]
-                cells = boxes_of(maps[None, ..., 2:6], size)[0][rows, columns]
+                cells = boxes_of(maps[None, ..., 2:6], spec.size)[0][rows, columns]
                 proposed = cells[np.logaddexp(logits[:, 0], logits[:, 1]) > PROPOSED]
                 edges = [place.box(face.left, face.top, face.right, face.bottom) for face in photo.faces]
                 wear = [{"masked": MASKED, "unknown": -1}.get(face.wear, BARE) for face in photo.faces]
