@@ -181,7 +181,7 @@ def main() -> None:
         except AllmaskedError as error:
             parser.error(str(error))
     apart, unfitted = set(options.apart.split(",")), set(options.not_fitted.split(","))
-    given = {"min_face_px": options.min_face, "min_face_share": options.min_face_share}
+    given = {"min_face_px": options.min_face_px, "min_face_share": options.min_face_share}
     given |= {"some_factor": options.some_factor}
     rule = {name: value for name, value in given.items() if value is not None}
 

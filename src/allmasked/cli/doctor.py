@@ -38,7 +38,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "web": ("serve", "watch", "view"),
     "synth": ("synth",),
     "data": ("inspect", "split", "extend"),
-    "train": ("train", "evaluate", "compare", "label-issues", "ensemble", "distil", "report"),
+    "train": ("train", "second-look", "evaluate", "compare", "label-issues", "ensemble", "distil", "report"),
     "export": ("export",),
     "train,synth": ("demo",),
 }  # fmt: skip

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     import keras
 
 MASKED, BARE, NOBODY = range(3)
+FAINT = -3.2
+"""What the maps propose from this log-odds of a face on is cropped."""
 MATCHED, APART = 0.5, 0.15
 """A proposal is a marked face from this intersection over union on; nobody where less than so much of it is marked."""
 FACES_OF_A_PHOTO, NOBODY_OF_A_PHOTO = 12, 4
@@ -213,8 +215,6 @@ class Crops:
 
     def places(self, part: Part, view: keras.Model) -> Places:
         """Of the photos of which the faces are known: marked faces, and what ``view``'s maps propose."""
-        from allmasked.networks.second_look import PROPOSED
-
         photos, pixels, spec = self.source.photos(part), self.source.array(part), self.source.input
         rng = np.random.default_rng(self.settings.seed)
         found: list[tuple[int, NDArray[Any], int]] = []
@@ -231,7 +231,7 @@ class Crops:
                 rows, columns = reading.peaks(maps[..., :2])
                 logits = maps[rows, columns, :2]
                 cells = boxes_of(maps[None, ..., 2:6], spec.size)[0][rows, columns]
-                proposed = cells[np.logaddexp(logits[:, 0], logits[:, 1]) > PROPOSED]
+                proposed = cells[np.logaddexp(logits[:, 0], logits[:, 1]) > FAINT]
                 edges = [place.box(face.left, face.top, face.right, face.bottom) for face in photo.faces]
                 wear = [{"masked": MASKED, "unknown": -1}.get(face.wear, BARE) for face in photo.faces]
                 found += [(index, *one) for one in _told(np.reshape(edges, (-1, 4)), np.array(wear), proposed, rng)]
