@@ -122,9 +122,32 @@ def test_the_exported_file_answers_the_same(looking: Run, tmp_path: Path) -> Non
             np.testing.assert_allclose(said[name], np.asarray(expected), atol=2e-3, err_msg=name)
 
 
-def test_a_run_with_it_is_evaluated_and_exported_at_another_size(looking: Run, tmp_path: Path) -> None:
+def test_a_run_with_it_is_evaluated_explained_and_exported_at_another_size(
+    plain: tuple[Split, Run], looking: Run, tmp_path: Path
+) -> None:
+    photo = plain[0].root / plain[0].photos[0].path
     for command in (
         ["evaluate", str(looking.folder), "--on", "validation"],
+        [
+            "explain",
+            str(photo),
+            "--model",
+            str(looking.folder),
+            "--explainer",
+            "grad-cam",
+            "--out",
+            str(tmp_path / "cam"),
+        ],
+        [
+            "explain",
+            str(photo),
+            "--model",
+            str(looking.folder),
+            "--explainer",
+            "evidence",
+            "--out",
+            str(tmp_path / "e"),
+        ],
         [
             "export",
             str(looking.folder),

@@ -25,7 +25,8 @@ class Network:
 
     ``model`` takes pixels (N, H, W, 3) float32 RGB 0-255, has a layer called ``feature_map``, or else ``backbone``,
     whose output is the feature map (N, h, w, C), and ends in the layer ``probabilities`` (N, 3); of a model with
-    further outputs that part is taken.
+    further outputs that part is taken. A second look at faces, which goes round the feature map, is left out but for
+    :meth:`evidence`.
 
     Raises:
         RunError: the model has no such layer.
@@ -34,8 +35,11 @@ class Network:
     def __init__(self, model: keras.Model) -> None:
         import keras
 
-        from allmasked.networks.model import classifier, jit_compile
+        from allmasked.networks.model import classifier, jit_compile, look_of, without_look
 
+        self._whole = model
+        if look_of(model):
+            model = without_look(model)
         if any(layer.name == "maps" for layer in model.layers):
             model = classifier(model)
         self.model = model
@@ -85,14 +89,14 @@ class Network:
 
     def evidence(self, pixels: NDArray[Any]) -> Floats:
         """The head's maps (N, h, w, 2) 0-1, "masked here" and "bare here", of pixels (N, H, W, 3)."""
-        logits = _in_batches(self._evidence, pixels)
+        logits = _in_batches(self._evidence, pixels)[..., :2]
         return np.asarray(1 / (1 + np.exp(-np.clip(logits, -50, 50))), np.float32)
 
     @cached_property
     def _evidence(self) -> keras.Model:
-        from allmasked.networks.model import part
+        from allmasked.networks.model import maps_of
 
-        return part(self.model, "evidence")
+        return maps_of(self._whole)
 
     @cached_property
     def kernel(self) -> Floats | None:

@@ -22,7 +22,7 @@ from allmasked.exporting.source import open_ensemble_source, open_source
 from allmasked.networks.reading import Calibration
 from allmasked.predictors.onnx_model import Metadata
 
-CALIBRATION_PHOTOS, CHECKED_PHOTOS = 128, 48
+CALIBRATION_PHOTOS, CHECKED_PHOTOS = 128, 100
 
 
 @dataclass(frozen=True)

@@ -192,7 +192,8 @@ def second_look(graph: Graph, layer: Any, inputs: list[str]) -> str:
     box = [do("Gather", flat, channel, axis=1) for channel in range(2, 6)]
     at = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2).astype(np.float32)
     each = do.edges(box, at[:, 0], at[:, 1], cell)
-    ramp = do("Mul", do("Sub", found.z, looks.PROPOSED), 1 / (looks.FULLY - looks.PROPOSED))
+    least = do("Max", do("Gather", found.z, [count - 1], axis=1), looks.PROPOSED)
+    ramp = do("Mul", do("Sub", found.z, least), 1 / looks.FADING)
     fully = do("Unsqueeze", do("Clip", ramp, 0.0, 1.0), [1])
     like = do("Mul", do("Sub", do.alike(each, edges), looks.ALIKE), 1 / (looks.SAME - looks.ALIKE))
     mine = do("Mul", do("Clip", like, 0.0, 1.0), fully)

@@ -149,16 +149,22 @@ def with_look(model: keras.Model, network: keras.Model, shares: Sequence[float])
     """A model with maps that looks at each face again with ``network``, which takes crops; shares all weights."""
     from allmasked.networks.second_look import SecondLook
 
-    keras = require("keras", "train")
-    looked = SecondLook(network, shares, name="second_look", dtype="float32")(
-        [model.input, model.get_layer("maps").output]
-    )
+    look = SecondLook(network, shares, name="second_look", dtype="float32")
+    return _read_from(model, look([model.input, model.get_layer("maps").output]))
+
+
+def without_look(model: keras.Model) -> keras.Model:
+    """The model that answers from its maps as they are, without a second look; shares all weights."""
+    return _read_from(model, model.get_layer("maps").output)
+
+
+def _read_from(model: keras.Model, maps: Any) -> keras.Model:
     height, width = model.input.shape[1:3]
-    whole = keras.Model(model.input, read_off(looked, (width, height)), name="allmasked")
+    view = require("keras", "train").Model(model.input, read_off(maps, (width, height)), name="allmasked")
     if calibration := calibration_of(model):
-        calibrate(whole, calibration)
-    whole.jit_compile = jit_compile()
-    return whole
+        calibrate(view, calibration)
+    view.jit_compile = jit_compile()
+    return view
 
 
 def with_weights_of(trained: keras.Model, model: keras.Model) -> keras.Model:

@@ -16,18 +16,19 @@ from keras import ops
 
 from allmasked.networks.readout import peaks_of_maps
 
-COUNT = 16
+COUNT = 24
 """At most so many candidates of a photo are looked at again, the highest."""
-PROPOSED, FULLY = -2.0, -1.2
-"""From the first log-odds of a face on (0.12) a candidate is looked at again, and from the second (0.23) on that counts
-fully. The highest of a photo is always looked at, so that no batch of crops is empty."""
+PROPOSED, FADING = -2.0, 0.8
+"""From this log-odds of a face on (0.12), or from those of the last of COUNT on, a candidate is looked at again; at first
+that hardly counts, and fully from so much more on: no step, since a file in half precision, which is a little off, must
+answer alike. The highest candidate of a photo is always looked at, so that no batch of crops is empty."""
 CONTEXT = 1.6
 """A crop is a square of so many times the longer side of the face's box."""
 SHARES = 0.2, 0.5
 """How much of what is said is the second look's: about whether it is a face, and about whether it wears a mask."""
 ALIKE, SAME = 0.4, 0.6
 """Cells whose boxes share so much of their union with a candidate's begin to change as the candidate does, and change
-fully. No step: the file in half precision, which is a little off, must answer alike."""
+fully."""
 SAMPLES = 2
 """A pixel of a crop is the mean of so many by so many points of the photo, each bilinear."""
 
@@ -66,7 +67,7 @@ class SecondLook(keras.layers.Layer):
         there = s * (ops.logaddexp(said[..., 0], said[..., 1]) - said[..., 2] - z)
         worn = (1 - w) * d + w * (said[..., 0] - said[..., 1])
         masked, bare = (there + ops.softplus(-sign * d) - ops.softplus(-sign * worn) for sign in (1, -1))
-        fully = ops.clip((z - PROPOSED) / (FULLY - PROPOSED), 0, 1)[..., None]
+        fully = ops.clip((z - ops.maximum(z[:, -1:], PROPOSED)) / FADING, 0, 1)[..., None]
         cells = ops.reshape(cell_boxes(maps, (width, height)), (-1, rows * columns, 4))
         mine = ops.clip((alike(cells, boxes) - ALIKE) / (SAME - ALIKE), 0, 1) * ops.transpose(fully, (0, 2, 1))
         change = ops.matmul(mine, ops.stack([masked, bare], -1)) / ops.maximum(ops.sum(mine, -1, keepdims=True), 1.0)
