@@ -45,6 +45,7 @@ CASES: dict[str, str] = {
     "label-issues a": "train",
     "ensemble a b --vote soft --out one": "train",
     "distil a --out small": "train",
+    "second-look a --out looking": "train",
     "report a": "train",
     "predict photo.png --model a": "train",
     "explain photo.png --model a --out heat": "train",
