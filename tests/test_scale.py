@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ import allmasked
 from allmasked.cli import cli
 from allmasked.cli.scaling import TOLD
 from allmasked.core.errors import ConfigError, DataError
+from allmasked.core.runs import Run
 from allmasked.core.types import Split
 from allmasked.data.dataset import load_split, write_split
 from allmasked.scale import addresses, results
@@ -428,6 +430,57 @@ def test_ray_gives_the_rows_of_local_though_worker_and_driver_are_killed(tmp_pat
 
     _, alive = psutil.wait_procs([psutil.Process(pid) for pid in ours if psutil.pid_exists(pid)], timeout=10)
     assert not alive
+
+
+ON_RAY = """
+import threading, time
+from pathlib import Path
+from allmasked.cli import cli
+from allmasked.core.config import TrainConfig
+from allmasked.data.dataset import read_split
+from allmasked.ensembles.sweep import members_from, train_members as one_by_one
+from allmasked.scale.engines import cluster
+from allmasked.scale.members import train_members as side_by_side
+import psutil
+
+def kill_one():  # a worker that has trained an epoch
+    while not (Path("side by side/one/metrics.jsonl").is_file() or Path("side by side/two/metrics.jsonl").is_file()):
+        time.sleep(0.02)
+    for process in psutil.Process().children(recursive=True):
+        if process.cmdline() and "_train" in process.cmdline()[0]:
+            process.kill()
+            print("killed", flush=True)
+            break
+
+with cluster(None):
+    assert not cli.main(["split", "data", "--out", "ray.json", "--engine", "ray"], standalone_mode=False)
+    split = read_split("ray.json")
+    members = members_from("members.toml", TrainConfig(), {})
+    threading.Thread(target=kill_one, daemon=True).start()
+    side_by_side(split, members, "side by side", cpus=1)
+one_by_one(split, members, "one by one")
+"""
+
+
+@needs("ray", "psutil", "tensorflow", "faiss")
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_ray_reads_photos_and_trains_members_as_this_process_does(tmp_path: Path) -> None:
+    make_split(tmp_path / "data", {"photo": 16})
+    recipe = "size = '64x48'\nhead_epochs = 2\nepochs = 0\nbatch_size = 8\nweights = 'random'\nhead = 'softmax'\n"
+    (tmp_path / "members.toml").write_text(f"[one]\nseed = 1\n{recipe}[two]\nseed = 2\n{recipe}")
+    environment = {**os.environ, "PYTHONPATH": str(Path(allmasked.__file__).parents[1]), "TF_NUM_INTRAOP_THREADS": "1"}
+    found = subprocess.run(
+        [sys.executable, "-c", ON_RAY], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert found.returncode == 0 and "killed" in found.stdout, found.stdout + found.stderr
+    write_split(load_split(tmp_path / "data"), tmp_path / "here.json")
+    assert (tmp_path / "ray.json").read_text() == (tmp_path / "here.json").read_text()
+    for name in ("one", "two"):
+        ours, theirs = (Run(tmp_path / how / name) for how in ("side by side", "one by one"))
+        assert [line["loss"] for line in ours.history()] == [line["loss"] for line in theirs.history()]
+        with zipfile.ZipFile(ours.model) as one, zipfile.ZipFile(theirs.model) as other:
+            assert one.read("model.weights.h5") == other.read("model.weights.h5")
 
 
 # --- S3 ---------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from allmasked.cli import estimates
-from allmasked.cli.scaling import here
+from allmasked.cli.numbers import FiniteRange
+from allmasked.cli.scaling import ENGINES, here
 from allmasked.core.config import (
     Recipe,
     TrainConfig,
@@ -33,7 +34,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "out", "backbone", "head", "recipe", "weights", "seed", "resume", "devices", "alpha", "temperature", "on",
         "help",
     ),
-    "Several networks": ("backbones", "no_test"),
+    "Several networks": ("backbones", "no_test", "engine", "address", "cpus_per_member", "gpus_per_member"),
     "Data": (
         "data_folder", "data", "loader", "cache", "size", "frame", "whole_frames", "resize_mode", "scaling",
         "batch_size", "precision",
@@ -132,6 +133,24 @@ def _overrides(fields: dict[str, Any]) -> dict[str, Any]:
     "TOML file with one table per member. Start it again after an interruption: what is done is skipped.",
 )
 @click.option(
+    "--engine",
+    default="local",
+    type=click.Choice(ENGINES),
+    help="With --backbones: one member after the other in this process (local), or side by side as tasks of Ray.",
+)
+@click.option(
+    "--address",
+    metavar="HOST:PORT|auto",
+    help="With ray: a cluster that runs.  [default: RAY_ADDRESS, else one started here for this run]",
+)
+@click.option("--cpus-per-member", metavar="N", type=click.IntRange(1), help="With ray.  [default: all of a machine]")
+@click.option(
+    "--gpus-per-member",
+    metavar="N",
+    type=FiniteRange(0, 64),
+    help="With ray; 0.5 lets two members share one.  [default: 1 where the cluster has any]",
+)
+@click.option(
     "--devices",
     default=1,
     type=click.IntRange(1),
@@ -167,6 +186,10 @@ def train_command(
     out: Path,
     backbone: str,
     backbones: str | None,
+    engine: str,
+    address: str | None,
+    cpus_per_member: int | None,
+    gpus_per_member: float | None,
     devices: int,
     no_test: bool,
     head: str | None,
@@ -189,14 +212,23 @@ def train_command(
     from allmasked.data.dataset import absent, is_split, load_split, only_over, read_split
     from allmasked.training.train import train
 
+    ray = {"address": address, "cpus": cpus_per_member, "gpus": gpus_per_member}
+    if engine == "ray" and backbones is None:
+        raise click.UsageError("--engine ray goes with --backbones")
+    if engine == "local" and any(value is not None for value in ray.values()):
+        raise click.UsageError("--address, --cpus-per-member and --gpus-per-member go with --engine ray")
     photos = None if data_folder is None else here(data_folder)
     if backbones is not None:
         if _was_given(ctx, "backbone"):
             raise click.UsageError("--backbone and --backbones can't go together")
         if devices > 1:
-            raise click.UsageError("--devices is for one training")
+            raise click.UsageError(
+                "--devices is for one training; members share GPUs by --engine ray --gpus-per-member"
+            )
         base = TrainConfig("", head or "", loader, weights, seed, recipe, read_recipe(recipe, _overrides(fields)))
-        _train_members(data, out, backbones, base, _overrides(fields), photos, cache, not no_test)
+        _train_members(
+            data, out, backbones, base, _overrides(fields), photos, cache, not no_test, ray if engine == "ray" else None
+        )
         return
     run = Run(out)
     if resume and data is None and not run.config.is_file():
@@ -241,6 +273,7 @@ def _train_members(
     photos: Path | None,
     cache: Path | None,
     test: bool,
+    ray: dict[str, Any] | None,
 ) -> None:
     from allmasked.cli.scoring import show
     from allmasked.core.runs import Run
@@ -250,8 +283,13 @@ def _train_members(
     if data is None and not (out / "split.json").is_file():
         raise click.UsageError("DATA is missing: a data set, or a split.json")
     split = sweep.split_for(None if data is None else here(data), out, base.seed, photos)
-    estimates.tell_trainings(split, [config for name, config in members.items() if not Run(out / name).finished])
-    runs = sweep.train_members(split, members, out, cache=cache)
+    if ray is None:
+        estimates.tell_trainings(split, [config for name, config in members.items() if not Run(out / name).finished])
+        runs = sweep.train_members(split, members, out, cache=cache)
+    else:
+        from allmasked.scale.members import train_members
+
+        runs = train_members(split, members, out, cache=cache, **ray)
     rows = sweep.results(runs, test=test, data=photos)
     sweep.write_results(rows, out)
     show(sweep.markdown(rows))

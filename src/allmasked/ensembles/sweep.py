@@ -109,17 +109,27 @@ def _parts(split: Split) -> set[tuple[str, str, str, str]]:
     return {(photo.sha256, photo.path, photo.label, photo.part) for photo in split.photos}
 
 
+def runs_of(split: Split, members: Members, out: str | Path) -> dict[str, Run]:
+    """The run folder of each member below ``out``, begun, finished or not there yet.
+
+    Raises:
+        RunError: a member's folder holds a run of other settings or another split.
+    """
+    runs = {name: Run(Path(out) / name) for name in members}
+    for name, run in runs.items():
+        _refuse_other(run, members[name], split)
+    return runs
+
+
 def train_members(
     split: Split, members: Members, out: str | Path, *, cache: str | Path | None = None
 ) -> dict[str, Run]:
     """Train each member in its folder below ``out``; skip the finished ones, go on with the one that was stopped.
 
     Raises:
-        RunError: a member's folder holds a run of other settings or another split, before anything is trained.
+        RunError: see :func:`runs_of`, before anything is trained.
     """
-    runs = {name: Run(Path(out) / name) for name in members}
-    for name, run in runs.items():
-        _refuse_other(run, members[name], split)
+    runs = runs_of(split, members, out)
     with bar(transient=False) as progress:
         task = progress.add_task("members", total=len(members), note="")
         for number, (name, run) in enumerate(runs.items(), 1):
