@@ -273,7 +273,7 @@ def load(source: str | os.PathLike[str] | None = None, *, threads: int | None = 
 
     Example:
         >>> allmasked.load()
-        <allmasked.Model 'allmasked-2', 512 x 384 px>
+        <allmasked.Model 'allmasked-3', 512 x 384 px>
         >>> allmasked.load(device="cpu", threads=1)("street.jpg").label
         'all'
     """

@@ -16,10 +16,10 @@ from keras import ops
 
 from allmasked.networks.readout import peaks_of_maps
 
-COUNT = 24
+COUNT = 12
 """At most so many candidates of a photo are looked at again, the highest."""
-PROPOSED, FADING = -2.0, 0.8
-"""From this log-odds of a face (0.12), or from those of the last of COUNT on, a candidate is looked at again. At first
+PROPOSED, FADING = -1.2, 0.8
+"""From this log-odds of a face (0.23), or from those of the last of COUNT on, a candidate is looked at again. At first
 that hardly counts, and fully from so much more on: no step, since a file in half precision must answer alike. The
 highest candidate of a photo is always looked at, so that no batch of crops is empty."""
 CONTEXT = 1.6

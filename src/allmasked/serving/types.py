@@ -69,7 +69,7 @@ class Photo(BaseModel):
 class Photos(BaseModel):
     """Answers in the order of the photos sent."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"model": "allmasked-2", "photos": [_ANSWER]}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"model": "allmasked-3", "photos": [_ANSWER]}]})
 
     model: str
     photos: list[Photo]
@@ -94,7 +94,7 @@ class Ready(BaseModel):
 class Model(BaseModel):
     """What answers."""
 
-    name: str = Field(examples=["allmasked-2"])
+    name: str = Field(examples=["allmasked-3"])
     width: int = Field(examples=[512], description="Of the network's input, px.")
     height: int = Field(examples=[384])
     fit: Literal["letterbox", "stretch"]
