@@ -28,7 +28,7 @@ from PIL import Image
 from allmasked.core.config import parse_size
 from allmasked.core.errors import AllmaskedError, RunError
 from allmasked.core.progress import track
-from allmasked.core.types import Face, Photo, Size, Split
+from allmasked.core.types import Face, InputSpec, Photo, Size, Split
 from allmasked.data.cache import content_of
 from allmasked.data.dataset import read_split, write_split
 from allmasked.images.pixels import read
@@ -51,7 +51,7 @@ def copy_of(split: Split, most: Size, photo: Photo) -> tuple[Copy, bytes]:
     assert photo.width and photo.height
     scale = min(1.0, most[0] / photo.width, most[1] / photo.height)
     width, height = (max(1, round(side * scale)) for side in (photo.width, photo.height))
-    pixels = read(content_of(split, photo), (width, height), "stretch", name=photo.path)
+    pixels = read(content_of(split, photo), InputSpec((width, height), "stretch"), name=photo.path)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "WEBP", quality=QUALITY)
     return Copy(width, height, sha256(file.getvalue()).hexdigest()), file.getvalue()

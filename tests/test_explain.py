@@ -288,7 +288,7 @@ def predictor_of(model: Any) -> Any:
     def answer(pixels: np.ndarray) -> Answers:
         return Answers(cut.probabilities(pixels))
 
-    facts = {"name": "planted", "size": SIZE, "fit": "letterbox", "finds_faces": False, "network": model}
+    facts = {"name": "planted", "input": InputSpec(SIZE), "finds_faces": False, "network": model}
     return SimpleNamespace(**facts, answer=answer)
 
 

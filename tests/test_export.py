@@ -469,7 +469,7 @@ def test_predict_with_everything(photos: Path, onnx_file: Path) -> None:
         assert image.height > 180
     sorted_to = list((photos / "photos/sorted").rglob("*.png"))
     assert len(sorted_to) == 4  # two of one name, none lost
-    assert {path.parent.name for path in sorted_to} == {row["label"] for row in good}
+    assert {path.parent.name for path in sorted_to} == {row["label"] if row["sure"] else "unsure" for row in good}
     again = invoke(*arguments, "--annotated", "drawn", "--sort", "photos/sorted")
     assert again.stdout == result.stdout  # what was written is not taken for input
     assert len(list((photos / "photos/sorted").rglob("*.png"))) == 4

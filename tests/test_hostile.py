@@ -55,9 +55,9 @@ OUTSIDE = '<!DOCTYPE x [<!ENTITY j SYSTEM "file:///etc/passwd">'
 def problems(folder: Path) -> list[str]:
     """What reading a folder as Pascal VOC says of its XML file."""
     notes = Notes()
-    began = time.monotonic()
+    began = time.process_time()  # of this process alone: a busy machine is no fault
     detection.read_voc(folder, Options(), notes)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     return [problem.reason for problem in notes.problems if problem.path.startswith("a.xml")]
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from allmasked.core.errors import RunError
-from allmasked.core.types import Face
+from allmasked.core.types import Face, InputSpec
 from allmasked.data.cache import content_of
 from allmasked.data.dataset import read_split
 from allmasked.images.pixels import read
@@ -42,8 +42,8 @@ def test_packed_photos_are_the_same_photos_with_faces_to_scale(tmp_path: Path) -
         assert (copy.label, copy.part, copy.group) == (photo.label, photo.part, photo.group)
         assert (copy.width, copy.height) == (80, 60)
         assert copy.faces == (Face("masked", 20, 10, 40, 30),)
-        ours = read(content_of(split, photo), (80, 60), "stretch", name=photo.path)
-        theirs = read(content_of(there, copy), (80, 60), "stretch", name=copy.path)
+        ours = read(content_of(split, photo), InputSpec((80, 60), "stretch"), name=photo.path)
+        theirs = read(content_of(there, copy), InputSpec((80, 60), "stretch"), name=copy.path)
         assert np.abs(ours.astype(int) - theirs).mean() < 8, "WebP loses little"
 
 

@@ -241,7 +241,7 @@ def test_few_shapes_reach_the_network() -> None:
             return np.full((len(batch), 3), 1 / 3)
 
     network = Noting()
-    model = KerasPredictor("x", SIZE, "stretch", network, network)  # type: ignore[arg-type]
+    model = KerasPredictor("x", InputSpec(SIZE, "stretch"), network, network)  # type: ignore[arg-type]
     for count in range(1, 33):
         assert len(model.predict(np.zeros((count, 2, 2, 3), np.uint8))) == count
     assert shapes == {1, 2, 4, 8, 16, 32}
