@@ -30,7 +30,7 @@ from conftest import make_split
 from fake_runs import FakeModel, fake_run, paint_nobody
 from test_ensemble import SKILLS, FakeModels, ms
 
-RECIPE = read_recipe("default", {"size": [64, 48], "epochs": 0, "head_epochs": 2, "batch_size": 5})
+RECIPE = read_recipe("default", {"size": [64, 48], "epochs": 0, "head_epochs": 2, "batch_size": 3})
 CONFIG = TrainConfig(weights="random", recipe=RECIPE)
 
 

@@ -31,7 +31,7 @@ from allmasked.cli import COMMANDS, cli
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-TINY = ["--size", "64", "--frame", "0", "--epochs", "1", "--head-epochs", "0", "--batch-size", "8"]
+TINY = ["--size", "64", "--frame", "0", "--epochs", "0", "--head-epochs", "1", "--batch-size", "64"]
 SMALLER = {"train": TINY, "distil": TINY, "synth drawn": ["--photos", "36"]}
 """What the test adds to a command, so that the pages are run in minutes."""
 PAGES = [

@@ -186,7 +186,7 @@ def test_the_command_trains_two_members_and_their_ensemble(tmp_path: Path) -> No
     write_split(split, tmp_path / "split.json")
     file = tmp_path / "members.toml"
     file.write_text("[one]\nseed = 1\n[two]\nseed = 2\nsize = 64\n")
-    options = ["--size", "64x48", "--head-epochs", "1", "--epochs", "0", "--weights", "random", "--batch-size", "4"]
+    options = ["--size", "64x48", "--head-epochs", "1", "--epochs", "0", "--weights", "random", "--batch-size", "9"]
     options += ["--head", "softmax"]  # those that find faces are all asked, none can be left out early
     command = [
         "train",
