@@ -355,9 +355,12 @@ def fresh(folder: Path, shared: Path, case: Case) -> Path:
     return folder
 
 
-def whole_run(work: Path, shared: Path, case: Case) -> tuple[dict[str, str], Ended, int, Path]:
-    """What a case leaves when nothing happens: files, time, number of writes, and the folder."""
-    folder, log = fresh(work / "whole", shared, case), work / "writes"
+def whole_run(work: Path, shared: Path, case: Case, at: str = "whole") -> tuple[dict[str, str], Ended, int, Path]:
+    """What a case leaves when nothing happens: files, time, number of writes, and the folder.
+
+    ``at`` is where below ``work``; a split says how to get from there to the photos.
+    """
+    folder, log = fresh(work / at, shared, case), work / "writes"
     done = run_well(folder, case.command, log=log)
     return tree(folder), done, int(log.read_text()), folder
 
@@ -437,7 +440,7 @@ def mounted(folder: Path, size: int) -> Iterator[Path]:
 
 def room(work: Path, shared: Path, case: Case, _: argparse.Namespace) -> Counter[str]:
     """Too little room, in four steps, then not writable; after each the command must work once there is room."""
-    expected, _, _, folder = whole_run(work, shared, case)
+    expected, _, _, folder = whole_run(work, shared, case, "whole/here")
     needed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     found: Counter[str] = Counter()
     for share in (None, 0.0, 0.3, 0.6, 0.9):
