@@ -67,3 +67,8 @@ def test_marked_faces_stay_only_where_they_agree(tmp_path: Path) -> None:
     write_relabels(file, {"none": "some", "some": "all", "all": "nobody", "nobody": "all"})
     found, record = relabelled(photos, read_relabels(file), file)
     assert [photo.faces for photo in found] == [(masked, bare), None, (), None] and len(record) == 4
+
+
+def test_a_missing_file_is_told_as_missing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"mended\.csv: cannot be read \(no such file or directory\)"):
+        read_relabels(tmp_path / "mended.csv")

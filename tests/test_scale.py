@@ -623,6 +623,8 @@ def test_a_data_set_that_a_web_server_lists(tmp_path: Path) -> None:
     text = (tmp_path / "s.json").read_text()
     assert json.loads(text)["photos"] == json.loads(_written(load_split(here), tmp_path))["photos"]
     assert SECRET not in text
+    gone = CliRunner().invoke(cli, ["split", address, "--out", str(tmp_path / "t.json")])  # the server is no more
+    assert "cannot be listed" in str(gone.exception) and SECRET not in str(gone.exception)
 
 
 def _plain(photos: Path) -> list[str]:

@@ -157,7 +157,9 @@ def read_text(path: Path, at_most: int = MAX_BYTES) -> str:
         content = read_bytes(path, at_most)
         wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         return content.decode("utf-16" if wide else "utf-8-sig")
-    except (OSError, UnicodeError) as error:
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()}); check the path") from None
+    except UnicodeError as error:
         raise DataError(f"{path}: can't be read as UTF-8 text ({error}); save it as UTF-8") from None
 
 

@@ -325,7 +325,7 @@ def _objects(store: Any, scheme: str, base: str) -> Iterator[tuple[str, str, int
             if not page.get("nextPageToken"):
                 return
             more = {"pageToken": page["nextPageToken"]}
-    for folder, _, files in store.walk(base, detail=True):  # one folder in memory at a time
+    for folder, _, files in store.walk(base, detail=True, on_error="raise"):  # one folder in memory at a time
         for name, known in sorted(files.items()):
             etag = known.get("etag") or known.get("ETag") or known.get("last_modified") or ""
             yield f"{folder}/{name}", str(etag).strip('"'), int(known.get("size") or 0)
