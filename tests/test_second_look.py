@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from allmasked.cli import cli
 from allmasked.core.config import TrainConfig, read_recipe
-from allmasked.core.errors import ConfigError, DataError
+from allmasked.core.errors import ConfigError, DataError, RunError
 from allmasked.core.runs import Run
 from allmasked.core.types import Split
 from allmasked.networks import model as models
@@ -180,6 +180,10 @@ def test_stopped_and_started_again_it_ends_the_same(
     with pytest.raises(KeyboardInterrupt):
         add_second_look(plain[1].folder, tmp_path / "run", SETTINGS)
     monkeypatch.undo()
+    with pytest.raises(RunError, match="from another run or with other settings"):
+        add_second_look(plain[1].folder, tmp_path / "run", dataclasses.replace(SETTINGS, side=48))
+    resumed = CliRunner().invoke(cli, ["train", "--resume", "--out", str(tmp_path / "run")])
+    assert "is not a run folder" in str(resumed.exception), "it would train something else"
     run = add_second_look(plain[1].folder, tmp_path / "run", SETTINGS)
     for one, other in zip(models.load(run.model).get_weights(), models.load(looking.model).get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -196,3 +200,15 @@ def test_it_needs_maps_and_boxes(plain: tuple[Split, Run], tmp_path: Path) -> No
     result = CliRunner().invoke(cli, ["second-look", str(softmax.folder), "--out", str(tmp_path / "b")])
     assert isinstance(result.exception, ConfigError) and "makes no maps" in str(result.exception)
     assert not (tmp_path / "b").exists() and run.finished
+
+
+def test_no_other_run_is_taken_for_it(plain: tuple[Split, Run], looking: Run) -> None:
+    for out in (plain[1].folder, plain[0].root):
+        with pytest.raises(RunError, match="is not empty"):
+            add_second_look(plain[1].folder, out, SETTINGS)
+    before = looking.model.read_bytes()
+    assert (
+        add_second_look(plain[1].folder, looking.folder, SETTINGS).model.read_bytes() == before
+    )  # it is there already
+    with pytest.raises(RunError, match="from another run"):
+        add_second_look(looking.folder, looking.folder, SETTINGS)

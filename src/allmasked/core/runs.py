@@ -15,7 +15,8 @@ RUN/
   report.html      what ``report`` made
 
 An ensemble's folder has ``ensemble.json`` (:mod:`allmasked.predictors.ensemble`) in place of ``config.json`` and
-``model.keras``; a student's folder has ``teacher.json`` (:mod:`allmasked.ensembles.distil`) too.
+``model.keras``; a student's folder has ``teacher.json`` (:mod:`allmasked.ensembles.distil`) too, that of a run with a
+second look ``second_look.json`` (:mod:`allmasked.training.second_look`), written first.
 """
 
 from __future__ import annotations
@@ -197,6 +198,7 @@ class Run:
         self.model = self.folder / "model.keras"
         self.ensemble = self.folder / "ensemble.json"
         self.teacher = self.folder / "teacher.json"
+        self.second_look = self.folder / "second_look.json"
         self.predictions = self.folder / "predictions"
         self.scores = self.folder / "scores.json"
         self.scores_markdown = self.folder / "scores.md"

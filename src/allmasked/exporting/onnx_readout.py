@@ -57,8 +57,8 @@ class _Writer:
             found[f"half {name}"] = half
         return found
 
-    def alike(self, one: dict[str, str], other: dict[str, str]) -> str:
-        """Intersection over union (N, F, G) of boxes (N, F) and (N, G) by their :meth:`edges`."""
+    def shared_area(self, one: dict[str, str], other: dict[str, str]) -> tuple[str, str, str]:
+        """:func:`allmasked.networks.readout.shared_area` of boxes (N, F) and (N, G) by their :meth:`edges`."""
         inner, areas = [], []
         for axis in ("x", "y"):
             low = self("Max", self("Unsqueeze", one[f"low {axis}"], [2]), self("Unsqueeze", other[f"low {axis}"], [1]))
@@ -68,8 +68,7 @@ class _Writer:
             inner.append(self("Relu", self("Sub", high, low)))
         for boxes, axes in ((one, [2]), (other, [1])):
             areas.append(self("Unsqueeze", self("Mul", self("Mul", boxes["half x"], boxes["half y"]), 4.0), axes))
-        shared = self("Mul", *inner)
-        return self("Div", shared, self("Max", self("Sub", self("Add", *areas), shared), 1e-6))
+        return self("Mul", *inner), areas[0], areas[1]
 
     def true(self, condition: str) -> str:
         """1 where a condition holds, else 0."""
@@ -119,19 +118,14 @@ def find_faces(graph: Graph, layer: Any, inputs: list[str]) -> str:
     def pairs(value: str) -> tuple[str, str]:
         return do("Unsqueeze", value, [2]), do("Unsqueeze", value, [1])
 
-    sides = []
-    for name in ("x", "y"):
-        low, top = do("Max", *pairs(edges[f"low {name}"])), do("Min", *pairs(edges[f"high {name}"]))
-        sides.append(do("Relu", do("Sub", top, low)))
-    shared = do("Mul", *sides)
-    area = do("Mul", do("Mul", edges["half x"], edges["half y"]), 4.0)
-    union = do("Max", do("Sub", do("Add", *pairs(area)), shared), 1e-6)
+    shared, own, their = do.shared_area(edges, edges)
+    union = do("Max", do("Sub", do("Add", own, their), shared), 1e-6)
     mine, others = pairs(score)
     gap = do("Sub", others, mine)
     earlier = np.tril(np.ones((1, count, count), np.float32), -1)
     equal = do("And", do("GreaterOrEqual", gap, 0.0), do("Greater", do.constant(earlier), 0.5))
     other = do("And", do("Or", do("Greater", gap, 0.0), equal), do("Greater", others, 0.0))
-    smaller = do("Max", do("Min", *pairs(area)), 1e-6)
+    smaller = do("Max", do("Min", own, their), 1e-6)
     alike = do(
         "Or", do("Greater", shared, do("Mul", union, OVERLAP)), do("Greater", shared, do("Mul", smaller, INSIDE))
     )
@@ -195,7 +189,9 @@ def second_look(graph: Graph, layer: Any, inputs: list[str]) -> str:
     least = do("Max", do("Gather", found.z, [count - 1], axis=1), looks.PROPOSED)
     ramp = do("Mul", do("Sub", found.z, least), 1 / looks.FADING)
     fully = do("Unsqueeze", do("Clip", ramp, 0.0, 1.0), [1])
-    like = do("Mul", do("Sub", do.alike(each, edges), looks.ALIKE), 1 / (looks.SAME - looks.ALIKE))
+    shared, own, their = do.shared_area(each, edges)
+    alike = do("Div", shared, do("Max", do("Sub", do("Add", own, their), shared), 1e-6))
+    like = do("Mul", do("Sub", alike, looks.ALIKE), 1 / (looks.SAME - looks.ALIKE))
     mine = do("Mul", do("Clip", like, 0.0, 1.0), fully)
     mine = do("Div", mine, do("Max", do("ReduceSum", mine, [2], keepdims=1), 1.0))
     change = do("Transpose", do("MatMul", mine, do("Concat", *changes, axis=2)), perm=[0, 2, 1])

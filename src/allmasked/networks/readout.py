@@ -32,12 +32,29 @@ def peaks_of_maps(maps: Any, size: tuple[int, int], most: int = CANDIDATES) -> t
     around = ops.max_pool(somebody[..., None], 3, 1, "same")[..., 0]
     flat = ops.reshape(ops.where(somebody >= around, somebody, -1e4), (-1, rows * columns))
     z, cells = ops.top_k(flat, min(most, rows * columns))
-    taken = ops.take_along_axis(ops.reshape(maps, (-1, rows * columns, 6)), cells[..., None], axis=1)
+    taken, boxes = (
+        ops.take_along_axis(ops.reshape(one, (-1, rows * columns, one.shape[-1])), cells[..., None], axis=1)
+        for one in (maps, cell_boxes(maps, size))
+    )
+    return z, taken, boxes
+
+
+def cell_boxes(maps: Any, size: tuple[int, int]) -> Any:
+    """Each cell's box (N, h, w, 4) px, from maps (N, h, w, 6) over an input of ``size`` px."""
+    rows, columns = maps.shape[1:3]
     cell = np.array([size[0] / columns, size[1] / rows], np.float32)
-    at = ops.cast(ops.stack([cells % columns, cells // columns], -1), "float32") + 0.5
-    centre = (taken[..., 2:4] + at) * cell
-    half = ops.exp(ops.clip(taken[..., 4:6], -3, 6)) * cell / 2
-    return z, taken, ops.concatenate([centre - half, centre + half], -1)
+    at = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).astype(np.float32) + 0.5
+    centre = (maps[..., 2:4] + at) * cell
+    half = ops.exp(ops.clip(maps[..., 4:6], -3, 6)) * cell / 2
+    return ops.concatenate([centre - half, centre + half], -1)
+
+
+def shared_area(one: Any, other: Any) -> tuple[Any, Any, Any]:
+    """What boxes (N, F, 4) share with others (N, G, 4), and both their areas: (N, F, G), (N, F, 1), (N, 1, G) px^2."""
+    low = ops.maximum(one[:, :, None, :2], other[:, None, :, :2])
+    high = ops.minimum(one[:, :, None, 2:], other[:, None, :, 2:])
+    mine, others = (ops.prod(boxes[..., 2:] - boxes[..., :2], -1) for boxes in (one, other))
+    return ops.prod(ops.relu(high - low), -1), mine[:, :, None], others[:, None, :]
 
 
 @keras.saving.register_keras_serializable(package="allmasked")
@@ -78,23 +95,19 @@ class FindFaces(keras.layers.Layer):
     def call(self, maps: Any) -> Any:
         z, taken, boxes = peaks_of_maps(maps, self.size)
         count = z.shape[1]
-        sides = boxes[..., 2:] - boxes[..., :2]
-        height = ops.maximum(sides[..., 1], 1.0)
+        height = ops.maximum(boxes[..., 3] - boxes[..., 1], 1.0)
         u = ops.log(height / TYPICAL_PX)
         s, w = self.score, self.wear
         score = ops.sigmoid(s[0] + s[1] * z + s[2] * u + s[3] * u * u)
         masked = ops.sigmoid(w[0] + w[1] * (taken[..., 0] - taken[..., 1]) + w[2] * u)
         score = ops.where(ops.logical_and(score >= FLOOR, z > -9e3), score, 0.0)
-        low = ops.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
-        high = ops.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
-        area, inner = sides[..., 0] * sides[..., 1], ops.relu(high - low)
-        shared = inner[..., 0] * inner[..., 1]
-        union = ops.maximum(area[:, :, None] + area[:, None, :] - shared, 1e-6)
+        shared, mine, others = shared_area(boxes, boxes)
+        union = ops.maximum(mine + others - shared, 1e-6)
         earlier = np.tril(np.ones((count, count), np.float32), -1)  # of equal scores, the one with the higher peak
         gap = score[:, None, :] - score[:, :, None]
         likelier = ops.logical_or(gap > 0, ops.logical_and(gap >= 0, earlier > 0.5))
         other = ops.logical_and(likelier, score[:, None, :] > 0)
-        smaller = ops.maximum(ops.minimum(area[:, :, None], area[:, None, :]), 1e-6)
+        smaller = ops.maximum(ops.minimum(mine, others), 1e-6)
         alike = ops.logical_or(shared > OVERLAP * union, shared > INSIDE * smaller)
         again = ops.any(ops.logical_and(other, alike), -1)
         score = ops.where(again, 0.0, score)

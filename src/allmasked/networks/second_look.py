@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from allmasked.networks.readout import peaks_of_maps
+from allmasked.networks.readout import cell_boxes, peaks_of_maps, shared_area
 
 COUNT = 12
 """At most so many candidates of a photo are looked at again, the highest."""
@@ -69,7 +69,9 @@ class SecondLook(keras.layers.Layer):
         masked, bare = (there + ops.softplus(-sign * d) - ops.softplus(-sign * worn) for sign in (1, -1))
         fully = ops.clip((z - ops.maximum(z[:, -1:], PROPOSED)) / FADING, 0, 1)[..., None]
         cells = ops.reshape(cell_boxes(maps, (width, height)), (-1, rows * columns, 4))
-        mine = ops.clip((alike(cells, boxes) - ALIKE) / (SAME - ALIKE), 0, 1) * ops.transpose(fully, (0, 2, 1))
+        shared, own, others = shared_area(cells, boxes)
+        alike = shared / ops.maximum(own + others - shared, 1e-6)
+        mine = ops.clip((alike - ALIKE) / (SAME - ALIKE), 0, 1) * ops.transpose(fully, (0, 2, 1))
         change = ops.matmul(mine, ops.stack([masked, bare], -1)) / ops.maximum(ops.sum(mine, -1, keepdims=True), 1.0)
         change = ops.reshape(change, (-1, rows, columns, 2))
         return ops.concatenate([maps[..., :2] + change, maps[..., 2:]], -1)
@@ -114,23 +116,3 @@ def _weights(low: Any, high: Any, length: int, side: int) -> Any:
     at = ops.clip(at, 0, length - 1)[..., None]
     hat = ops.relu(1 - ops.abs(at - np.arange(length, dtype=np.float32))) * inside[..., None]
     return ops.mean(ops.reshape(hat, (-1, low.shape[1], side, SAMPLES, length)), 3)
-
-
-def cell_boxes(maps: Any, size: tuple[int, int]) -> Any:
-    """Each cell's box (N, h, w, 4) px, from maps (N, h, w, 6) over an input of ``size`` px."""
-    rows, columns = maps.shape[1:3]
-    cell = np.array([size[0] / columns, size[1] / rows], np.float32)
-    at = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).astype(np.float32) + 0.5
-    centre = (maps[..., 2:4] + at) * cell
-    half = ops.exp(ops.clip(maps[..., 4:6], -3, 6)) * cell / 2
-    return ops.concatenate([centre - half, centre + half], -1)
-
-
-def alike(one: Any, other: Any) -> Any:
-    """Intersection over union of boxes (N, F, 4) and (N, G, 4): (N, F, G)."""
-    low = ops.maximum(one[:, :, None, :2], other[:, None, :, :2])
-    high = ops.minimum(one[:, :, None, 2:], other[:, None, :, 2:])
-    sides = ops.relu(high - low)
-    shared = sides[..., 0] * sides[..., 1]
-    area = [(boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1]) for boxes in (one, other)]
-    return shared / ops.maximum(area[0][:, :, None] + area[1][:, None, :] - shared, 1e-6)

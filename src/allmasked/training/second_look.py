@@ -7,12 +7,13 @@ they propose where nobody is marked. The new run has the same maps and answers f
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,9 @@ from numpy.typing import NDArray
 from allmasked.core.config import Recipe, TrainConfig
 from allmasked.core.errors import ConfigError, DataError, RunError, require
 from allmasked.core.progress import bar, stderr, track
-from allmasked.core.runs import Run, write_text
+from allmasked.core.runs import Run, claimed, parse_json, read_json, write_json, write_text
 from allmasked.core.types import Part
-from allmasked.data.dataset import read_split, write_split
+from allmasked.data.dataset import read_split, sha256_of, unused, write_split
 from allmasked.images import pixels as px
 from allmasked.networks import model as models
 from allmasked.networks import reading
@@ -99,26 +100,43 @@ def add_second_look(
     """
     require("keras", "train")
     run, new = Run(folder).require_finished(), Run(out)
+    if run.is_ensemble:
+        raise ConfigError(f"{run.folder}: is an ensemble; give its members a second look, one by one")
     config, split = TrainConfig.read(run.config), read_split(run.split)
     model = models.load(run.model)
     if not models.has_maps(model):
         raise ConfigError(f"{run.folder}: its head {config.head!r} makes no maps that propose faces; train evidence")
-    if new.finished:
-        return new
-    if new.config.is_file() and TrainConfig.read(new.config) != config:
-        raise RunError(f"{new.folder}: holds another run already; choose another --out")
-    if not new.config.is_file():
-        if new.folder.is_dir() and any(new.folder.iterdir()):
-            raise RunError(f"{new.folder}: is not empty and not a run folder; choose another --out")
-        write_split(split, new.split)
-        config.write(new.config, environment())
-    source = Source(split, config.recipe.input, **({"folder": Path(cache)} if cache else {}))
+    asked = parse_json(json.dumps({"model_sha256": sha256_of(run.model), **dataclasses.asdict(settings)}))
+    with claimed(new.folder):
+        if new.second_look.is_file():
+            if read_json(new.second_look) != asked:
+                raise RunError(f"{new.folder}: was begun from another run or with other settings; choose another --out")
+        elif unused(new.folder, split):
+            write_json(new.second_look, asked)
+        else:
+            raise RunError(f"{new.folder}: is not empty; choose another --out")
+        if not new.config.is_file():  # which is written last
+            _add(
+                model,
+                run,
+                new,
+                Source(split, config.recipe.input, **({"folder": Path(cache)} if cache else {})),
+                settings,
+            )
+        shutil.rmtree(new.state, ignore_errors=True)
+    return new
+
+
+def _add(model: keras.Model, run: Run, new: Run, source: Source, settings: LookSettings) -> None:
+    config = TrainConfig.read(run.config)
+    crops = Crops(source, config.recipe, settings)
     try:
-        network = _trained(Crops(source, config.recipe, settings), models.part(model, "maps"), settings, new)
-    except DataError:
-        if not new.state.is_dir():  # nothing was learned: another command finds the folder as this one did
-            shutil.rmtree(new.folder)
+        network = _trained(crops, models.part(model, "maps"), settings, new)
+    except DataError:  # nothing was learned: another command finds the folder as this one did
+        new.second_look.unlink()
         raise
+    finally:
+        crops.pool.shutdown(cancel_futures=True)
     whole = models.with_look(model, network, settings.shares)
     scores = FacesTask(source, LOADERS["cached"], config.recipe).validate(models.maps_of(whole))
     models.calibrate(whole, Calibration.parse(scores["calibration"]))
@@ -126,13 +144,11 @@ def add_second_look(
         f"with a second look: validation loss {scores['val_loss']:.4f}, accuracy {scores['val_accuracy']:.3f}, macro-F1"
         f" {scores['val_macro_f1']:.3f}"
     )
+    write_split(source.split, new.split)
     line = {"epoch": 1, "phase": "second look", **scores, "seconds": 0.0}
     write_text(new.metrics, run.metrics.read_text() + json.dumps(line) + "\n")
-    facts = {**environment(), "second_look": dataclasses.asdict(settings), "parameters": int(whole.count_params())}
-    config.write(new.config, facts)
     models.save(whole, new.model)
-    shutil.rmtree(new.state, ignore_errors=True)
-    return new
+    config.write(new.config, {**environment(), "parameters": int(whole.count_params())})
 
 
 def _trained(crops: Crops, view: keras.Model, settings: LookSettings, run: Run) -> keras.Model:
@@ -186,11 +202,13 @@ def _trained(crops: Crops, view: keras.Model, settings: LookSettings, run: Run) 
     return network
 
 
-def one_epoch(network: keras.Model, batches: Iterator[Any], total: int, epoch: int, settings: LookSettings) -> float:
+def one_epoch(
+    network: keras.Model, batches: Generator[Any, None, None], total: int, epoch: int, settings: LookSettings
+) -> float:
     """Train on an epoch's batches of ``total`` crops; gives the mean loss."""
     steps = max(1, total // settings.batch_size)
     mean, began = 0.0, time.monotonic()
-    with bar() as progress:
+    with bar() as progress, contextlib.closing(batches):
         task = progress.add_task(f"second look, epoch {epoch + 1}/{settings.epochs}", total=total, note="")
         for step, (pixels, labels, weights) in enumerate(batches):
             now = epoch * steps + step
