@@ -1,10 +1,10 @@
 """Make the model that ships from the photos it was made from. One command, goes on where it was stopped.
 
-    python scripts/default_model.py PHOTOS OUT [--packages FOLDER] [--until STAGE]
+    python scripts/default_model.py PHOTOS OUT [--packages FOLDER] [--plan FILE] [--until STAGE]
 
 PHOTOS holds ``real/`` (street and press photos with boxes), ``faces/`` (single faces) and ``more/`` (eleven collections
 in two folds), none of which is part of this project. Everything is written below OUT; a stage whose result is there is
-skipped. Recipe, expected hours and amounts: ``scripts/default_model.toml``. The stages:
+skipped. Recipe, expected hours and amounts: ``scripts/default_model.toml``, or the FILE like it. The stages:
 
     split    real's photos in train, validation and test, near-duplicates kept together (``allmasked split``)
     pasted   masks pasted on unmasked people (``allmasked synth pasted``), photos of nobody (``scripts/nobody.py``)
@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import importlib.util
 import subprocess
 import sys
 import tomllib
@@ -46,6 +47,7 @@ from allmasked.data.extending import extend_split
 from allmasked.data.readers import read_dataset
 
 HERE = Path(__file__).parent
+PLAN = HERE / "default_model.toml"
 STAGES = ("split", "pasted", "base", "folds", "measure", "final")
 SURE, MAYBE = 0.5, 0.4
 """Scores of the base network's faces from which they become boxes, and unknown places."""
@@ -57,9 +59,9 @@ WITH_NOBODY = Options(classes={NOBODY: NOBODY})
 class Making:
     """Where things lie."""
 
-    def __init__(self, photos: Path, out: Path, packages: Path | None) -> None:
+    def __init__(self, photos: Path, out: Path, packages: Path | None, plan: Path = PLAN) -> None:
         self.photos, self.out, self.packages = photos.resolve(), out.resolve(), packages
-        self.plan: dict[str, Any] = tomllib.loads((HERE / "default_model.toml").read_text())
+        self.plan: dict[str, Any] = tomllib.loads(plan.read_text())
         self.data = self.plan["data"]
 
     def collection(self, name: str) -> Path:
@@ -77,7 +79,8 @@ class Making:
             copy_bare(self.collection(name), bare)
             allmasked("synth", "pasted", bare, self.out / f"pasted_{name}", "--photos", count, "--seed", 1)
         packages = ["--packages", self.packages] if self.packages else []
-        run(sys.executable, HERE / "nobody.py", self.out / "nobody", *packages)
+        amounts = [item for name, count in self.data["nobody"].items() for item in (f"--{name}", count)]
+        run(sys.executable, HERE / "nobody.py", self.out / "nobody", *packages, *amounts)
 
     def base(self) -> None:
         split = read_split(self.out / "split.json")
@@ -104,7 +107,7 @@ class Making:
         models = [item for one, other in names for item in ("--model", f"{one}={self.out / other}.onnx")]
         run(
             sys.executable, HERE.parent / "bench" / "yardstick.py", self.photos / "more", *models,
-            "--min-face-px", self.data["min_face"], "--min-face-share", self.data["min_face_share"],
+            "--min-face-px", self.data["min_face_px"], "--min-face-share", self.data["min_face_share"],
             "--some-factor", self.data["some_factor"],
             "--calibrate", "--curve", "--write", self.out / "calibration.json",
         )  # fmt: skip
@@ -287,11 +290,14 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--packages", type=Path, help="for scripts/nobody.py")
+    parser.add_argument("--plan", type=Path, default=PLAN, help="recipe and amounts")
     parser.add_argument("--until", default=STAGES[-1], choices=STAGES)
     options = parser.parse_args()
     if missing := [name for name in ("real", "faces", "more") if not (options.photos / name).is_dir()]:
         parser.error(f"{options.photos}: has no folder {missing[0]}/")
-    making = Making(options.photos, options.out, options.packages)
+    if importlib.util.find_spec("skimage") is None:
+        parser.error("scripts/nobody.py needs it: pip install scikit-image")
+    making = Making(options.photos, options.out, options.packages, options.plan)
     making.out.mkdir(parents=True, exist_ok=True)
     for stage in STAGES[: STAGES.index(options.until) + 1]:
         done = making.out / f"{stage}.done"

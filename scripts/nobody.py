@@ -35,7 +35,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
-import skimage
 import sklearn.datasets
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from scipy.ndimage import map_coordinates
@@ -490,6 +489,10 @@ def main() -> None:
         return
     if options.out is None:
         parser.error("name the folder to write to")
+    try:
+        import skimage
+    except ModuleNotFoundError:
+        parser.error("scikit-image brings some of the pictures: pip install scikit-image")
     folder = options.out / "nobody"
     folder.mkdir(parents=True, exist_ok=True)
     brought = [

@@ -146,3 +146,16 @@ def test_calibration_survives_saving(tmp_path: Path) -> None:
     for name, values in model.predict_on_batch(pixels).items():
         np.testing.assert_allclose(loaded.predict_on_batch(pixels)[name], values, atol=1e-5)
     assert not model.get_layer("faces").trainable_variables
+
+
+def test_a_map_as_large_as_another_of_any_size() -> None:
+    """As Keras resizes to a size that is known; from the second size on, a step is traced for sizes that are not."""
+    from allmasked.networks.readout import AsLarge
+
+    inputs = [keras.Input((None, None, channels)) for channels in (3, 2)]
+    model = keras.Model(inputs, AsLarge()(inputs))
+    rng = np.random.default_rng(0)
+    for small, large in [((6, 8), (12, 16)), ((5, 7), (9, 13)), ((1, 1), (1, 2)), ((3, 9), (6, 18))]:
+        map_, other = (rng.random((2, *size, count), np.float32) for size, count in ((small, 3), (large, 2)))
+        expected = np.asarray(keras.layers.Resizing(*large, "nearest")(map_))
+        np.testing.assert_array_equal(model.predict([map_, other], verbose=0), expected)

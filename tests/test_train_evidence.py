@@ -153,6 +153,14 @@ def test_a_share_of_the_steps_shows_photos_whole(trained: tuple[Split, Run], tmp
     assert max(len(pixels) for pixels, _, _ in batches) == (recipe.batch_size // 2 if share else recipe.batch_size)
 
 
+def test_what_learns_takes_frames_and_whole_photos_in_turn() -> None:
+    """A step is traced for one size, then for sizes that are not known."""
+    learner = models.learner(models.build(CONFIG, any_size=True))
+    for width, height in (RECIPE.frame, RECIPE.size, (72, 56)):
+        maps = learner.predict(np.zeros((1, height, width, 3), np.float32), verbose=0)
+        assert maps.shape[1:3] == (height // 8, width // 8)
+
+
 def test_a_split_is_extended_without_a_leak(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     split = make_split(tmp_path / "data", {"train": 2, "validation": 1, "test": 1}, size=(160, 120))

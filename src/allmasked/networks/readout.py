@@ -162,11 +162,18 @@ class GivenSomebody(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="allmasked")
 class AsLarge(keras.layers.Layer):
-    """A map (N, h, w, C) as large as another (N, H, W, D), each cell repeated: (N, H, W, C), for inputs of any size."""
+    """A map (N, h, w, C) as large as another (N, H, W, D), each cell repeated: (N, H, W, C), for inputs of any size.
+
+    As ``keras.layers.Resizing(H, W, "nearest")``, which must know H and W when the network is built.
+    """
 
     def call(self, both: Any) -> Any:
         small, like = both
-        return ops.image.resize(small, ops.shape(like)[1:3], interpolation="nearest")
+        for axis in (1, 2):
+            ours, theirs = (ops.cast(ops.shape(one)[axis], "float32") for one in (small, like))
+            middles = ops.arange(ops.shape(like)[axis], dtype="float32") + 0.5
+            small = ops.take(small, ops.cast(ops.floor(middles * (ours / theirs)), "int32"), axis)
+        return small
 
     def compute_output_shape(self, shapes: Any) -> tuple[int | None, ...]:
         small, like = shapes
