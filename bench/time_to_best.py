@@ -1,6 +1,6 @@
 """How long until the best validation score of the notebooks' recipe is reached: by theirs, and by ours.
 
-    python bench/time_to_best.py DATA OUT [--backbone EfficientNetLite0] [--epochs 20] [--ours default] [--our-epochs 13]
+    python bench/time_to_best.py DATA OUT [--backbone EfficientNetLite0] [--epochs 20] [--ours RECIPE] [--our-epochs N]
 
 DATA is a labelled data set, best with boxes, or a split.json. Two trainings one after the other on the same machine,
 split, backbone and weights, both from an empty cache:
