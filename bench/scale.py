@@ -231,7 +231,7 @@ def store(options: argparse.Namespace, work: Path) -> None:
     import urllib.request
     from concurrent.futures import ThreadPoolExecutor
 
-    from allmasked.scale.addresses import filesystem, listing
+    from allmasked.predictors.addresses import filesystem, listing
 
     with s3_server() as address:
 
@@ -280,8 +280,8 @@ def store(options: argparse.Namespace, work: Path) -> None:
 
 
 def kills(options: argparse.Namespace, work: Path) -> None:
+    from allmasked.predictors.addresses import Folder
     from allmasked.scale import results, rows
-    from allmasked.scale.addresses import Folder
 
     draw = random.Random(options.seed)
     copies(options.source, work / "photos", options.photos)

@@ -5,6 +5,8 @@ Ray and the S3 server (moto) are started and stopped here; what needs one that i
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import csv
 import functools
 import http.server
@@ -12,7 +14,9 @@ import importlib.util
 import json
 import os
 import random
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -28,13 +32,15 @@ from click.testing import CliRunner, Result
 import allmasked
 from allmasked.cli import cli
 from allmasked.cli.scaling import TOLD
-from allmasked.core.errors import ConfigError, DataError
+from allmasked.core.errors import ConfigError, DataError, PhotoError, RunError
 from allmasked.core.runs import Run
 from allmasked.core.types import Split
 from allmasked.data.dataset import load_split, write_split
-from allmasked.scale import addresses, results
+from allmasked.predictors import addresses
+from allmasked.predictors.addresses import Folder, Item, clean, listing, scrub
+from allmasked.scale import results
 from allmasked.scale import rows as shards
-from allmasked.scale.addresses import Folder, Item, clean, listing, scrub
+from allmasked.scale.job import spooled
 from colour_model import encoded
 from conftest import make_split
 
@@ -106,6 +112,8 @@ def test_an_unknown_query_keeps_photos_apart_without_being_shown() -> None:
 def test_values_of_secret_variables_are_left_out_of_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     assert scrub(f"bad key {SECRET}!") == "bad key ***!"
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", f"AccountName=mymasks;AccountKey={SECRET[:8]}Az==;X=1")
+    assert scrub(f"mymasks: {SECRET[:8]}Az== is refused") == "mymasks: *** is refused"
 
 
 @pytest.mark.parametrize(
@@ -331,6 +339,27 @@ def test_failures_are_named_on_stderr(tmp_path: Path) -> None:
     assert "... and 2 more: manifest.json and the rows name them" in said
 
 
+def test_the_listing_does_not_wait_for_answers_and_fails_where_it_was() -> None:
+    seen = results.Seen()
+    items = [Item(str(number), str(number), "e", number) for number in range(10)]
+    parts = spooled(results.parts(results.pending(items, results.Done(), seen), 4))
+    first = next(parts)
+    deadline = time.monotonic() + 30
+    while not seen.whole and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert seen.whole and seen.listed == 10  # before a second part was asked for
+    assert [first, *parts] == [items[:4], items[4:8], items[8:]]
+
+    def broken() -> Iterator[list[Item]]:
+        yield items[:4]
+        raise DataError("the store is gone")
+
+    parts = spooled(broken())
+    assert next(parts) == items[:4]
+    with pytest.raises(DataError, match="the store is gone"):
+        next(parts)
+
+
 class Moved(Exception):
     pass
 
@@ -541,6 +570,15 @@ def test_photos_and_rows_in_an_s3_store(s3: dict[str, str], monkeypatch: pytest.
 
     plain = invoke("s3://photos/in/1/*", "--boxes")
     assert plain.exit_code == 0 and len(plain.stdout.splitlines()) == 68
+    model = allmasked.load()
+    known = {row["path"]: row["label"] for row in found}
+    assert {one.path: one.label for one in model.predict("s3://photos/in")} == known
+    named = ["s3://photos/in/gone.jpg", "s3://photos/in/x.jpg", photos / "0000.png"]
+    gone, one, last = model.predict(named)
+    assert gone.error == "no such object" and one.label == known["s3://photos/in/x.jpg"] == model(named[1]).label
+    assert last.path == str(named[2])
+    with pytest.raises(PhotoError, match=r"s3://photos/in/gone\.jpg: no such object"):
+        model("s3://photos/in/gone.jpg")
     gone = invoke("s3://nowhere/in", "--engine", "local", "--out", str(tmp_path / "d"))
     assert isinstance(gone.exception, DataError) and "s3://nowhere/in: cannot be listed" in str(gone.exception)
 
@@ -584,6 +622,8 @@ def test_a_data_set_in_an_s3_store_is_copied_and_split(
     assert asked == ["get_object"] * 12  # and no request for an object's size
     assert first["photos"] == json.loads(_written(load_split(here), tmp_path))["photos"]
     assert split() == first and not asked
+    assert allmasked.split("s3://sets/masks").photos == load_split(here).photos and not asked
+    assert allmasked.inspect("s3://sets/masks/").photos == 12
 
     photos = sorted(here.glob("all/*.png"))
     put("all/photo000.png", photos[3].read_bytes())
@@ -631,6 +671,83 @@ def _plain(photos: Path) -> list[str]:
     return invoke(str(photos), "--boxes", "--format", "jsonl").stdout.splitlines()
 
 
+EMULATORS = {
+    # store: program, its arguments, how it is told to the store's library
+    "az": ("azurite", ["--blobPort", "PORT", "--location", "FOLDER", "--inMemoryPersistence", "--skipApiVersionCheck"],
+           {"AZURE_STORAGE_CONNECTION_STRING": "DefaultEndpointsProtocol=http;AccountName=tester;"
+            f"AccountKey={base64.b64encode(SECRET.encode()).decode()};BlobEndpoint=http://127.0.0.1:PORT/tester;"}),
+    "gs": ("gcp-storage-emulator", ["start", "--host=127.0.0.1", "--port=PORT", "--in-memory"],
+           {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:PORT"}),
+}  # fmt: skip
+
+
+@pytest.fixture(params=EMULATORS)
+def other_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """``az`` or ``gs`` with an empty container, by an emulator on this machine, where there is one."""
+    program, arguments, environment = EMULATORS[request.param]
+    if not (found := shutil.which(program)):
+        pytest.skip(f"needs {program}: see docs/CONTRIBUTING.md")
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value.replace("PORT", str(port)))
+    command = [found, *(part.replace("PORT", str(port)).replace("FOLDER", str(tmp_path / "az")) for part in arguments)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, "AZURITE_ACCOUNTS": f"tester:{base64.b64encode(SECRET.encode()).decode()}"},
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.1)
+        yield request.param
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@needs("adlfs", "gcsfs", "pyarrow")
+def test_photos_and_rows_in_the_other_stores(other_store: str, tmp_path: Path) -> None:
+    here = f"{other_store}://photos"
+    store, _ = addresses.filesystem(here)
+    store.mkdir("photos")
+    photos = paint(tmp_path / "photos", 12)
+    for number, photo in enumerate(sorted(photos.iterdir())):
+        store.pipe_file(f"photos/in/{number % 3}/{number:03d} ü#?.png", photo.read_bytes())
+    store.pipe_file("photos/in/x.jpg", b"no photo")
+    store.pipe_file("photos/in/.hidden/y.jpg", b"no photo")
+    store.pipe_file("photos/inner/z.jpg", b"beside")
+    items = list(listing([f"{here}/in"]))
+    assert sorted(item.name for item in items) == sorted(
+        [f"{here}/in/x.jpg", *(f"{here}/in/{number % 3}/{number:03d} ü#?.png" for number in range(12))]
+    )
+    assert all(item.etag and item.size > 0 for item in items)
+    assert list(listing([f"{here}/in/x.jpg"])) == [item for item in items if item.name.endswith("x.jpg")]
+    assert len(list(listing([f"{here}/in/1/*.png"]))) == 4
+
+    command = [f"{here}/in", "--engine", "local", "--out", f"{here}/answers", "--shard", "5"]
+    result = invoke(*command)
+    assert result.exit_code == 1 and "13 photos answered" in result.output, result.output
+    expected = [json.loads(line)["label"] for line in _plain(photos)]
+    folder = Folder(f"{here}/answers")
+    found = shards.read_rows(folder.read, results.shard_names(folder), "parquet")
+    answers = {row["path"][-11:-8]: row["label"] for row in found if not row["error"]}
+    assert len(found) == 13 and [answers[name] for name in sorted(answers)] == expected
+    store.pipe_file("photos/in/x.jpg", encoded("all"))
+    result = invoke(*command)
+    assert result.exit_code == 0 and "1 photo answered" in result.output, result.output
+    assert len(shards.read_rows(folder.read, results.shard_names(folder), "parquet")) == 13
+    assert [one.label for one in allmasked.load().predict(f"{here}/in/2")] == expected[2::3]
+    secret = os.environ.get("AZURE_STORAGE_CONNECTION_STRING", SECRET).partition("AccountKey=")[2].partition(";")[0]
+    gone = invoke(f"{other_store}://nowhere/in", "--engine", "local", "--out", str(tmp_path / "d"))
+    assert isinstance(gone.exception, DataError) and "://nowhere/in: " in str(gone.exception)
+    for said in (result.output, str(gone.exception), folder.read("manifest.json").decode()):
+        assert SECRET not in said and (not secret or secret not in said)
+
+
 class Pages:
     """A store of Google's in two pages."""
 
@@ -646,6 +763,42 @@ def test_a_bucket_of_google_comes_in_pages(monkeypatch: pytest.MonkeyPatch) -> N
     assert [(item.name, item.etag, item.size) for item in listing(["gs://bucket/in/"])] == [
         ("gs://bucket/in/0.jpg", "e0", 5), ("gs://bucket/in/1.jpg", "e1", 5),
     ]  # fmt: skip
+
+
+def test_ray_that_cannot_start_is_tried_again_and_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from allmasked.scale import engines
+
+    calls: list[dict[str, Any]] = []
+
+    class Ray:
+        late = 2
+
+        def is_initialized(self) -> bool:
+            return False
+
+        def init(self, **given: Any) -> None:
+            calls.append(given)
+            if len(calls) <= self.late:
+                raise Exception("The current node timed out during startup.")
+
+        def shutdown(self) -> None:
+            pass
+
+    ray = Ray()
+    monkeypatch.setattr(engines, "require", lambda *_: ray)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with engines.cluster(None) as found:
+        assert found is ray and len(calls) == 3
+    calls.clear()
+    ray.late = 9
+    with pytest.raises(RunError, match=r"in 3 attempts \(The current node timed out"), engines.cluster(None):
+        pass
+    with (
+        pytest.raises(ConfigError, match="--address 127.0.0.1:1: Ray cannot be reached"),
+        engines.cluster("127.0.0.1:1"),
+    ):
+        pass
+    assert len(calls) == 4
 
 
 def test_an_engine_that_is_not_known_is_refused(tmp_path: Path) -> None:

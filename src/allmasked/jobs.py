@@ -38,7 +38,8 @@ def inspect(
     """What is in a data set and what is wrong with it.
 
     Args:
-        data: a data set in any layout of ``docs/layouts.md``, or a ``split.json``.
+        data: a data set in any layout of ``docs/layouts.md``, or a ``split.json``; at an address, it is copied to the
+            cache folder first.
         layout: its layout; seen when None.
         classes: what class folders or labels mean: ``all``, ``none``, ``some``, ``nobody``, or ``ignore``.
         wear: what a detection set's classes mean: ``masked``, ``bare``, ``incorrect``, ``unknown``, or ``ignore``.
@@ -58,7 +59,7 @@ def inspect(
     """
     from allmasked.inspection.inspect import inspect as inspect_data
 
-    return inspect_data(Path(data), options=_options(layout, classes, wear, incorrect_is))
+    return inspect_data(_here(data), options=_options(layout, classes, wear, incorrect_is))
 
 
 def split(
@@ -79,7 +80,8 @@ def split(
     """Divide a data set into train, validation and test without leaks: near-duplicates stay in one part.
 
     Args:
-        data: a data set in any layout of ``docs/layouts.md``; of a ``split.json`` the split that it holds.
+        data: a data set in any layout of ``docs/layouts.md``; of a ``split.json`` the split that it holds. At an
+            address (``s3://bucket/masks``), it is copied to the cache folder first.
         out: the ``split.json`` to write, too.
         seed: of the draw.
         validation, test: shares of the photos, 0-1.
@@ -103,7 +105,7 @@ def split(
     from allmasked.data.dataset import load_split, write_split
 
     found = load_split(
-        Path(data), seed=seed, options=_options(layout, classes, wear, incorrect_is), test_source=test_source,
+        _here(data), seed=seed, options=_options(layout, classes, wear, incorrect_is), test_source=test_source,
         keep_parts=keep_parts, relabel=None if relabel is None else Path(relabel), validation=validation, test=test,
     )  # fmt: skip
     if out is not None:
@@ -127,7 +129,7 @@ def train(
     """Train a model and leave it in a run folder.
 
     Args:
-        data: a split, a ``split.json``, or a data set, which is then split with the same seed.
+        data: a split, a ``split.json``, or a data set (or its address), which is then split with the same seed.
         out: the run folder to make, or, with ``resume``, one whose training was stopped.
         backbone, head: see ``docs/commands.md``; the head that the recipe is meant for when None.
         recipe: its name, or a TOML file.
@@ -348,6 +350,13 @@ def ensemble(
 
     assemble([Path(run) for run in runs], Path(out), vote, early_stop=early_stop, data=_path(data))
     return Run(Path(out))
+
+
+def _here(data: Where) -> Path:
+    """A data set's path on this machine; what lies at an address is copied first."""
+    from allmasked.scale.copies import copied
+
+    return copied(data)
 
 
 def _path(where: Where | None) -> Path | None:

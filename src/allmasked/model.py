@@ -22,12 +22,13 @@ from allmasked.core import renamed
 from allmasked.core.errors import ConfigError, PhotoError, RunError
 from allmasked.core.types import Prediction, Predictor, ResizeMode, Size
 from allmasked.images import pixels as px
+from allmasked.predictors.addresses import Item, clean, fetched, is_address, is_far, listing
 from allmasked.predictors.photo_files import find_photos
 from allmasked.predictors.predictor import Answered, Look, answer_paths, open_predictor
 
 PhotoInput = px.PhotoLike | IO[bytes]
-"""A photo: its path, its file's bytes, an open binary file, an image of Pillow, or an array (height, width, 3) of
-uint8 RGB 0-255."""
+"""A photo: its path or address (``s3://``), its file's bytes, an open binary file, an image of Pillow, or an array
+(height, width, 3) of uint8 RGB 0-255."""
 
 
 @dataclass(frozen=True)
@@ -187,8 +188,8 @@ class Model:
         """The answer for one photo.
 
         Args:
-            photo: its path, its file's bytes, an open binary file, an image of Pillow, or an array (height, width, 3)
-                of uint8 RGB 0-255. EXIF's orientation is followed where there is one.
+            photo: its path or address, its file's bytes, an open binary file, an image of Pillow, or an array (height,
+                width, 3) of uint8 RGB 0-255. EXIF's orientation is followed where there is one.
             min_face_px: a face smaller than this, in px of height in the photo, can't be judged: shown, not
                 counted. By the model's own rule when None.
             min_face_share: a face smaller than this share (0-1) of the largest is far behind: shown, not counted.
@@ -207,9 +208,9 @@ class Model:
         if not _is_photo(photo):
             kind = type(photo).__name__
             raise ConfigError(f"a model is called with one photo ({px.GIVE}), not {kind}; predict takes many")
-        name, given = _named(photo, 1)
         look = Look(min_face_px, min_face_share, tiles)
-        (answer,) = map(_answer_of, answer_paths(self.predictor, [(name, given)], threads=1, look=look))
+        photos = fetched([_named(photo, 1)])
+        (answer,) = map(_answer_of, answer_paths(self.predictor, photos, threads=1, look=look))
         if answer.error:
             raise PhotoError(answer.path, answer.error)
         return answer
@@ -230,12 +231,15 @@ class Model:
 
         Args:
             source: a pattern (``photos/**/*.jpg``), a folder (with those below), one photo, or anything that gives
-                such one after the other; a generator is asked for about two batches ahead.
+                such one after the other; a generator is asked for about two batches ahead. Patterns, folders and
+                photos may be addresses (``s3://bucket/photos``), a list of them is a file (``list.txt``).
             batch_size: photos that the network is given at once; the answers don't depend on it.
             min_face_px, min_face_share, tiles: as for one photo.
 
         Raises:
             ConfigError: an option is wrong, or not for this model; at once, before the first photo.
+            DataError: a folder at an address or a list of photos can't be read.
+            MissingExtraError: what reaches the address is not installed (extra ``scale``).
 
         Example:
             >>> for answer in allmasked.load().predict(["street.jpg", "gone.jpg"]):
@@ -247,12 +251,14 @@ class Model:
             raise ConfigError(f"photos are {px.GIVE}, or many of these, not {type(source).__name__}")
         if batch_size < 1:
             raise ConfigError(f"batch_size = {batch_size}: must be at least 1")
-        return map(_answer_of, self.answered(_photos(source), batch_size, Look(min_face_px, min_face_share, tiles)))
+        look = Look(min_face_px, min_face_share, tiles)
+        return map(_answer_of, self.answered(fetched(_photos(source)), batch_size, look))
 
     def answered(
-        self, photos: Iterable[tuple[str, px.PhotoLike]], batch_size: int = 32, look: Look | None = None
+        self, photos: Iterable[tuple[str, px.PhotoLike | PhotoError]], batch_size: int = 32, look: Look | None = None
     ) -> Iterator[Answered]:
-        """The same for (name, photo) pairs, which are taken as they are: nothing is looked for."""
+        """The same for (name, photo) pairs, which are taken as they are: nothing is looked for. An error in place of a
+        photo is its answer's error."""
         return answer_paths(self.predictor, photos, batch_size=batch_size, threads=self.threads, look=look or Look())
 
 
@@ -290,19 +296,21 @@ def _is_photo(source: object) -> bool:
     return isinstance(source, str | Path | bytes | Image.Image) or hasattr(source, "read")
 
 
-def _photos(source: Any) -> Iterator[tuple[str, px.PhotoLike]]:
-    """(name, photo) of all that a source stands for."""
+def _photos(source: Any) -> Iterator[Item | tuple[str, px.PhotoLike]]:
+    """All that a source stands for: (name, photo), or what lies at an address."""
     for number, photo in enumerate([source] if _is_photo(source) else source, 1):
-        if isinstance(photo, str | Path):
-            yield from find_photos([str(photo)])
-        else:
+        if not isinstance(photo, str | Path):
             yield _named(photo, number)
+        elif is_far(str(photo)):
+            yield from listing([str(photo)], etags=False)
+        else:
+            yield from find_photos([str(photo)])
 
 
-def _named(photo: Any, number: int) -> tuple[str, px.PhotoLike]:
+def _named(photo: Any, number: int) -> Item | tuple[str, px.PhotoLike]:
     """What a photo is called, and the photo as something that can be read more than once."""
     if isinstance(photo, str | Path):
-        return str(photo), photo
+        return Item(clean(photo), photo) if isinstance(photo, str) and is_address(photo) else (str(photo), photo)
     name = getattr(photo, "filename", "") or getattr(photo, "name", "")
     name = name if isinstance(name, str) and name else f"photo {number}"
     if hasattr(photo, "read"):

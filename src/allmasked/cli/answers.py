@@ -14,7 +14,7 @@ import click
 from allmasked.cli.numbers import FiniteRange
 from allmasked.cli.rows import COLUMNS, FORMATS, Tally, format_for, output, plain, with_bar, write
 from allmasked.cli.rows import photos as photos_of
-from allmasked.cli.scaling import engine_options, is_far, photos_far, predict_at_scale
+from allmasked.cli.scaling import engine_options, photos_far, predict_at_scale
 from allmasked.cli.submission import chosen, write_submission
 from allmasked.core import progress
 from allmasked.core.types import LABELS, Prediction
@@ -132,6 +132,7 @@ def predict_command(
     """
     from allmasked.annotate import Sorted, write_annotated
     from allmasked.model import load
+    from allmasked.predictors.addresses import fetched
     from allmasked.predictors.predictor import Look
 
     if heat and annotated is None:
@@ -156,12 +157,7 @@ def predict_command(
     sorting = None if sort_to is None else Sorted(sort_to)
     tally, drawn = Tally(), 0
 
-    if far is None:
-        found = opened.answered(photos, batch_size, look)
-    else:
-        from allmasked.scale.answering import answered as answer_items
-
-        found = (one for _, one in answer_items(opened, far, batch_size=batch_size, look=look))
+    found = opened.answered(photos if far is None else fetched(far), batch_size, look)
 
     def predictions() -> Iterator[Prediction]:
         nonlocal drawn
@@ -222,6 +218,7 @@ def given_photos(paths: tuple[str, ...], null: bool) -> Iterator[tuple[str, str]
 def count_photos(paths: tuple[str, ...], folders: Sequence[Path] = ()) -> int | None:
     """How many photos the command line stands for, without those that lie in ``folders``; None if they come by stdin
     or from an address."""
+    from allmasked.predictors.addresses import is_far
     from allmasked.predictors.photo_files import find_photos
 
     if "-" in paths or any(map(is_far, paths)):

@@ -13,8 +13,8 @@ import click
 from allmasked.core import progress
 
 if TYPE_CHECKING:
+    from allmasked.predictors.addresses import Item
     from allmasked.predictors.predictor import Look
-    from allmasked.scale.addresses import Item
 
 Lines = Callable[[], Iterator[str]]
 ENGINES = ("local", "ray")
@@ -73,20 +73,15 @@ def spreading(engine: str, workers: int | None, address: str | None) -> Iterator
 
 def here(data: str | Path) -> Path:
     """A data set's path on this machine; what lies at an address is copied first."""
-    if "://" not in str(data):
-        return Path(data)
     from allmasked.scale.copies import copied
 
-    return copied(str(data))
-
-
-def is_far(path: str) -> bool:
-    """Whether photos come from an address, or from a list file that may name some."""
-    return "://" in path or (path.lower().endswith(".txt") and Path(path).is_file())
+    return copied(data)
 
 
 def photos_far(paths: Iterable[str], lines: Lines, pictures: bool) -> Iterator[Item] | None:
     """The photos of a command line that names an address or a list file; None where it names neither."""
+    from allmasked.predictors.addresses import is_far
+
     paths = list(paths)
     if not any(map(is_far, paths)):
         return None
@@ -94,9 +89,9 @@ def photos_far(paths: Iterable[str], lines: Lines, pictures: bool) -> Iterator[I
         raise click.UsageError("--annotated and --sort take photos of this machine, not addresses and list files")
     from itertools import chain
 
-    from allmasked.scale.addresses import clean, listing
+    from allmasked.predictors.addresses import clean, listing
 
-    items = listing(paths, lines)
+    items = listing(paths, lines, etags=False)
     first = next(items, None)
     if first is None:
         raise click.UsageError(f"no photo found in {', '.join(map(clean, paths[:3]))}")

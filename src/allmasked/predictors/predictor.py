@@ -199,7 +199,7 @@ class Look:
 
 def predict_paths(
     predictor: Predictor,
-    photos: Iterable[tuple[str, px.PhotoLike]],
+    photos: Iterable[tuple[str, px.PhotoLike | PhotoError]],
     *,
     batch_size: int = 32,
     threads: int | None = None,
@@ -209,7 +209,7 @@ def predict_paths(
 
     Args:
         predictor: see :func:`open_predictor`.
-        photos: (name, photo) pairs; consumed as needed.
+        photos: (name, photo) pairs, or the error where there is no photo; consumed as needed.
         batch_size: photos given to the network at once; probabilities don't depend on it (up to rounding, about 1e-6).
         threads: threads that decode meanwhile; by default one a processor.
         look: how closely.
@@ -223,7 +223,7 @@ def predict_paths(
 
 def answer_paths(
     predictor: Predictor,
-    photos: Iterable[tuple[str, px.PhotoLike]],
+    photos: Iterable[tuple[str, px.PhotoLike | PhotoError]],
     *,
     batch_size: int = 32,
     threads: int | None = None,
@@ -256,14 +256,16 @@ def check_look(predictor: Predictor, look: Look) -> None:
 
 def _answer(
     predictor: Predictor,
-    photos: Iterable[tuple[str, px.PhotoLike]],
+    photos: Iterable[tuple[str, px.PhotoLike | PhotoError]],
     batch_size: int,
     threads: int | None,
     look: Look,
 ) -> Iterator[Answered]:
     spec, views = predictor.input, predictor.views
 
-    def read(photo: px.PhotoLike, name: str) -> tuple[px.PhotoLike, Size, tuple[NDArray[np.uint8], ...]]:
+    def read(photo: px.PhotoLike | PhotoError, name: str) -> tuple[px.PhotoLike, Size, tuple[NDArray[np.uint8], ...]]:
+        if isinstance(photo, PhotoError):
+            raise photo
         return photo, *read_views(views, photo, name)
 
     for batch in px.decode_batches(photos, read, batch_size=batch_size, threads=threads):

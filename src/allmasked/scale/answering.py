@@ -6,20 +6,17 @@ import hashlib
 import os
 import tempfile
 import time
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import allmasked
-from allmasked.core.errors import PhotoError
-from allmasked.core.types import Prediction
 from allmasked.model import Model, load
+from allmasked.predictors.addresses import Folder, Item, fetched
 from allmasked.predictors.onnx_model import DEFAULT
-from allmasked.predictors.predictor import Answered, Look
+from allmasked.predictors.predictor import Look
 from allmasked.scale import results
 from allmasked.scale import rows as shards
-from allmasked.scale.addresses import Folder, Item, ahead, fetch
 
 
 @dataclass(frozen=True)
@@ -88,32 +85,6 @@ def open_model(job: Job) -> Model:
         return load(path, threads=job.threads, device=job.device)
 
 
-def answered(
-    model: Model, items: Iterable[Item], *, batch_size: int = 32, look: Look | None = None
-) -> Iterator[tuple[Item, Answered]]:
-    """Each photo with its answer, in order and constant memory; one that can't be had or read has the error."""
-    order: deque[tuple[Item, PhotoError | None]] = deque()
-
-    def photos() -> Iterator[tuple[str, str | bytes]]:
-        for item, source in ahead(items, fetch):
-            if isinstance(source, PhotoError):
-                order.append((item, source))
-            else:
-                order.append((item, None))
-                yield item.name, source
-
-    def lost() -> Iterator[tuple[Item, Answered]]:
-        while order and order[0][1] is not None:
-            item, error = order.popleft()
-            assert error is not None
-            yield item, Answered(Prediction(item.name, None, None, error.reason), "", (0, 0), model.predictor.input)
-
-    for one in model.answered(photos(), batch_size, look):
-        yield from lost()
-        yield order.popleft()[0], one
-    yield from lost()
-
-
 class Answerer:
     """Holds a model and answers for one part after the other."""
 
@@ -126,8 +97,8 @@ class Answerer:
     def answer(self, part: list[Item]) -> Committed:
         """Answer for the photos of a part and commit their shard."""
         job, began = self.job, time.perf_counter()
-        found = answered(self.model, part, batch_size=job.batch_size, look=job.look)
-        rows = [shards.row_of(item, one.prediction, self.said) for item, one in found]
+        found = self.model.answered(fetched(part), job.batch_size, job.look)
+        rows = [shards.row_of(item, one.prediction, self.said) for item, one in zip(part, found, strict=True)]
         name = results.shard_name(job.run, part, job.kind)
         self.folder.write(name, shards.packed(rows, job.kind))
         failures = [(row["path"], row["error"]) for row in rows if row["error"]]

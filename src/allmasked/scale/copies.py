@@ -16,7 +16,7 @@ from allmasked.core.progress import stderr, track
 from allmasked.core.runs import replacing
 from allmasked.data.cache import COPIES, GB, default_folder, limit_bytes
 from allmasked.images.pixels import SUFFIXES
-from allmasked.scale.addresses import Item, ahead, clean, copy, files_below, is_address, known, local_path
+from allmasked.predictors.addresses import Item, ahead, clean, copy, files_below, is_address, known, local_path
 
 MARKS = frozenset(
     {".csv", ".tsv", ".json", ".xml", ".txt", ".yaml", ".yml", ".names", ".labels", ".mat", ".parquet", ".tfrecord"}
@@ -24,8 +24,9 @@ MARKS = frozenset(
 """Endings of files with labels; they and photos are copied, nothing else."""
 
 
-def copied(address: str) -> Path:
-    """The folder of this machine that holds the data set at an address, as it is now; a file of labels in its copy.
+def copied(data: str | os.PathLike[str]) -> Path:
+    """The folder of this machine that holds the data set at an address, as it is now; a file of labels in its copy. A
+    path as it is.
 
     A photo that can't be fetched is an empty file there, as one that is broken, and told on stderr.
 
@@ -33,8 +34,8 @@ def copied(address: str) -> Path:
         ConfigError: it is larger than what the cache may hold (``ALLMASKED_CACHE_GB``).
         DataError: it can't be listed, holds nothing, or a file of labels can't be fetched.
     """
-    if not is_address(local := local_path(address)):
-        return Path(local)
+    if not is_address(address := local_path(os.fspath(data))):
+        return Path(address)
     base, file = address.rstrip("/"), ""
     if PurePosixPath(base).suffix.lower() in MARKS:
         base, _, file = base.rpartition("/")

@@ -12,8 +12,8 @@ from typing import Any
 
 from allmasked.core.errors import AllmaskedError, ConfigError, RunError, require
 from allmasked.core.progress import Spread, track
+from allmasked.predictors.addresses import Item, reason
 from allmasked.predictors.onnx_model import processors
-from allmasked.scale.addresses import Item, reason
 from allmasked.scale.answering import Answerer, Committed, Job
 
 ENGINES = ("local", "ray")
@@ -27,6 +27,8 @@ SETTINGS = {
 """Of a Ray that is started here, where the environment says nothing else."""
 OBJECT_STORE_MB = 100
 """Of a Ray that is started here; parts and what comes back are small."""
+STARTS = 3
+"""How often Ray is started on this machine: it waits 30 s for itself, too little where others are busy."""
 TASK_ITEMS = 64
 """Photos that one task reads."""
 
@@ -34,7 +36,7 @@ TASK_ITEMS = 64
 @contextlib.contextmanager
 def cluster(address: str | None) -> Iterator[Any]:
     """The module ``ray``, connected to the cluster at ``address`` (or ``RAY_ADDRESS``), or to one started here for as
-    long as this lasts; as it is where this process is connected. Raises :class:`ConfigError`,
+    long as this lasts; as it is where this process is connected. Raises :class:`ConfigError`, :class:`RunError`,
     :class:`MissingExtraError`."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -46,12 +48,22 @@ def cluster(address: str | None) -> Iterator[Any]:
     ours: dict[str, Any] = {} if address else {
         "num_cpus": processors(), "object_store_memory": OBJECT_STORE_MB * 1_000_000, "include_dashboard": False,
     }  # fmt: skip
-    try:
-        ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **ours)
-    except Exception as error:
-        raise ConfigError(
-            f"--address {address or 'local'}: Ray cannot be reached or started ({reason(error)}); see 'ray status'"
-        ) from None
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **ours)
+            break
+        except Exception as error:
+            with contextlib.suppress(Exception):
+                ray.shutdown()
+            if address:
+                raise ConfigError(
+                    f"--address {address}: Ray cannot be reached ({reason(error)}); see 'ray status'"
+                ) from None
+            if not left:
+                raise RunError(
+                    f"Ray could not be started in {STARTS} attempts ({reason(error)}); it gives itself half a minute: "
+                    "try again when this machine is less busy, or take --engine local"
+                ) from None
     try:
         yield ray
     finally:

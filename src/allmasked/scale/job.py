@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import queue
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,8 +19,8 @@ from allmasked.core import progress
 from allmasked.core.errors import ConfigError, DataError, expect
 from allmasked.core.types import LABELS
 from allmasked.model import load
+from allmasked.predictors.addresses import Folder, Item, clean, listing
 from allmasked.scale import results
-from allmasked.scale.addresses import Folder, Item, clean, listing
 from allmasked.scale.answering import Committed, Job, identity
 from allmasked.scale.engines import ENGINES, run_local, run_ray
 
@@ -63,7 +68,7 @@ def answer(
     """Answer for all photos of ``sources`` that ``job.dest`` has no row of yet.
 
     Args:
-        sources: see :func:`allmasked.scale.addresses.listing`; ``lines`` are those of ``-``.
+        sources: see :func:`allmasked.predictors.addresses.listing`; ``lines`` are those of ``-``.
         job: what to do; its run and model's digest are filled in here.
         engine: one of :data:`ENGINES`; ``workers`` and ``address`` are for Ray.
         shard_photos: photos in one shard; what a killed worker has to do again.
@@ -104,7 +109,7 @@ def answer(
         yield first
         yield from items
 
-    parts = results.parts(results.pending(every(), done, seen), shard_photos)
+    parts = spooled(results.parts(results.pending(every(), done, seen), shard_photos))
     work = run_local(job, parts) if engine == "local" else run_ray(job, parts, workers=workers, address=address)
     failed_before, answered, stopped = done.labels["failed"], 0, ""
     written = told = time.monotonic()
@@ -112,14 +117,14 @@ def answer(
     try:
         with closing(work), progress.bar() as bar:
             task = bar.add_task("predict", total=None, note="")
-            if not bar.disable and "-" not in sources:
-                _count(sources, lambda total: bar.update(task, total=total))
             for committed in work:
                 done.add(committed.name, committed.labels, committed.failures)
                 answered += committed.labels.total()
                 heard(committed)
                 failed = done.labels["failed"] - failed_before
-                bar.update(task, completed=answered + seen.skipped, note=f"{failed} failed" if failed else "")
+                total = seen.listed if seen.whole else None
+                note = f"{failed} failed" if failed else ""
+                bar.update(task, completed=answered + seen.skipped, total=total, note=note)
                 now = time.monotonic()
                 if now - written >= MANIFEST_SECONDS:
                     written = now
@@ -127,8 +132,9 @@ def answer(
                 if bar.disable and now - told >= LINE_SECONDS:
                     told = now
                     rate = answered / (time.perf_counter() - began)
+                    left = "" if total is None else f", {_time((total - seen.skipped - answered) / rate)} left"
                     progress.stderr.print(
-                        f"{answered} photos answered, {failed} failed, {rate:.1f} photos/s", markup=False
+                        f"{answered} photos answered, {failed} failed, {rate:.1f} photos/s{left}", markup=False
                     )
                 if max_errors is not None and failed > max_errors:
                     stopped = f"{failed} photos failed, more than --max-errors {max_errors}"
@@ -153,13 +159,44 @@ def answer(
     )
 
 
-def _count(sources: Sequence[str], tell: Callable[[int], object]) -> None:
-    """Count the listing in a thread of its own, so that the bar can say how long it will take."""
+def _time(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
-    def count() -> None:
+
+def spooled(parts: Iterable[list[Item]]) -> Iterator[list[Item]]:
+    """The same parts, made in a thread of its own and kept in a temporary file until they are asked for.
+
+    So the listing is done once, never waits for answers, and at its end it is known how many are to come.
+    """
+    lengths: queue.SimpleQueue[int | BaseException] = queue.SimpleQueue()
+    file, lock = tempfile.TemporaryFile(), threading.Lock()  # noqa: SIM115
+
+    def write() -> None:
         try:
-            tell(sum(1 for _ in listing(sources)))
-        except Exception:  # the run itself says what is wrong
-            return
+            for part in parts:
+                packed = zlib.compress(pickle.dumps(part), 1)
+                with lock:
+                    if file.closed:
+                        return
+                    file.seek(0, os.SEEK_END)
+                    file.write(packed)
+                lengths.put(len(packed))
+            lengths.put(0)
+        except BaseException as error:  # told where the parts are asked for
+            lengths.put(error)
 
-    threading.Thread(target=count, daemon=True, name="count").start()
+    threading.Thread(target=write, daemon=True, name="listing").start()
+    place = 0
+    try:
+        while length := lengths.get():
+            if isinstance(length, BaseException):
+                raise length
+            with lock:
+                file.seek(place)
+                packed = file.read(length)
+            place += length
+            yield pickle.loads(zlib.decompress(packed))
+    finally:
+        with lock:
+            file.close()

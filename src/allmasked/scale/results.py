@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allmasked.core.errors import ConfigError, DataError
+from allmasked.predictors.addresses import Folder, Item
 from allmasked.scale import rows as shards
-from allmasked.scale.addresses import Folder, Item
 
 MANIFEST = "manifest.json"
 MAX_FAILURES = 1000
@@ -161,11 +161,13 @@ class Seen:
         listed: photos of the listing.
         skipped: of these, those that are committed already, or come a second time.
         replaced: of these, those whose path has a row already: changed, or failed before.
+        whole: whether the listing has come to its end.
     """
 
     listed: int = 0
     skipped: int = 0
     replaced: int = 0
+    whole: bool = False
 
 
 def pending(items: Iterable[Item], done: Done, seen: Seen) -> Iterator[Item]:
@@ -179,6 +181,7 @@ def pending(items: Iterable[Item], done: Done, seen: Seen) -> Iterator[Item]:
         seen.skipped += len(page) - len(left)
         seen.replaced += len(left) - sum(unknown)
         yield from left
+    seen.whole = True
 
 
 def parts(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -12,7 +12,7 @@ from allmasked.core.errors import DataError, require
 
 if TYPE_CHECKING:
     from allmasked.core.types import Prediction
-    from allmasked.scale.addresses import Item
+    from allmasked.predictors.addresses import Item
 
 csv.field_size_limit(1 << 24)  # the faces of a crowd
 Kind = Literal["parquet", "csv"]

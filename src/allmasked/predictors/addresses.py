@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import itertools
 import os
 import random
 import re
@@ -77,6 +78,11 @@ def is_address(text: str) -> bool:
     return _ADDRESS.match(text) is not None
 
 
+def is_far(path: str) -> bool:
+    """Whether photos come from an address, or from a list file that may name some."""
+    return is_address(path) or (is_list(path) and Path(path).is_file())
+
+
 def is_list(text: str) -> bool:
     """Whether this names a list of photos (``.txt``, one path or address per line)."""
     return Path(urlsplit(text).path if is_address(text) else text).suffix.lower() == ".txt"
@@ -114,9 +120,17 @@ def scrub(text: str) -> str:
     """A message without secrets: addresses in it are cleaned, values of secret environment variables left out."""
     text = _IN_TEXT.sub(lambda found: clean(found[0]), text)
     for name, value in os.environ.items():
-        if len(value) >= 8 and re.search("SECRET|TOKEN|PASSW|CREDENTIAL|KEY", name) and not os.path.exists(value):  # noqa: PTH110
-            text = text.replace(value, "***")
+        secrets = [value] if re.search("SECRET|TOKEN|PASSW|CREDENTIAL|KEY", name) else []
+        if "CONNECTION_STRING" in name:  # Azure's: fields such as AccountKey=...
+            secrets = [value, *(field[2] for field in _fields(value) if _SIGNING.fullmatch(field[0]))]
+        for secret in secrets:
+            if len(secret) >= 8 and not os.path.exists(secret):  # noqa: PTH110
+                text = text.replace(secret, "***")
     return text
+
+
+def _fields(value: str) -> list[tuple[str, str, str]]:
+    return [part.partition("=") for part in value.split(";")]
 
 
 def reason(error: BaseException) -> str:
@@ -161,13 +175,16 @@ def local_path(address: str) -> str:
 # --- listing ----------------------------------------------------------------------------------------------------------
 
 
-def listing(sources: Iterable[str], lines: Callable[[], Iterator[str]] | None = None) -> Iterator[Item]:
+def listing(
+    sources: Iterable[str], lines: Callable[[], Iterator[str]] | None = None, *, etags: bool = True
+) -> Iterator[Item]:
     """Every photo that ``sources`` stand for, as a stream: memory does not grow with their number.
 
     A source is a photo, folder or pattern, of this machine or at an address; a list of these (``.txt``, one a line,
     patterns taken as they are); or ``-`` for ``lines``. A name ending in ``/``, or in none of
     :data:`allmasked.images.pixels.SUFFIXES`, is a folder where it is an address. Photos at ``https://`` are named
-    one by one. What isn't there stands for itself: reading it gives the error.
+    one by one. What isn't there stands for itself: reading it gives the error. With ``etags`` the store is asked
+    for the etag of each photo that is named one by one.
 
     Raises:
         DataError: a folder or list can't be read.
@@ -176,11 +193,11 @@ def listing(sources: Iterable[str], lines: Callable[[], Iterator[str]] | None = 
     for given in sources:
         source = local_path(given)
         if source == "-" and lines is not None:
-            yield from _listed(lines())
+            yield from _listed(lines(), etags)
         elif is_list(source):
-            yield from _listed(_lines_of(source))
+            yield from _listed(_lines_of(source), etags)
         elif is_address(source):
-            yield from _at(source)
+            yield from _at(source, etags)
         else:
             yield from _here(source)
 
@@ -222,7 +239,7 @@ def _named_in(stream: Iterable[bytes]) -> Iterator[str]:
             yield os.fsdecode(name)
 
 
-def _listed(lines: Iterable[str]) -> Iterator[Item]:
+def _listed(lines: Iterable[str], etags: bool) -> Iterator[Item]:
     """The photos of a list in its order; what the store knows of each is asked for by several threads ahead."""
     with ThreadPoolExecutor(THREADS, thread_name_prefix="listing") as pool:
         waiting: deque[Future[Item]] = deque()
@@ -230,13 +247,13 @@ def _listed(lines: Iterable[str]) -> Iterator[Item]:
             for given in lines:
                 line = local_path(given)
                 if is_address(line) and not _is_folder(line):
-                    waiting.append(pool.submit(_single, line))
+                    waiting.append(pool.submit(_single, line, etags))
                     if len(waiting) >= 8 * THREADS:
                         yield waiting.popleft().result()
                     continue
                 while waiting:
                     yield waiting.popleft().result()
-                yield from _at(line) if is_address(line) else _here(line, patterns=False)
+                yield from _at(line, etags) if is_address(line) else _here(line, patterns=False)
             while waiting:
                 yield waiting.popleft().result()
         finally:
@@ -250,8 +267,9 @@ def _is_folder(address: str) -> bool:
     return path.endswith("/") or Path(path).suffix.lower() not in SUFFIXES
 
 
-def _single(address: str) -> Item:
-    return known(Item(clean(address), address))
+def _single(address: str, etags: bool) -> Item:
+    item = Item(clean(address), address)
+    return known(item) if etags else item
 
 
 def known(item: Item) -> Item:
@@ -266,10 +284,10 @@ def known(item: Item) -> Item:
     return replace(item, etag=str(etag).strip('"'), size=-1 if size is None else int(size))
 
 
-def _at(source: str) -> Iterator[Item]:
+def _at(source: str, etags: bool) -> Iterator[Item]:
     pattern = "" if source.lower().startswith("http") or not glob.has_magic(source) else source
     if not pattern and not _is_folder(source):
-        yield _single(source)
+        yield _single(source, etags)
         return
     scheme, _, below = source.partition("://")
     parts = below.split("/")
@@ -348,6 +366,18 @@ def fetch(item: Item) -> str | bytes:
         )
     found: bytes = _had(item, lambda store, path: store.cat_file(path))
     return found
+
+
+def fetched(photos: Iterable[Item | tuple[str, Given]]) -> Iterator[tuple[str, Given | str | bytes | PhotoError]]:
+    """(name, photo) of each, in order, the error in place of a photo that can't be had; pairs come as they are."""
+    for _, run in itertools.groupby(photos, type):
+        first = next(run)
+        if isinstance(first, Item):
+            items = (one for one in itertools.chain([first], run) if isinstance(one, Item))
+            yield from ((item.name, source) for item, source in ahead(items, fetch))
+        else:
+            yield first
+            yield from (one for one in run if not isinstance(one, Item))
 
 
 def copy(item: Item, target: Path) -> None:
