@@ -92,6 +92,7 @@ class Answerer:
         self.job = job
         self.model = open_model(job)
         self.folder = Folder(job.dest)
+        shards.packed([], job.kind)  # imports what writes them
         self.said = {"model": self.model.name, "model_sha256": job.model_sha256, "version": allmasked.__version__}
 
     def answer(self, part: list[Item]) -> Committed:
