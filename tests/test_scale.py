@@ -42,7 +42,8 @@ from allmasked.scale import results
 from allmasked.scale import rows as shards
 from allmasked.scale.copies import copied
 from allmasked.scale.job import spooled
-from colour_model import encoded
+from allmasked.watching import sources
+from colour_model import encoded, picture
 from conftest import make_split
 
 SECRET = "hunter2hunter2"
@@ -537,12 +538,15 @@ def test_photos_and_rows_in_an_s3_store(s3: dict[str, str], monkeypatch: pytest.
     store, _ = addresses.filesystem("s3://photos")
     store.call_s3("create_bucket", Bucket="photos")
     photos = paint(tmp_path / "photos", 20)
+
+    def put(name: str, body: bytes) -> None:
+        store.call_s3("put_object", Bucket="photos", Key=name, Body=body)
+
     for number in range(200):
-        body = (photos / f"{number % 20:04d}.png").read_bytes()
-        store.call_s3("put_object", Bucket="photos", Key=f"in/{number % 3}/{number:03d} ü?.png", Body=body)
-    store.call_s3("put_object", Bucket="photos", Key="in/x.jpg", Body=b"no photo")
-    store.call_s3("put_object", Bucket="photos", Key="in/.hidden/y.jpg", Body=b"no photo")
-    store.call_s3("put_object", Bucket="photos", Key="inner/z.jpg", Body=b"beside")
+        put(f"in/{number % 3}/{number:03d} ü?.png", (photos / f"{number % 20:04d}.png").read_bytes())
+    put("in/x.jpg", b"no photo")
+    put("in/.hidden/y.jpg", b"no photo")
+    put("inner/z.jpg", b"beside")
 
     items = list(listing(["s3://photos/in"]))
     assert len(items) == 201 and all(len(item.etag) == 32 and item.size > 0 for item in items)
@@ -561,7 +565,7 @@ def test_photos_and_rows_in_an_s3_store(s3: dict[str, str], monkeypatch: pytest.
         if not row["error"]:
             same = here[f"{int(row['path'][-9:-6]) % 20:04d}"]
             assert (row["label"], row["p_all"], row["faces"]) == (same["label"], same["p_all"], same["faces"])
-    store.call_s3("put_object", Bucket="photos", Key="in/x.jpg", Body=encoded("all"))
+    put("in/x.jpg", encoded("all"))
     result = invoke(*command)
     assert result.exit_code == 0 and "1 photo answered" in result.output, result.output
     found = shards.read_rows(folder.read, results.shard_names(folder), "parquet")
@@ -580,6 +584,16 @@ def test_photos_and_rows_in_an_s3_store(s3: dict[str, str], monkeypatch: pytest.
     assert last.path == str(named[2])
     with pytest.raises(PhotoError, match=r"s3://photos/in/gone\.jpg: no such object"):
         model("s3://photos/in/gone.jpg")
+    stop, looks = threading.Event(), []
+    looking = sources.looks(
+        sources.source_of("s3://photos/in"), 0.05, note=lambda *told: looks.append(told), stop=stop, existing=False
+    )
+    threading.Timer(0.5, put, ("in/2/new.png", encoded("some"))).start()
+    look = next(looking)
+    assert look.path == "s3://photos/in/2/new.png" and look.picture.size == picture("some").size and not looks
+    stop.set()
+    with pytest.raises(DataError, match="nowhere/in: cannot be listed"):
+        next(sources.looks(sources.source_of("s3://nowhere/in"), 1, note=print, stop=stop))
     gone = invoke("s3://nowhere/in", "--engine", "local", "--out", str(tmp_path / "d"))
     assert isinstance(gone.exception, DataError) and "s3://nowhere/in: cannot be listed" in str(gone.exception)
 

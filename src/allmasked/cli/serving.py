@@ -206,10 +206,10 @@ def watch_command(
 ) -> None:
     """Answer for a camera, a video, a stream or a folder, over time: one JSON line per event, until it ends or Ctrl-C.
 
-    SOURCE is a camera's number (0 is the first), a video file, an address (rtsp://, http:// ...), or a folder whose
-    new photos are answered as they arrive. A live source that is lost is opened again; what it showed while the network
-    was busy is left out; a whole file behind http:// is looked at as one on disk is. Exit code 1 where photos of a
-    folder, or parts of a video, could not be read.
+    SOURCE is a camera's number (0 is the first), a video file, an address (rtsp://, http:// ...), or a folder (here, or
+    s3://, gs://, az://) whose new photos are answered as they arrive. A live source that is lost is opened again; what
+    it showed while the network was busy is left out; a whole file behind http:// is looked at as one on disk is. Exit
+    code 1 where photos of a folder, or parts of a video, could not be read.
     """
     from allmasked.model import load
     from allmasked.predictors.predictor import Look, check_look

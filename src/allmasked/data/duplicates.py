@@ -6,11 +6,13 @@ The search has three steps, none of them quadratic in the number of photos:
    scaling and a shift) beside the SHA-256 of its file.
 2. Candidates: the lowest 8 x 8 frequencies of the thumbnail's DCT without the first, of length 1 (as in perceptual
    hashing: Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010, but without rounding
-   to bits), go into an HNSW graph (Malkov and Yashunin, arXiv:1603.09320; faiss). Each photo asks it with the same
-   frequencies of several windows, so that a crop finds the whole, and of their mirror images. The more photos, the
-   more of them resemble one by chance, so the window is moved to where it fits best and those are dropped that no
-   small warp makes equal (tangent distance: Simard, Le Cun and Denker, "Efficient pattern recognition using a new
-   transformation distance", NIPS 1992), the frequencies weighted so that the fine count as much as the coarse.
+   to bits), go into inverted lists (Sivic and Zisserman, "Video Google", ICCV 2003; faiss): each photo lies in the
+   list of the nearest of some hundred to thousand centres, and the lists nearest to a question are read. Each photo
+   asks with the same frequencies of several windows, so that a crop finds the whole, and of their mirror images. The
+   more photos, the more of them resemble one by chance, so the window is moved to where it fits best and those are
+   dropped that no small warp makes equal (tangent distance: Simard, Le Cun and Denker, "Efficient pattern recognition
+   using a new transformation distance", NIPS 1992), the frequencies weighted so that the fine count as much as the
+   coarse.
 3. Each of the few left is registered by ECC (Evangelidis and Psarakis, "Parametric image alignment using enhanced
    correlation coefficient maximization", PAMI 2008; OpenCV) from coarse to fine. Where the two overlap, tile by tile,
    their structure is compared (the structure term of SSIM: Wang et al., TIP 2004), which brightness, contrast and
@@ -68,6 +70,8 @@ _QUESTIONS = (
     *((number, True) for number, window in enumerate(WINDOWS) if max(window) < 4),  # mirrored: light crops only
 )
 
+LISTS, READ, POINTS = 4, 16, 64
+"""Lists for N photos: 4 * sqrt(N), of which 16 are read for a question; their centres are means of 64 photos a list."""
 NEIGHBOURS = 16
 MAX_RESEMBLING, MAX_CANDIDATES = 32, 16
 """Of so many that resemble a photo at first sight, so many are registered."""
@@ -86,7 +90,7 @@ SCENE_HALF_STILL, STILL_OVERLAP, STILL_SHOWING = 0.9, 0.9, 80
 """Photos of the same size in px that share so much of their picture, and so many tiles that show anything, are a scene
 where half of these agree to a little less: people have walked on before a still camera."""
 
-_VERSION = 5  # of the search; part of the key of remembered pairs
+_VERSION = 6  # of the search; part of the key of remembered pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -361,7 +365,7 @@ _BLOCK = 512
 
 
 def candidates(thumbnails: Sequence[NDArray[np.uint8]]) -> NDArray[np.int64]:
-    """Pairs worth a closer look, found through a graph of nearest neighbours in O(N log N).
+    """Pairs worth a closer look, found through inverted lists in O(N ** 1.5).
 
     Args:
         thumbnails: N of (128, 128) uint8, none blank.
@@ -371,8 +375,10 @@ def candidates(thumbnails: Sequence[NDArray[np.uint8]]) -> NDArray[np.int64]:
         b. At most :data:`MAX_CANDIDATES` rows for each a. A pair may stand in it in both directions.
     """
     faiss = require("faiss", "data")
-    index = faiss.IndexHNSWFlat(FREQUENCIES**2 - 1, 16, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction, index.hnsw.efSearch = 64, 32
+    lists = int(LISTS * len(thumbnails) ** 0.5) if len(thumbnails) >= 1000 else 1
+    centres = faiss.IndexFlatIP(FREQUENCIES**2 - 1)
+    index = faiss.IndexIVFFlat(centres, FREQUENCIES**2 - 1, lists, faiss.METRIC_INNER_PRODUCT)
+    index.nprobe, index.cp.niter, index.cp.spherical, index.cp.min_points_per_centroid = READ, 10, True, 1
     span = _room((len(thumbnails), FREQUENCIES**2 - 1, 7), np.float32)
     triangle = np.empty((len(thumbnails), 7, 7), np.float32)
     window, mirrored = np.array(_QUESTIONS).T
@@ -381,7 +387,10 @@ def candidates(thumbnails: Sequence[NDArray[np.uint8]]) -> NDArray[np.int64]:
     starts = range(0, len(thumbnails), _BLOCK)
 
     def grow() -> None:
-        faiss.omp_set_num_threads(1)  # of this thread; the graph depends on the order of insertion
+        faiss.omp_set_num_threads(1)  # of this thread; sums of several would depend on the machine
+        some = np.linspace(0, len(thumbnails) - 1, min(len(thumbnails), POINTS * lists), dtype=np.int64)
+        parts = [some[start : start + _BLOCK] for start in range(0, len(some), _BLOCK)]
+        index.train(np.concatenate([frequencies(np.stack([thumbnails[n] for n in p]), [0])[:, 0] for p in parts]))
         for start in track(starts, "indexing"):
             block = np.stack(thumbnails[start : start + _BLOCK])
             index.add(np.ascontiguousarray(frequencies(block, [0])[:, 0]))

@@ -85,7 +85,8 @@ def is_far(path: str) -> bool:
 
 def is_list(text: str) -> bool:
     """Whether this names a list of photos (``.txt``, one path or address per line)."""
-    return Path(urlsplit(text).path if is_address(text) else text).suffix.lower() == ".txt"
+    path = Path(urlsplit(text).path if is_address(text) else text)
+    return path.suffix.lower() == ".txt" and (is_address(text) or not path.is_dir())
 
 
 def clean(text: str) -> str:

@@ -5,8 +5,6 @@ Each source is an iterator of :class:`Look`; live ones skip what came while nobo
 
 from __future__ import annotations
 
-import contextlib
-import os
 import platform
 import re
 import threading
@@ -18,8 +16,9 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from allmasked.core.errors import AllmaskedError, PhotoError, require
+from allmasked.core.errors import AllmaskedError, DataError, PhotoError, require
 from allmasked.images import pixels as px
+from allmasked.predictors.addresses import STORES, Item, clean, fetch, is_address, listing, local_path
 
 Note = Callable[[str, str], None]
 """Told about the source itself: a word (``lost``, ``back``, ``unreadable``), and why or which."""
@@ -63,14 +62,15 @@ def source_of(text: str) -> Source:
         return Source("camera", text, f"camera {text}")
     if scheme in SCHEMES:
         return Source("stream", text, without_passwords(text))
-    path = Path(text)
+    if scheme in STORES and scheme != "file":
+        return Source("folder", text, clean(text))
+    path = Path(text := local_path(text))
     if text and path.is_dir():
         return Source("folder", text, text)
     if path.is_file():
         return Source("video", text, text)
-    raise SourceError(
-        f"{without_passwords(text)}: is no camera's number, video file, folder or address ({', '.join(SCHEMES)})"
-    )
+    known = ", ".join(dict.fromkeys([*SCHEMES, *STORES]))
+    raise SourceError(f"{without_passwords(text)}: is no camera's number, video file, folder or address ({known})")
 
 
 _IN_PATH = re.compile(r"(?i)((?:user|username|pass|passwd|password|pwd|token|key|auth|secret)[=_:])[^/]*")
@@ -105,7 +105,7 @@ def looks(
         SourceError: it can't be opened at first; later it is opened again.
     """
     if source.kind == "folder":
-        return folder_looks(Path(source.address), every_seconds or 0.2, note=note, stop=stop, existing=existing)
+        return folder_looks(source.address, every_seconds or 0.2, note=note, stop=stop, existing=existing)
     require("av", "web")
     if not source.live:
         return video_looks(source, opened(source), every_seconds, note=note, stop=stop)
@@ -300,50 +300,51 @@ def _connect_again(connect: Callable[[], Any], note: Note, stop: threading.Event
 
 
 def folder_looks(
-    folder: Path, every_seconds: float, *, note: Note, stop: threading.Event, existing: bool
+    folder: str | Path, every_seconds: float, *, note: Note, stop: threading.Event, existing: bool
 ) -> Iterator[Look]:
-    """Photos as they arrive in a folder and those below, each once it has stopped growing."""
+    """Photos as they arrive in a folder or at an address and below, each once it has stopped growing."""
     started, number = time.monotonic(), 0
-    done: dict[str, tuple[int, int]] = {} if existing else _photos(folder)
-    growing: dict[str, tuple[int, int]] = {}
+    there = _photos(str(folder), started=False) or {}
+    done: dict[str, Item] = {} if existing else there
+    growing: dict[str, Item] = {}
     lost = False
     while not stop.is_set():
-        there = _photos(folder)
-        if folder.is_dir() == lost:
+        found = _photos(str(folder))
+        if (found is None) != lost:
             lost = not lost
             note(*(("lost", "the folder is gone") if lost else ("back", "the folder is there again")))
-        fresh = {path: state for path, state in there.items() if done.get(path) != state}
-        for path in sorted(fresh, key=lambda path: (fresh[path][1], path)):
-            if growing.get(path) != fresh[path] and not _older(fresh[path], 2 * every_seconds):
+        there = found or {}
+        fresh = {place: item for place, item in there.items() if done.get(place) != item}
+        for item in sorted(fresh.values(), key=lambda item: (_time(item), item.name)):
+            if item.here and growing.get(item.place) != item and time.time() - _time(item) <= 2 * every_seconds:
                 continue
-            done[path] = fresh[path]
+            done[item.place] = item
             try:
-                picture = px.decode(path)
+                picture = px.decode(fetch(item), name=item.name)
             except PhotoError as error:
-                note("unreadable", f"{path}: {error.reason}")
+                note("unreadable", f"{item.name}: {error.reason}")
                 continue
-            yield Look(picture, time.monotonic() - started, number, path)
+            yield Look(picture, time.monotonic() - started, number, item.name)
             number += 1
             if stop.is_set():
                 return
         growing = fresh
-        done = done if lost else {path: state for path, state in done.items() if path in there}
+        done = done if lost else {place: item for place, item in done.items() if place in there}
         stop.wait(every_seconds)
 
 
-def _older(state: tuple[int, int], seconds: float) -> bool:
-    return time.time() - state[1] / 1e9 > seconds
+def _time(item: Item) -> float:
+    """When a file was written, in seconds; 0 of what lies in a store, where an object is there in whole."""
+    return int(item.etag.removeprefix("mtime-")) / 1e9 if item.here else 0.0
 
 
-def _photos(folder: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of change (ns) of every photo in a folder and those below; hidden and temporary ones left out."""
-    found = {}
-    for base, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not px.hidden(name)]
-        for name in names:
-            path = Path(base, name)
-            if not px.hidden(name) and path.suffix.lower() in px.SUFFIXES:
-                with contextlib.suppress(OSError):
-                    status = path.stat()
-                    found[str(path)] = (status.st_size, status.st_mtime_ns)
-    return found
+def _photos(folder: str, *, started: bool = True) -> dict[str, Item] | None:
+    """Every photo in a folder and those below, by its place; None where the folder is gone."""
+    if not is_address(folder) and not Path(folder).is_dir():
+        return None
+    try:
+        return {item.place: item for item in listing([folder]) if item.etag}
+    except DataError:
+        if started:
+            return None
+        raise
