@@ -13,8 +13,8 @@ PHOTOS is a folder of photos. Every run is a process of its own.
 * ``memory``: a few hundred photos, linked under many names; a network of a few weights, so that many rows take minutes.
   Memory of driver and workers at each shard.
 * ``store``: moto's S3 server on the same machine, its own process. Photos/s of ``--engine local`` from it beside those
-  from a folder (the model that ships); then a listing of all objects, and rows of all with the small network; requests
-  counted by the server.
+  from a folder (the model that ships), server and worker on the same processors; a listing of all objects, and rows of
+  all with the small network; requests counted by the server.
 * ``kills``: kill -9 of a worker, of the driver, or of the driver with all of its Ray, at random moments; started again
   until the rows are complete; then each photo must have one row.
 """
@@ -232,6 +232,8 @@ def store(options: argparse.Namespace, work: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     from allmasked.predictors.addresses import filesystem, listing
+    from allmasked.scale.job import spooled
+    from allmasked.scale.results import Done, Seen, parts, pending
 
     with s3_server() as address:
 
@@ -254,9 +256,11 @@ def store(options: argparse.Namespace, work: Path) -> None:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(put, enumerate(photos)))
         print(f"{len(photos)} objects put in {time.perf_counter() - began:.0f} s; {counts()}", flush=True)
-        began = time.perf_counter()
-        number = sum(1 for _ in listing(["s3://bench/all"]))
-        print(f"listed {number} in {time.perf_counter() - began:.1f} s; {counts()}", flush=True)
+        began, cpu = time.perf_counter(), time.process_time()
+        number = sum(len(part) for part in spooled(parts(pending(listing(["s3://bench/all"]), Done(), Seen()), 2000)))
+        cpu = time.process_time() - cpu
+        took = time.perf_counter() - began
+        print(f"listed {number} in {took:.1f} s, {1e6 * cpu / number:.0f} CPU us a name; {counts()}", flush=True)
 
         few = work / "few"
         few.mkdir()

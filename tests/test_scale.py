@@ -14,6 +14,7 @@ import importlib.util
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -38,10 +39,9 @@ from allmasked.core.types import Split
 from allmasked.data.dataset import load_split, write_split
 from allmasked.predictors import addresses
 from allmasked.predictors.addresses import Folder, Item, clean, listing, scrub
-from allmasked.scale import results
+from allmasked.scale import job, results
 from allmasked.scale import rows as shards
 from allmasked.scale.copies import copied
-from allmasked.scale.job import spooled
 from allmasked.watching import sources
 from colour_model import encoded, picture
 from conftest import make_split
@@ -334,6 +334,15 @@ def test_the_run_stops_at_the_limit_of_errors(tmp_path: Path) -> None:
 
 
 @parquet
+def test_lines_of_progress_say_how_long_the_rest_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "LINE_SECONDS", -1)
+    photos = paint(tmp_path / "photos", 6)
+    said = invoke(str(photos), "--engine", "local", "--out", str(tmp_path / "dest"), "--shard", "2").stderr
+    assert re.search(r"4 photos answered, 0 failed, [\d.]+ photos/s, \d+ s left\n6 photos answered", said), said
+    assert [job._time(seconds) for seconds in (7.4, 61, 7300)] == ["7 s", "1 min", "2 h 2 min"]
+
+
+@parquet
 def test_failures_are_named_on_stderr(tmp_path: Path) -> None:
     photos = paint(tmp_path / "photos", 1, broken=TOLD + 2)
     said = invoke(str(photos), "--engine", "local", "--out", str(tmp_path / "dest")).stderr
@@ -344,7 +353,7 @@ def test_failures_are_named_on_stderr(tmp_path: Path) -> None:
 def test_the_listing_does_not_wait_for_answers_and_fails_where_it_was() -> None:
     seen = results.Seen()
     items = [Item(str(number), str(number), "e", number) for number in range(10)]
-    parts = spooled(results.parts(results.pending(items, results.Done(), seen), 4))
+    parts = job.spooled(results.parts(results.pending(items, results.Done(), seen), 4))
     first = next(parts)
     deadline = time.monotonic() + 30
     while not seen.whole and time.monotonic() < deadline:
@@ -356,7 +365,7 @@ def test_the_listing_does_not_wait_for_answers_and_fails_where_it_was() -> None:
         yield items[:4]
         raise DataError("the store is gone")
 
-    parts = spooled(broken())
+    parts = job.spooled(broken())
     assert next(parts) == items[:4]
     with pytest.raises(DataError, match="the store is gone"):
         next(parts)
@@ -823,7 +832,6 @@ def test_ray_that_cannot_start_is_tried_again_and_told_in_a_line(monkeypatch: py
 
 def test_an_engine_that_is_not_known_is_refused(tmp_path: Path) -> None:
     from allmasked.scale.answering import Job
-    from allmasked.scale.job import answer
 
     with pytest.raises(ConfigError, match="must be one of local, ray"):
-        answer(["x.jpg"], Job(str(tmp_path)), engine="spark")
+        job.answer(["x.jpg"], Job(str(tmp_path)), engine="spark")
