@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allmasked.core.errors import ConfigError, DataError
-from allmasked.predictors.addresses import Folder, Item
+from allmasked.predictors.addresses import Folder, Item, ahead
 from allmasked.scale import rows as shards
 
 MANIFEST = "manifest.json"
@@ -120,12 +120,14 @@ def load(folder: Folder, kind: shards.Kind, *, retry_failed: bool = False) -> Do
         kind: of the shards; those of another kind are refused.
         retry_failed: photos whose row has an error are not done.
     """
-    done = Done()
-    for name in shard_names(folder):
-        where = f"{folder.name.rstrip('/')}/{name}"
+    done, there = Done(), shard_names(folder)
+    for name in there:
         if not name.endswith(kind):
+            where = f"{folder.name.rstrip('/')}/{name}"
             raise ConfigError(f"{where}: this folder holds answers in another format; give another --out or --format")
-        content = folder.read(name)
+    for name, content in ahead(there, folder.read):
+        assert isinstance(content, bytes)
+        where = f"{folder.name.rstrip('/')}/{name}"
         found = shards.columns_of(content, kind, ("path", "etag", "size", "label", "error"), where)
         names = [path or "" for path in found["path"]]
         fresh = done.paths.new([_digest(path) for path in names])
