@@ -6,13 +6,11 @@ The search has three steps, none of them quadratic in the number of photos:
    scaling and a shift) beside the SHA-256 of its file.
 2. Candidates: the lowest 8 x 8 frequencies of the thumbnail's DCT without the first, of length 1 (as in perceptual
    hashing: Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010, but without rounding
-   to bits), go into inverted lists (Sivic and Zisserman, "Video Google", ICCV 2003; faiss): each photo lies in the
-   list of the nearest of some hundred to thousand centres, and the lists nearest to a question are read. Each photo
-   asks with the same frequencies of several windows, so that a crop finds the whole, and of their mirror images. The
-   more photos, the more of them resemble one by chance, so the window is moved to where it fits best and those are
-   dropped that no small warp makes equal (tangent distance: Simard, Le Cun and Denker, "Efficient pattern recognition
-   using a new transformation distance", NIPS 1992), the frequencies weighted so that the fine count as much as the
-   coarse.
+   to bits), go into an HNSW graph (Malkov and Yashunin, arXiv:1603.09320; faiss). Each photo asks it with the same
+   frequencies of several windows, so that a crop finds the whole, and of their mirror images. The more photos, the
+   more of them resemble one by chance, so the window is moved to where it fits best and those are dropped that no
+   small warp makes equal (tangent distance: Simard, Le Cun and Denker, "Efficient pattern recognition using a new
+   transformation distance", NIPS 1992), the frequencies weighted so that the fine count as much as the coarse.
 3. Each of the few left is registered by ECC (Evangelidis and Psarakis, "Parametric image alignment using enhanced
    correlation coefficient maximization", PAMI 2008; OpenCV) from coarse to fine. Where the two overlap, tile by tile,
    their structure is compared (the structure term of SSIM: Wang et al., TIP 2004), which brightness, contrast and
@@ -70,8 +68,6 @@ _QUESTIONS = (
     *((number, True) for number, window in enumerate(WINDOWS) if max(window) < 4),  # mirrored: light crops only
 )
 
-LISTS, READ, POINTS = 4, 16, 64
-"""Lists for N photos: 4 * sqrt(N), of which 16 are read for a question; their centres are means of 64 photos a list."""
 NEIGHBOURS = 16
 MAX_RESEMBLING, MAX_CANDIDATES = 32, 16
 """Of so many that resemble a photo at first sight, so many are registered."""
@@ -288,7 +284,7 @@ def spans(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[n
 
 
 def likeness(
-    first: NDArray[np.uint8],
+    first: NDArray[np.uint8] | NDArray[np.float32],
     box: NDArray[np.float64],
     mirrored: NDArray[np.int64],
     span: NDArray[np.float32],
@@ -297,7 +293,7 @@ def likeness(
     """How much of a window of one photo the span of another holds, once the window was moved to where it fits best.
 
     Args:
-        first: (N, 128, 128) uint8.
+        first: (N, n, n) 0-255, of any side n.
         box: (N, 4) left, top, right, bottom of the windows in shares of the side.
         mirrored: (N,) whether the window's mirror image is meant.
         span, triangle: of the others, from :func:`spans`.
@@ -305,11 +301,12 @@ def likeness(
     Returns:
         (N,) 0-1. The window moves by two steps of Gauss and Newton.
     """
-    images = first.astype(np.float32)
+    images = first.astype(np.float32, copy=False)
     turn = np.where(mirrored[:, None] > 0, _MIRROR, np.float32(1)) * _WEIGHT
+    n = images.shape[2]
     for step in range(3):
         (left, top, right, bottom) = box.T
-        seen = _cosines_of(top, bottom) @ images @ _cosines_of(left, right).transpose(0, 2, 1)
+        seen = _cosines_of(top, bottom, n) @ images @ _cosines_of(left, right, n).transpose(0, 2, 1)
         asked = seen.reshape(-1, FREQUENCIES**2)[:, 1:] * turn
         asked /= np.maximum(np.linalg.norm(asked, axis=1, keepdims=True), 1e-6)
         held = span.transpose(0, 2, 1) @ asked[:, :, None]
@@ -323,10 +320,10 @@ def likeness(
     return np.asarray(np.linalg.norm(held, axis=(1, 2)))
 
 
-def _cosines_of(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.float32]:
-    """(N, 8, 128): as :func:`_cosines`, for intervals that start and end anywhere in a px."""
-    first, last = (THUMBNAIL_PX * x.astype(np.float32)[:, None, None] for x in (start, end))
-    place = np.arange(THUMBNAIL_PX, dtype=np.float32) + 0.5
+def _cosines_of(start: NDArray[np.float64], end: NDArray[np.float64], n: int) -> NDArray[np.float32]:
+    """(N, 8, n): as :func:`_cosines`, for intervals that start and end anywhere in a px of n."""
+    first, last = (n * x.astype(np.float32)[:, None, None] for x in (start, end))
+    place = np.arange(n, dtype=np.float32) + 0.5
     covered = np.clip(np.minimum(place + 0.5 - first, last - place + 0.5), 0, 1)
     number = np.arange(FREQUENCIES, dtype=np.float32)[:, None]
     basis = np.cos(number * np.clip((place - first) / (last - first), 0, 1) * np.float32(np.pi)) * covered
@@ -365,7 +362,7 @@ _BLOCK = 512
 
 
 def candidates(thumbnails: Sequence[NDArray[np.uint8]]) -> NDArray[np.int64]:
-    """Pairs worth a closer look, found through inverted lists in O(N ** 1.5).
+    """Pairs worth a closer look, found through a graph of nearest neighbours in O(N log N).
 
     Args:
         thumbnails: N of (128, 128) uint8, none blank.
@@ -375,10 +372,8 @@ def candidates(thumbnails: Sequence[NDArray[np.uint8]]) -> NDArray[np.int64]:
         b. At most :data:`MAX_CANDIDATES` rows for each a. A pair may stand in it in both directions.
     """
     faiss = require("faiss", "data")
-    lists = int(LISTS * len(thumbnails) ** 0.5) if len(thumbnails) >= 1000 else 1
-    centres = faiss.IndexFlatIP(FREQUENCIES**2 - 1)
-    index = faiss.IndexIVFFlat(centres, FREQUENCIES**2 - 1, lists, faiss.METRIC_INNER_PRODUCT)
-    index.nprobe, index.cp.niter, index.cp.spherical, index.cp.min_points_per_centroid = READ, 10, True, 1
+    index = faiss.IndexHNSWFlat(FREQUENCIES**2 - 1, 16, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction, index.hnsw.efSearch = 64, 32
     span = _room((len(thumbnails), FREQUENCIES**2 - 1, 7), np.float32)
     triangle = np.empty((len(thumbnails), 7, 7), np.float32)
     window, mirrored = np.array(_QUESTIONS).T
@@ -387,10 +382,7 @@ def candidates(thumbnails: Sequence[NDArray[np.uint8]]) -> NDArray[np.int64]:
     starts = range(0, len(thumbnails), _BLOCK)
 
     def grow() -> None:
-        faiss.omp_set_num_threads(1)  # of this thread; sums of several would depend on the machine
-        some = np.linspace(0, len(thumbnails) - 1, min(len(thumbnails), POINTS * lists), dtype=np.int64)
-        parts = [some[start : start + _BLOCK] for start in range(0, len(some), _BLOCK)]
-        index.train(np.concatenate([frequencies(np.stack([thumbnails[n] for n in p]), [0])[:, 0] for p in parts]))
+        faiss.omp_set_num_threads(1)  # of this thread; the graph depends on the order of insertion
         for start in track(starts, "indexing"):
             block = np.stack(thumbnails[start : start + _BLOCK])
             index.add(np.ascontiguousarray(frequencies(block, [0])[:, 0]))
@@ -407,7 +399,8 @@ def candidates(thumbnails: Sequence[NDArray[np.uint8]]) -> NDArray[np.int64]:
         rows = np.column_stack([a, b, window[question], mirrored[question]])
         rows = _best(rows[a != b], cosine[row, rank][a != b])
         parts = np.array_split(rows, len(rows) // 256 + 1)
-        alike = [likeness(block[a - start], _BOXES[w], m, span[b], triangle[b]) for a, b, w, m in (p.T for p in parts)]
+        half = block.reshape(-1, THUMBNAIL_PX // 2, 2, THUMBNAIL_PX // 2, 2).mean((2, 4), np.float32)  # fits the cache
+        alike = [likeness(half[a - start], _BOXES[w], m, span[b], triangle[b]) for a, b, w, m in (p.T for p in parts)]
         return _first(rows, np.concatenate(alike), MIN_LIKENESS, MAX_CANDIDATES)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
