@@ -33,7 +33,7 @@ from click.testing import CliRunner, Result
 import allmasked
 from allmasked.cli import cli
 from allmasked.cli.scaling import TOLD
-from allmasked.core.errors import ConfigError, DataError, PhotoError, RunError
+from allmasked.core.errors import ConfigError, DataError, MissingExtraError, PhotoError, RunError
 from allmasked.core.runs import Run
 from allmasked.core.types import Split
 from allmasked.data.dataset import load_split, write_split
@@ -607,6 +607,16 @@ def test_photos_and_rows_in_an_s3_store(s3: dict[str, str], monkeypatch: pytest.
     assert isinstance(gone.exception, DataError) and "s3://nowhere/in: cannot be listed" in str(gone.exception)
 
 
+def test_who_cannot_read_data_sets_is_told_before_they_are_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "faiss" else found(name, *more)
+    )
+    monkeypatch.setattr(addresses, "filesystem", lambda _: pytest.fail("the store was asked"))
+    with pytest.raises(MissingExtraError, match=r"allmasked\[data\]"):
+        allmasked.split("s3://bucket/masks")
+
+
 @needs("s3fs", "moto", "flask", "faiss")
 def test_a_data_set_in_an_s3_store_is_copied_and_split(
     s3: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -735,7 +745,7 @@ def other_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         process.wait()
 
 
-@needs("adlfs", "gcsfs", "pyarrow")
+@needs("adlfs", "gcsfs", "pyarrow", "faiss")
 def test_photos_and_rows_in_the_other_stores(other_store: str, tmp_path: Path) -> None:
     here = f"{other_store}://photos"
     store, _ = addresses.filesystem(here)

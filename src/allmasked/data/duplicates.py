@@ -86,7 +86,7 @@ SCENE_HALF_STILL, STILL_OVERLAP, STILL_SHOWING = 0.9, 0.9, 80
 """Photos of the same size in px that share so much of their picture, and so many tiles that show anything, are a scene
 where half of these agree to a little less: people have walked on before a still camera."""
 
-_VERSION = 6  # of the search; part of the key of remembered pairs
+_VERSION = 5  # of the search; part of the key of remembered pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,7 +284,7 @@ def spans(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[n
 
 
 def likeness(
-    first: NDArray[np.uint8] | NDArray[np.float32],
+    first: NDArray[np.uint8],
     box: NDArray[np.float64],
     mirrored: NDArray[np.int64],
     span: NDArray[np.float32],
@@ -293,7 +293,7 @@ def likeness(
     """How much of a window of one photo the span of another holds, once the window was moved to where it fits best.
 
     Args:
-        first: (N, n, n) 0-255, of any side n.
+        first: (N, 128, 128) uint8.
         box: (N, 4) left, top, right, bottom of the windows in shares of the side.
         mirrored: (N,) whether the window's mirror image is meant.
         span, triangle: of the others, from :func:`spans`.
@@ -301,12 +301,11 @@ def likeness(
     Returns:
         (N,) 0-1. The window moves by two steps of Gauss and Newton.
     """
-    images = first.astype(np.float32, copy=False)
+    images = first.astype(np.float32)
     turn = np.where(mirrored[:, None] > 0, _MIRROR, np.float32(1)) * _WEIGHT
-    n = images.shape[2]
     for step in range(3):
         (left, top, right, bottom) = box.T
-        seen = _cosines_of(top, bottom, n) @ images @ _cosines_of(left, right, n).transpose(0, 2, 1)
+        seen = _cosines_of(top, bottom) @ images @ _cosines_of(left, right).transpose(0, 2, 1)
         asked = seen.reshape(-1, FREQUENCIES**2)[:, 1:] * turn
         asked /= np.maximum(np.linalg.norm(asked, axis=1, keepdims=True), 1e-6)
         held = span.transpose(0, 2, 1) @ asked[:, :, None]
@@ -320,10 +319,10 @@ def likeness(
     return np.asarray(np.linalg.norm(held, axis=(1, 2)))
 
 
-def _cosines_of(start: NDArray[np.float64], end: NDArray[np.float64], n: int) -> NDArray[np.float32]:
-    """(N, 8, n): as :func:`_cosines`, for intervals that start and end anywhere in a px of n."""
-    first, last = (n * x.astype(np.float32)[:, None, None] for x in (start, end))
-    place = np.arange(n, dtype=np.float32) + 0.5
+def _cosines_of(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(N, 8, 128): as :func:`_cosines`, for intervals that start and end anywhere in a px."""
+    first, last = (THUMBNAIL_PX * x.astype(np.float32)[:, None, None] for x in (start, end))
+    place = np.arange(THUMBNAIL_PX, dtype=np.float32) + 0.5
     covered = np.clip(np.minimum(place + 0.5 - first, last - place + 0.5), 0, 1)
     number = np.arange(FREQUENCIES, dtype=np.float32)[:, None]
     basis = np.cos(number * np.clip((place - first) / (last - first), 0, 1) * np.float32(np.pi)) * covered
@@ -399,8 +398,7 @@ def candidates(thumbnails: Sequence[NDArray[np.uint8]]) -> NDArray[np.int64]:
         rows = np.column_stack([a, b, window[question], mirrored[question]])
         rows = _best(rows[a != b], cosine[row, rank][a != b])
         parts = np.array_split(rows, len(rows) // 256 + 1)
-        half = block.reshape(-1, THUMBNAIL_PX // 2, 2, THUMBNAIL_PX // 2, 2).mean((2, 4), np.float32)  # fits the cache
-        alike = [likeness(half[a - start], _BOXES[w], m, span[b], triangle[b]) for a, b, w, m in (p.T for p in parts)]
+        alike = [likeness(block[a - start], _BOXES[w], m, span[b], triangle[b]) for a, b, w, m in (p.T for p in parts)]
         return _first(rows, np.concatenate(alike), MIN_LIKENESS, MAX_CANDIDATES)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -11,7 +11,7 @@ import hashlib
 import os
 from pathlib import Path, PurePosixPath
 
-from allmasked.core.errors import ConfigError, DataError, PhotoError
+from allmasked.core.errors import ConfigError, DataError, PhotoError, expect
 from allmasked.core.progress import stderr, track
 from allmasked.core.runs import replacing
 from allmasked.data.cache import COPIES, GB, default_folder, limit_bytes
@@ -33,9 +33,11 @@ def copied(data: str | os.PathLike[str]) -> Path:
     Raises:
         ConfigError: it is larger than what the cache may hold (``ALLMASKED_CACHE_GB``).
         DataError: it can't be listed, holds nothing, or a file of labels can't be fetched.
+        MissingExtraError: data sets can't be read here (extra ``data``).
     """
     if not is_address(address := local_path(os.fspath(data))):
         return Path(address)
+    expect("faiss", "data")  # which all who read data sets need, told before the photos are fetched
     base, file = address.rstrip("/"), ""
     if PurePosixPath(base).suffix.lower() in MARKS:
         base, _, file = base.rpartition("/")
