@@ -8,8 +8,9 @@
 PHOTOS is a folder of photos. Every run is a process of its own.
 
 * ``speed``: ``plain`` predict and ``--engine local``, ``ray`` with 1 and with 2 workers, in turn, on copies of the
-  photos; the model that ships; two shards a run. Photos/s from when the model is open to the last row; wall
-  seconds hold everything.
+  photos; the model that ships; ten shards a run. Photos/s from when the model is open to the last row; wall seconds
+  hold everything. CPU ms a photo, which other programs on the machine disturb less, are those of all processes without
+  their start: of the engines between the first and the last shard, Ray's own processes among them.
 * ``memory``: a few hundred photos, linked under many names; a network of a few weights, so that many rows take minutes.
   Memory of driver and workers at each shard.
 * ``store``: moto's S3 server on the same machine, its own process. Photos/s of ``--engine local`` from it beside those
@@ -27,6 +28,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import statistics
@@ -106,19 +108,22 @@ def small_network(path: Path) -> Path:
 
 
 CHILD = """
-import json, sys, time, resource
+import json, psutil, sys, time
 from allmasked.scale.answering import Job, memory_mb
 from allmasked.scale.job import answer
 given = json.loads(sys.argv[1])
 heard, began = [], time.perf_counter()
+def cpu():
+    me = psutil.Process()
+    return sum(sum(one.cpu_times()[:2]) for one in [me, *me.children(recursive=True)])
 def hear(one):
     now = time.perf_counter()
-    heard.append((now - one.seconds, now, one.labels.total(), one.memory_mb, memory_mb()))
+    heard.append((now - one.seconds, now, one.labels.total(), one.memory_mb, memory_mb(), cpu()))
 done = answer(given.pop("sources"), Job(given.pop("dest"), model=given.pop("model"), threads=given.pop("threads")), heard=hear, **given)
 first, last = min(row[0] for row in heard), max(row[1] for row in heard)
 print(json.dumps({
     "photos": done.answered, "photos_s": done.answered / (last - first), "wall_s": time.perf_counter() - began,
-    "worker_mb": [row[3] for row in heard], "driver_mb": [row[4] for row in heard],
+    "cpu_ms": 1e3 * (heard[-1][5] - heard[0][5]) / max(1, done.answered - heard[0][2]), "worker_mb": [row[3] for row in heard], "driver_mb": [row[4] for row in heard],
 }))
 """  # noqa: E501
 
@@ -135,37 +140,45 @@ def child(**given: Any) -> dict[str, Any]:
 
 def plain(folder: Path, out: Path) -> dict[str, Any]:
     """``allmasked predict`` as it is without an engine."""
-    began = time.perf_counter()
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "allmasked", "predict", str(folder), "--boxes", "--out", str(out)]
     result = subprocess.run(command, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     said = re.search(r"(\d+) photos in [\d.]+ s \(([\d.]+) photos/s\)", result.stderr)
     if said is None:
         sys.exit(f"predict failed:\n{result.stderr[-2000:]}")
-    return {"photos": int(said[1]), "photos_s": float(said[2]), "wall_s": time.perf_counter() - began}
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"photos": int(said[1]), "photos_s": float(said[2]), "wall_s": time.perf_counter() - began, "cpu_s": cpu_s}
 
 
 def speed(options: argparse.Namespace, work: Path) -> None:
     copies(options.source, work / "photos", options.photos)
     source = [str(work / "photos")]
-    shard = -(-options.photos // 2)
+    shard = -(-options.photos // 10)
+    one = min((work / "photos").iterdir())
+    start = statistics.median(plain(one, work / "one.csv")["cpu_s"] for _ in range(3))
     sides: dict[str, list[dict[str, Any]]] = {name: [] for name in ("plain", "local", "ray 1", "ray 2")}
     for number in range(options.rounds):
         for name, rows in sides.items():
             dest = str(work / f"{name}-{number}")
             if name == "plain":
-                rows.append(plain(work / "photos", work / f"{number}.csv"))
+                found = plain(work / "photos", work / f"{number}.csv")
+                rows.append({**found, "cpu_ms": 1e3 * (found["cpu_s"] - start) / (options.photos - 1)})
             elif name == "local":
                 rows.append(child(sources=source, dest=dest, shard_photos=shard))
             else:
                 rows.append(child(sources=source, dest=dest, engine="ray", workers=int(name[-1]), shard_photos=shard))
-            print(f"round {number + 1} {name}: {rows[-1]['photos_s']:.1f} photos/s", flush=True)
+            rate, cpu = rows[-1]["photos_s"], rows[-1]["cpu_ms"]
+            print(f"round {number + 1} {name}: {rate:.1f} photos/s, {cpu:.1f} CPU ms a photo", flush=True)
     base = statistics.median(row["photos_s"] for row in sides["plain"])
     print(f"\n{options.photos} photos, {os.cpu_count()} processors, median of {options.rounds}\n")
-    print("| engine | photos/s | of plain | wall s | worker MB |\n| --- | ---: | ---: | ---: | ---: |")
+    print(
+        "| engine | photos/s | of plain | CPU ms a photo | wall s | worker MB |\n| --- | ---: | ---: | ---: | ---: | ---: |"
+    )
     for name, rows in sides.items():
-        rate, wall = (statistics.median(row[key] for row in rows) for key in ("photos_s", "wall_s"))
+        rate, wall, cpu = (statistics.median(row[key] for row in rows) for key in ("photos_s", "wall_s", "cpu_ms"))
         held = max((max(row["worker_mb"]) for row in rows if "worker_mb" in row), default=float("nan"))
-        print(f"| {name} | {rate:.1f} | {rate / base:.2f} | {wall:.0f} | {held:.0f} |")
+        print(f"| {name} | {rate:.1f} | {rate / base:.2f} | {cpu:.1f} | {wall:.0f} | {held:.0f} |")
 
 
 def memory(options: argparse.Namespace, work: Path) -> None:
@@ -242,6 +255,7 @@ def store(options: argparse.Namespace, work: Path) -> None:
                 found: dict[str, int] = json.load(answer)
                 return found
 
+        (server,) = psutil.Process().children()
         copies(options.source, work / "photos", options.objects)
         photos = sorted((work / "photos").iterdir())
         s3, _ = filesystem("s3://bench")
@@ -269,8 +283,12 @@ def store(options: argparse.Namespace, work: Path) -> None:
         rates: dict[str, list[float]] = {"folder": [], "s3": []}
         for turn in range(options.rounds):
             for name, source in (("folder", str(few)), ("s3", "s3://bench/all/few")):
-                rates[name].append(child(sources=[source], dest=str(work / f"{name}{turn}"))["photos_s"])
-                print(f"round {turn + 1} {name}: {rates[name][-1]:.1f} photos/s", flush=True)
+                before = sum(server.cpu_times()[:2])
+                found = child(sources=[source], dest=str(work / f"{name}{turn}"))
+                served = 1e3 * (sum(server.cpu_times()[:2]) - before) / options.photos
+                rates[name].append(found["photos_s"])
+                print(f"round {turn + 1} {name}: {found['photos_s']:.1f} photos/s, {found['cpu_ms']:.1f} CPU ms a photo,"
+                      f" {served:.1f} of the server", flush=True)  # fmt: skip
         folder, far = statistics.median(rates["folder"]), statistics.median(rates["s3"])
         print(f"the model that ships: folder {folder:.1f}, s3 {far:.1f} photos/s: {far / folder:.2f}")
         counts()
