@@ -172,9 +172,8 @@ def speed(options: argparse.Namespace, work: Path) -> None:
             print(f"round {number + 1} {name}: {rate:.1f} photos/s, {cpu:.1f} CPU ms a photo", flush=True)
     base = statistics.median(row["photos_s"] for row in sides["plain"])
     print(f"\n{options.photos} photos, {os.cpu_count()} processors, median of {options.rounds}\n")
-    print(
-        "| engine | photos/s | of plain | CPU ms a photo | wall s | worker MB |\n| --- | ---: | ---: | ---: | ---: | ---: |"
-    )
+    print("| engine | photos/s | of plain | CPU ms a photo | wall s | worker MB |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for name, rows in sides.items():
         rate, wall, cpu = (statistics.median(row[key] for row in rows) for key in ("photos_s", "wall_s", "cpu_ms"))
         held = max((max(row["worker_mb"]) for row in rows if "worker_mb" in row), default=float("nan"))
@@ -287,8 +286,8 @@ def store(options: argparse.Namespace, work: Path) -> None:
                 found = child(sources=[source], dest=str(work / f"{name}{turn}"))
                 served = 1e3 * (sum(server.cpu_times()[:2]) - before) / options.photos
                 rates[name].append(found["photos_s"])
-                print(f"round {turn + 1} {name}: {found['photos_s']:.1f} photos/s, {found['cpu_ms']:.1f} CPU ms a photo,"
-                      f" {served:.1f} of the server", flush=True)  # fmt: skip
+                said = f"{found['photos_s']:.1f} photos/s, {found['cpu_ms']:.1f} CPU ms a photo"
+                print(f"round {turn + 1} {name}: {said}, {served:.1f} of the server", flush=True)
         folder, far = statistics.median(rates["folder"]), statistics.median(rates["s3"])
         print(f"the model that ships: folder {folder:.1f}, s3 {far:.1f} photos/s: {far / folder:.2f}")
         counts()
