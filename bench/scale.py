@@ -144,7 +144,7 @@ def plain(folder: Path, out: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "allmasked", "predict", str(folder), "--boxes", "--out", str(out)]
     result = subprocess.run(command, capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    said = re.search(r"(\d+) photos in [\d.]+ s \(([\d.]+) photos/s\)", result.stderr)
+    said = re.search(r"(\d+) photos? in [\d.]+ s \(([\d.]+) photos/s\)", result.stderr)
     if said is None:
         sys.exit(f"predict failed:\n{result.stderr[-2000:]}")
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
