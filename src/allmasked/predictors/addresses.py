@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from allmasked.core.errors import AllmaskedError, ConfigError, DataError, PhotoError, require
@@ -371,14 +371,11 @@ def fetch(item: Item) -> str | bytes:
 
 def fetched(photos: Iterable[Item | tuple[str, Given]]) -> Iterator[tuple[str, Given | str | bytes | PhotoError]]:
     """(name, photo) of each, in order, the error in place of a photo that can't be had; pairs come as they are."""
-    for _, run in itertools.groupby(photos, type):
-        first = next(run)
-        if isinstance(first, Item):
-            items = (one for one in itertools.chain([first], run) if isinstance(one, Item))
-            yield from ((item.name, source) for item, source in ahead(items, fetch))
+    for far, run in itertools.groupby(photos, lambda one: isinstance(one, Item) and not one.here):
+        if far:
+            yield from ((item.name, source) for item, source in ahead(cast("Iterator[Item]", run), fetch))
         else:
-            yield first
-            yield from (one for one in run if not isinstance(one, Item))
+            yield from ((one.name, one.place) if isinstance(one, Item) else one for one in run)
 
 
 def copy(item: Item, target: Path) -> None:
