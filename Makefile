@@ -1,7 +1,7 @@
 # Everything on a fresh machine: Python >= 3.11, make and pip are all it takes.
 #   make demo    set up, then the whole job on painted photos, from inspect to report
 #   make seven   set up, then the notebooks' seven backbones on painted photos, down to the ensemble's report
-#   make test    set up, then lint, types, import contracts and tests
+#   make test    set up, then lint, types, import contracts, the audit and tests
 #   make docs    set up, then the documentation as a site, below site/: open site/index.html
 #   make format  put the code in order
 #   make cover   set up, then the tests once more, with how much of the code they reach
@@ -29,6 +29,7 @@ test: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/audit.py
 	$(BIN)/pytest -n 2 --dist loadfile --durations=20
 
 cover: $(VENV)/.dev
@@ -38,7 +39,7 @@ audit: $(VENV)/.dev
 	$(BIN)/python scripts/audit.py
 
 release: $(VENV)/.dev
-	$(BIN)/python scripts/release.py dist --pythons "$(or $(PYTHONS),$(PYTHON))"
+	$(BIN)/python scripts/release.py dist --source --pythons "$(or $(PYTHONS),$(PYTHON))"
 
 lock: $(VENV)/.dev
 	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --annotation-style line --quiet $(UPGRADE) \

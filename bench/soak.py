@@ -3,11 +3,18 @@
     python bench/soak.py steady [--minutes 20] [--share 0.8]
     python bench/soak.py rude [--silent 10000]
     python bench/soak.py restart [--minutes 2] [--share 0.5]     # needs nginx
+    python bench/soak.py http2                                   # needs nginx and curl
 
-steady: requests at a share of the capacity that 16 clients reach in 5 s; p99 and memory by tenths of the time.
-rude: beside one honest client, connections that send nothing, slow writers, slow readers, half-open connections.
+steady: requests at a share of the capacity that 16 clients reach in 30 s; p50, p99 and memory by tenths of the time.
+rude: beside one honest client, connections that send nothing, slow writers, slow readers, half-open connections, and
+requests that don't wait for the answer before (pipelining).
 restart: two replicas behind examples/replicas/nginx.conf, stopped with SIGTERM and started again in turn.
-Each ends with exit code 1 where an answer is wrong or lost. Runs with --model FILE as overload.py does.
+http2: 200 photos over one connection to that nginx, 20 at a time, then beside 50 connections that break off.
+Clients and server share this machine's processors, so capacity is what is left to the server beside its clients.
+An answer is wrong if its label is not that of the photo asked for alone, or a probability is off by more than 0.02.
+Each ends with exit code 1 where an answer is wrong or lost; steady also where one is refused, where memory grows by
+more than 10 % and 16 MB from the second tenth to the last, or where the p99 of a tenth is over twice the median of
+the tenths. Runs with --model FILE as overload.py does.
 """
 
 from __future__ import annotations
@@ -15,6 +22,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import re
 import shutil
 import signal
@@ -26,6 +34,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -34,6 +43,14 @@ from overload import ask
 from serving import drawn_photos, load, server
 
 CONF = Path(__file__).parents[1] / "examples" / "replicas" / "nginx.conf"
+CAPACITY_SECONDS = 30
+PROBABILITIES = ("p_all", "p_none", "p_some", "p_nobody")
+
+
+def same(answer: dict[str, Any], expected: dict[str, Any]) -> bool:
+    """Whether two photos' answers agree."""
+    near = all(abs((answer[name] or 0) - (expected[name] or 0)) < 0.02 for name in PROBABILITIES)
+    return near and answer["label"] == expected["label"]
 
 
 def free_port() -> int:
@@ -84,8 +101,8 @@ def head_of(length: int, query: str = "") -> bytes:
 class Asked:
     """Requests at a rate, and what became of them."""
 
-    def __init__(self, port: int, bodies: list[bytes], labels: list[str]) -> None:
-        self.port, self.bodies, self.labels = port, bodies, labels
+    def __init__(self, port: int, bodies: list[bytes], expected: list[dict[str, Any]]) -> None:
+        self.port, self.bodies, self.expected = port, bodies, expected
         self.became: Counter[str] = Counter()
         self.seconds: list[tuple[float, float]] = []
         """When each answered request began, and what it took."""
@@ -98,7 +115,7 @@ class Asked:
         except Exception as error:
             self.became[f"lost ({type(error).__name__})"] += 1
             return
-        wrong = status == 200 and answer["photos"][0]["label"] != self.labels[which]
+        wrong = status == 200 and not same(answer["photos"][0], self.expected[which])
         self.became["wrong" if wrong else str(status)] += 1
         if status == 200:
             self.seconds.append((began, time.perf_counter() - began))
@@ -115,17 +132,18 @@ class Asked:
             await asyncio.sleep(0.005)
         await asyncio.gather(*tasks)
 
-    def p99_ms(self, since: float = 0, until: float = np.inf) -> float:
+    def ms(self, quantile: float, since: float = 0, until: float = np.inf) -> float:
         found = [took for began, took in self.seconds if since <= began < until]
-        return 1e3 * float(np.quantile(found, 0.99)) if found else float("nan")
+        return 1e3 * float(np.quantile(found, quantile)) if found else float("nan")
 
 
 async def asked(port: int, bodies: list[bytes]) -> Asked:
-    return Asked(port, bodies, [(await ask(port, body))[2]["photos"][0]["label"] for body in bodies])
+    return Asked(port, bodies, [(await ask(port, body))[2]["photos"][0] for body in bodies])
 
 
 def capacity(port: int, bodies: list[bytes]) -> float:
-    rate = len(load(port, bodies, 16, 5)) / 5
+    load(port, bodies, 16, 2)
+    rate = len(load(port, bodies, 16, CAPACITY_SECONDS)) / CAPACITY_SECONDS
     print(f"capacity: {rate:.1f} requests/s", flush=True)
     return rate
 
@@ -145,15 +163,16 @@ async def steady(port: int, bodies: list[bytes], rate: float, seconds: float, pr
     all_of_them = await asked(port, bodies)
     memory = await sampled(all_of_them.at(rate, seconds), lambda: process.memory_info().rss / 1e6)
     began = memory[0][0]
-    print(f"{rate:.1f} requests/s for {seconds:.0f} s: {dict(all_of_them.became)}, p99 {all_of_them.p99_ms():.0f} ms")
-    print("| tenth | p99 ms | MB |\n| ---: | ---: | ---: |")
-    tenths = []
+    print(f"{rate:.1f} requests/s for {seconds:.0f} s: {dict(all_of_them.became)}, p99 {all_of_them.ms(0.99):.0f} ms")
+    print("| tenth | p50 ms | p99 ms | MB |\n| ---: | ---: | ---: | ---: |")
+    p99s, held = [], []
     for n in range(10):
-        since, until = began + n * seconds / 10, began + (n + 1) * seconds / 10
-        mb = float(np.median([value for moment, value in memory if since <= moment < until]))
-        tenths.append(mb)
-        print(f"| {n + 1} | {all_of_them.p99_ms(since, until):.0f} | {mb:.0f} |")
-    return set(all_of_them.became) <= {"200", "503"} and tenths[-1] - tenths[1] < 0.1 * tenths[1] + 16
+        part = began + n * seconds / 10, began + (n + 1) * seconds / 10
+        p99s.append(all_of_them.ms(0.99, *part))
+        held.append(float(np.median([value for moment, value in memory if part[0] <= moment < part[1]])))
+        print(f"| {n + 1} | {all_of_them.ms(0.5, *part):.0f} | {p99s[-1]:.0f} | {held[-1]:.0f} |")
+    flat = held[-1] - held[1] < 0.1 * held[1] + 16 and max(p99s) < 2 * float(np.median(p99s))
+    return set(all_of_them.became) == {"200"} and flat
 
 
 async def rude(port: int, bodies: list[bytes], rate: float, silent: int, process: psutil.Process) -> bool:
@@ -167,16 +186,23 @@ async def rude(port: int, bodies: list[bytes], rate: float, silent: int, process
         memory = await sampled(
             asyncio.wait_for(_both(honest.at(rate, 15), doing()), 120), lambda: process.memory_info().rss
         )
-        became, ms = dict(honest.became), honest.p99_ms(began)
+        became, ms = dict(honest.became), honest.ms(0.99, began)
         fine &= set(became) <= {"200", "503"}
         top, connections = max(value for _, value in memory) / 1e6, len(process.net_connections())
         print(f"{what}: {became}, p99 {ms:.0f} ms, at most {top:.0f} MB, {connections} sockets after it", flush=True)
+
+    async def pipelined() -> None:
+        nonlocal fine
+        right = sum(await asyncio.gather(*[_pipelined(port, bodies, honest.expected) for _ in range(10)]))
+        print(f"pipelined: {right} of {10 * len(bodies)} answered right, in order", flush=True)
+        fine &= right == 10 * len(bodies)
 
     await beside("nothing else", lambda: asyncio.sleep(0))
     await beside(f"{silent:,} connections that send nothing", lambda: _silent(port, silent))
     await beside("200 slow writers of a head, 20 of a body", lambda: _slow_writers(port))
     await beside("20 slow readers of large answers", lambda: _slow_readers(port, bodies[0]))
     await beside("500 half-open connections", lambda: _half_open(port, bodies[0]))
+    await beside(f"10 connections with {len(bodies)} requests at once each", pipelined)
     await asyncio.sleep(35)
     await beside("35 s later", lambda: asyncio.sleep(0))
     return fine
@@ -191,6 +217,7 @@ async def _silent(port: int, count: int) -> None:
     for _ in range(count):
         with contextlib.suppress(OSError):
             writers.append((await asyncio.open_connection("127.0.0.1", port))[1])
+    print(f"{len(writers):,} connections made", flush=True)
     await asyncio.sleep(5)
     for writer in writers:
         writer.close()
@@ -251,6 +278,67 @@ async def _half_open(port: int, body: bytes) -> None:
         writer.close()
 
 
+async def _pipelined(port: int, bodies: list[bytes], expected: list[dict[str, Any]]) -> int:
+    """All photos sent before the first answer is read: how many answers are right."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"".join(head_of(len(body)) + body for body in bodies))
+    right = 0
+    with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        for one in expected:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            content = await reader.readexactly(int(re.findall(r"content-length: (\d+)", head)[0]))
+            right += head.startswith("http/1.1 200") and same(json.loads(content)["photos"][0], one)
+    writer.close()
+    return right
+
+
+async def http2(bodies: list[bytes], model: list[str]) -> bool:
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        ports = stack.enter_context(server(*model))[0], stack.enter_context(server(*model))[0]
+        _, second = stack.enter_context(proxy(ports, folder))
+        expected = (await asked(ports[0], bodies)).expected
+        for number, body in enumerate(bodies):
+            (folder / f"{number}.jpg").write_bytes(body)
+
+        def curl(kind: str) -> Awaitable[asyncio.subprocess.Process]:
+            """200 photos over as many connections as curl likes, answers in files."""
+            lines = ["parallel", "parallel-max = 20", "silent"]
+            for number in range(200):
+                lines += [
+                    "http2-prior-knowledge", f'url = "http://127.0.0.1:{second}/v1/predict"',
+                    'header = "Content-Type: image/jpeg"', f'data-binary = "@{folder}/{number % len(bodies)}.jpg"',
+                    f'output = "{folder}/{kind}-{number}.json"',
+                    r'write-out = "%{http_version} %{response_code} %{local_port}\n"', "next",
+                ]  # fmt: skip
+            (folder / kind).write_text("\n".join(lines[:-1]))
+            return asyncio.create_subprocess_exec("curl", "--config", str(folder / kind), stdout=subprocess.PIPE)
+
+        async def broken_off() -> None:
+            """Clients that are killed while they send or wait."""
+            for number in range(50):
+                process = await curl("broken")
+                await asyncio.sleep(0.05 + number % 5 / 10)
+                process.kill()
+                await process.communicate()
+
+        fine = True
+        for what, besides in (("alone", asyncio.sleep(0)), ("beside 50 that break off", broken_off())):
+            began = time.perf_counter()
+            (output, _), _ = await asyncio.gather((await curl("whole")).communicate(), besides)
+            told = [line.split() for line in output.decode().splitlines()]
+            became = Counter(f"HTTP/{version} {status}" for version, status, _ in told)
+            answers = [json.loads((folder / f"whole-{number}.json").read_text()) for number in range(200)]
+            right = sum(
+                "photos" in answer and same(answer["photos"][0], expected[number % len(bodies)])
+                for number, answer in enumerate(answers)
+            )
+            fine &= became == {"HTTP/2 200": 200} and right == 200
+            print(f"200 photos {what}: {dict(became)}, {right} right, {len({port for *_, port in told})} connections, "
+                  f"{time.perf_counter() - began:.0f} s", flush=True)  # fmt: skip
+        return fine
+
+
 async def restart(bodies: list[bytes], share: float, seconds: float, model: list[str]) -> bool:
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         ports = free_port(), free_port()
@@ -285,13 +373,13 @@ async def restart(bodies: list[bytes], share: float, seconds: float, model: list
         until = time.perf_counter() + seconds
         await _both(all_of_them.at(rate, seconds), again())
         print(f"{rate:.1f} requests/s for {seconds:.0f} s, {restarts} restarts (exit codes {dict(codes)}): "
-              f"{dict(all_of_them.became)}, p99 {all_of_them.p99_ms():.0f} ms")  # fmt: skip
+              f"{dict(all_of_them.became)}, p99 {all_of_them.ms(0.99):.0f} ms")  # fmt: skip
         return set(all_of_them.became) == {"200"} and set(codes) == {0}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["steady", "rude", "restart"])
+    parser.add_argument("what", choices=["steady", "rude", "restart", "http2"])
     parser.add_argument("--model", help="default: the model that ships")
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--share", type=float, help="of capacity; default 0.8, restart 0.5")
@@ -304,6 +392,8 @@ def main() -> None:
         bodies = [path.read_bytes() for path in drawn_photos(Path(folder), 16)]
     if options.what == "restart":
         fine = asyncio.run(restart(bodies, options.share or 0.5, 60 * (options.minutes or 2), model))
+    elif options.what == "http2":
+        fine = asyncio.run(http2(bodies, model))
     else:
         with server(*model) as (port, process):
             watched = psutil.Process(process.pid)

@@ -1,19 +1,20 @@
 """Build what is given away, and try it where nothing of the checkout is: python scripts/release.py OUT
 
-Of the last commit, wheel and source archive are built twice, in two places. The wheels must be the same byte by byte,
-the archives in their files. Each extra is then installed from the wheel into an environment of its own, for each
-Python, with the versions of constraints.txt, and does a small piece of work; what is in it is written down as a
-CycloneDX bill of materials. Ends with exit code 1 where anything of this failed.
+Of the last commit, wheel and source archive are built twice, in two places, and must be the same byte by byte. Each
+extra is then installed from the wheel into an environment of its own, for each Python, with the versions of
+constraints.txt, and does a small piece of work; what is in it is written down as a CycloneDX bill of materials, which
+must fit CycloneDX' own schema and list what is installed. With --source the base is also installed from the source
+archive. Ends with exit code 1 where anything of this failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -72,21 +73,21 @@ def call(command: list[str], where: Path, **more: str) -> str:
     return done.stdout
 
 
-def content(path: Path) -> str:
-    """A digest of a wheel's bytes; of a source archive's files, since tar keeps the time at which it was made."""
-    found = hashlib.sha256()
-    if path.suffix == ".whl":
-        found.update(path.read_bytes())
-    else:
-        with tarfile.open(path) as archive:
-            for member in sorted(archive.getmembers(), key=lambda member: member.name):
-                file = archive.extractfile(member)
-                found.update(f"{member.name} {member.size} {member.mode}\n".encode() + (file.read() if file else b""))
-    return found.hexdigest()
+def normalised(archive: Path, when: int) -> None:
+    """A source archive again, with nothing in it of when, where and by whom it was made."""
+    with tarfile.open(archive) as old, tempfile.TemporaryFile() as plain:
+        with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as new:
+            for member in sorted(old.getmembers(), key=lambda member: member.name):
+                member.mtime, member.uid, member.gid, member.uname, member.gname = when, 0, 0, "", ""
+                member.mode, member.pax_headers = 0o755 if member.mode & 0o100 else 0o644, {}
+                new.addfile(member, old.extractfile(member) if member.isfile() else None)
+        plain.seek(0)
+        packed = gzip.compress(plain.read(), mtime=when)
+    archive.write_bytes(packed)
 
 
-def build(out: Path) -> Path:
-    """Wheel and source archive of the last commit in ``out``; the wheel."""
+def build(out: Path) -> tuple[Path, Path]:
+    """Wheel and source archive of the last commit in ``out``."""
     when = call(["git", "log", "-1", "--format=%ct"], ROOT).strip()
     found = []
     for number in range(2):
@@ -97,16 +98,16 @@ def build(out: Path) -> Path:
             call(["tar", "-xf", "../source.tar"], source)
             constraints = ["--build-constraint", str(ROOT / "constraints.txt")]
             call([UV, "build", "--out-dir", str(made), *constraints, "."], source, SOURCE_DATE_EPOCH=when)
-            files = sorted(path for path in made.iterdir() if path.suffix in (".whl", ".gz"))
-            found.append([(path.name, content(path)) for path in files])
-            for path in files:
-                shutil.copyfile(path, out / path.name)
+            (archive,), (wheel,) = made.glob("*.tar.gz"), made.glob("*.whl")
+            normalised(archive, int(when))
+            found.append([(path.name, path.read_bytes()) for path in (wheel, archive)])
     for (name, first), (_, second) in zip(*found, strict=True):
-        whole = (out / name).read_bytes()
-        print(f"{name}: {len(whole) / 1e6:.1f} MB, sha256 {hashlib.sha256(whole).hexdigest()}", flush=True)
+        print(f"{name}: {len(first) / 1e6:.1f} MB, sha256 {hashlib.sha256(first).hexdigest()}", flush=True)
         if first != second:
             raise SystemExit(f"{name}: differs from build to build")
-    return next(out.glob("*.whl"))
+        (out / name).write_bytes(first)
+    wheel, archive = (out / name for name, _ in found[0])
+    return wheel, archive
 
 
 def serve(program: str, where: Path) -> None:
@@ -139,13 +140,13 @@ def serve(program: str, where: Path) -> None:
             raise SystemExit(f"serve: ended with {process.returncode}")
 
 
-def attempt(wheel: Path, extra: str, python: str, out: Path, place: Path) -> None:
+def attempt(built: Path, extra: str, python: str, out: Path, place: Path) -> None:
     """Install an extra into a fresh environment below ``place``, let it work there, list what is in it."""
     began = time.perf_counter()
     environment = place / "environment"
     call([UV, "venv", "--quiet", "--python", python, str(environment)], place)
     inside = environment / "bin" / "python"
-    wanted = f"allmasked[{extra}] @ {wheel.as_uri()}" if extra else str(wheel)
+    wanted = f"allmasked[{extra}] @ {built.as_uri()}" if extra else str(built)
     install = [UV, "pip", "install", "--quiet", "--python", str(inside), "--constraint", str(ROOT / "constraints.txt")]
     call([*install, wanted], place)
     installed = time.perf_counter() - began
@@ -164,11 +165,16 @@ def attempt(wheel: Path, extra: str, python: str, out: Path, place: Path) -> Non
     seconds = time.perf_counter() - began
     bill = out / f"allmasked{'-' * bool(extra)}{extra}-{version}.cdx.json"
     call([UV, "tool", "run", "--quiet", "--from", BOM, "cyclonedx-py", "environment", "--output-reproducible",
-          "--of", "JSON", "-o", str(bill), str(inside)], place)  # fmt: skip
-    parts = {part["name"].lower() for part in json.loads(bill.read_text(encoding="utf-8"))["components"]}
+          "--validate", "--of", "JSON", "-o", str(bill), str(inside)], place)  # fmt: skip
+    content = json.loads(bill.read_text(encoding="utf-8"))
+    parts = {(part["name"].lower(), part["version"]) for part in content["components"]}
+    listed = json.loads(call([UV, "pip", "list", "--python", str(inside), "--format", "json"], place))
+    if differs := parts ^ {(part["name"].lower(), part["version"]) for part in listed}:
+        raise SystemExit(f"{bill.name}: does not list what is installed: {sorted(differs)[:5]}")
+    kind = "" if built.suffix == ".whl" else " from source"
     print(
-        f"[{extra or 'base'}] on Python {version}: {len(WORK[extra])} pieces of work done, {size:.0f} MB, {len(parts)} "
-        f"packages, installed in {installed:.0f} s, {seconds:.0f} s in all",
+        f"[{extra or 'base'}]{kind} on Python {version}: {len(WORK[extra])} pieces of work done, {size:.0f} MB, "
+        f"{len(parts)} packages, installed in {installed:.0f} s, {seconds:.0f} s in all",
         flush=True,
     )
 
@@ -178,15 +184,17 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--pythons", default=sys.executable, help="programs, with commas between")
     parser.add_argument("--extras", default=",".join(WORK), help="with commas between; nothing for the base")
+    parser.add_argument("--source", action="store_true", help="install the base from the source archive, too")
     options = parser.parse_args()
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    wheel, failed = build(out), 0
+    (wheel, archive), failed = build(out), 0
+    work = [(wheel, extra) for extra in options.extras.split(",")] + [(archive, "")] * options.source
     for python in options.pythons.split(","):
-        for extra in options.extras.split(","):
+        for built, extra in work:
             try:
                 with tempfile.TemporaryDirectory() as folder:
-                    attempt(wheel, extra, python, out, Path(folder).resolve())
+                    attempt(built, extra, python, out, Path(folder).resolve())
             except (SystemExit, OSError) as error:
                 failed += 1
                 print(f"[{extra or 'base'}] on {python}: FAILED: {error}", flush=True)

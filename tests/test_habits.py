@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import http.server
 import json
+import os
 import re
 import runpy
 import subprocess
+import sys
+import threading
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -94,16 +98,20 @@ def test_warnings_of_others_are_named_one_by_one() -> None:
 
 # --- the audit --------------------------------------------------------------------------------------------------------
 
-Audited = Callable[[str, str], tuple[int, str]]
+Audited = Callable[..., tuple[int, str]]
+AWAY = "Traceback\nrequests.exceptions.ConnectionError: no such host"
 
 
 @pytest.fixture
 def audited(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Audited:
-    """Exit code and text of the audit where pip-audit says this and that."""
+    """Exit code and text of the audit where pip-audit, asked for OSV's and PyPI's word, says this and that."""
 
-    def run(stdout: str, stderr: str = "") -> tuple[int, str]:
-        done = subprocess.CompletedProcess([], 0, stdout, stderr)
-        monkeypatch.setattr(subprocess, "run", lambda *_args, **_options: done)
+    def run(stdout: str, stderr: str = "", *, pypi: tuple[str, str] = ("", AWAY)) -> tuple[int, str]:
+        def pip_audit(command: list[str], **_options: object) -> subprocess.CompletedProcess[str]:
+            said = {"osv": (stdout, stderr), "pypi": pypi}[command[command.index("--vulnerability-service") + 1]]
+            return subprocess.CompletedProcess(command, 0, *said)
+
+        monkeypatch.setattr(subprocess, "run", pip_audit)
         code: int = AUDIT["main"]()
         return code, "".join(capsys.readouterr())
 
@@ -111,7 +119,7 @@ def audited(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 def found(*advisories: str) -> str:
-    vulnerabilities = [{"id": advisory, "fix_versions": ["2"]} for advisory in advisories]
+    vulnerabilities = [{"id": one, "aliases": [f"GHSA-{one}"], "fix_versions": ["2"]} for one in advisories]
     return json.dumps({"dependencies": [{"name": "a", "version": "1", "vulns": vulnerabilities}]})
 
 
@@ -123,11 +131,70 @@ def test_the_audit_says_what_it_found(audited: Audited) -> None:
 
 def test_the_audit_says_in_one_line_that_nothing_was_looked_up(audited: Audited) -> None:
     skipped = json.dumps({"dependencies": [{"name": "a", "skip_reason": "not found"}]})
-    for stdout, stderr in ((skipped, ""), ("", "Traceback\nrequests.exceptions.ConnectionError: no such host")):
+    for stdout, stderr in ((skipped, ""), ("", AWAY)):
         code, said = audited(stdout, stderr)
-        assert code == 0 and "can't be reached" in said and len(said.splitlines()) == 1
+        assert code == 0 and "can be reached" in said and len(said.splitlines()) == 1
     code, said = audited("", "No module named pip_audit")
     assert code == 2 and "No module named pip_audit" in said
+
+
+def test_the_audit_asks_another_database_where_one_is_away(audited: Audited) -> None:
+    code, said = audited("", AWAY, pypi=(found("CVE-1"), ""))
+    assert code == 1 and "CVE-1" in said
+
+
+@pytest.mark.parametrize("advisory", ["CVE-1", "GHSA-CVE-1"])
+@pytest.mark.parametrize(("until", "code"), [("2999-01-01", 0), ("2026-01-01", 1)])
+def test_the_audit_lets_pass_what_is_listed_until_its_day(
+    audited: Audited, monkeypatch: pytest.MonkeyPatch, advisory: str, until: str, code: int
+) -> None:
+    monkeypatch.setitem(AUDIT["main"].__globals__["ALLOWED"], advisory, (until, "nobody sends such files"))
+    got, said = audited(found("CVE-1"), "")
+    assert got == code and ("1 allowed" in said) == (code == 0)
+    assert audited(found("CVE-1", "CVE-2"), "")[0] == 1, "an unlisted one fails all the same"
+
+
+class Advisories(http.server.BaseHTTPRequestHandler):
+    """A database that knows one fault, in whatever numpy is asked for."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        name = asked["package"]["name"]
+        affected = [{"package": {"name": name, "ecosystem": "PyPI"}}]
+        known = [{"id": "PYSEC-2026-1", "aliases": ["CVE-2026-1"], "summary": "bad", "affected": affected}]
+        body = json.dumps({"vulns": known} if name == "numpy" else {}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_audit_looks_up_the_whole_lock(tmp_path: Path) -> None:
+    """pip-audit itself, before a database on this machine."""
+    pytest.importorskip("pip_audit")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Advisories) as database:
+        threading.Thread(target=database.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{database.server_port}/v1/query"
+        own = {"PIP_AUDIT_OSV_URL": address, "XDG_CACHE_HOME": str(tmp_path), "no_proxy": "127.0.0.1"}  # no old answers
+        command = [sys.executable, str(ROOT / "scripts" / "audit.py")]
+        done = subprocess.run(command, env=os.environ | own, capture_output=True, text=True, check=False)
+        database.shutdown()
+    assert done.returncode == 1, done.stderr
+    (fault, summary) = done.stdout.splitlines()
+    assert re.fullmatch(r"numpy [\d.]+: PYSEC-2026-1, mended in none", fault)
+    looked_up = int(re.findall(r"(\d+) packages looked up, 0 could not be, 1 open", summary)[0])
+    lock = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert looked_up > 0.8 * sum("==" in line and not line.startswith("#") for line in lock), summary
+
+
+def test_the_audit_is_part_of_make_test() -> None:
+    done = subprocess.run(
+        ["make", "-n", "-o", ".venv/.dev", "test"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "scripts/audit.py" in done.stdout
 
 
 def test_what_the_audit_lets_pass_has_a_reason_and_an_end() -> None:
