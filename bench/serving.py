@@ -47,6 +47,14 @@ def drawn_photos(folder: Path, count: int, seed: int = 0) -> list[Path]:
     return paths
 
 
+def people() -> list[bytes]:
+    """16 JPEGs of 1280 x 960 px with people, all, some or none of them masked: what answers can be told apart by."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "allmasked", "synth", "drawn", f"{folder}/people", "--photos", "16"]
+        subprocess.run([*command, "--size", "1280x960"], stdout=subprocess.DEVNULL, check=True)
+        return [path.read_bytes() for path in sorted(Path(folder).rglob("*.jpg"), key=lambda path: path.name)]
+
+
 @contextlib.contextmanager
 def server(*options: str, port: int = 0) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """A server of its own on this machine, on a free port where none is given: the port, and the process."""
