@@ -165,16 +165,27 @@ async def sampled(work: Awaitable[None], sample: Callable[[], float]) -> list[tu
 
 async def steady(port: int, bodies: list[bytes], rate: float, seconds: float, process: psutil.Process) -> bool:
     all_of_them = await asked(port, bodies)
-    memory = await sampled(all_of_them.at(rate, seconds), lambda: process.memory_info().rss / 1e6)
+    ours = process, psutil.Process()
+    elsewhere: list[tuple[float, float]] = []
+
+    def sample() -> float:
+        spent = psutil.cpu_times()
+        mine = sum(one.cpu_times().user + one.cpu_times().system for one in ours)
+        elsewhere.append((time.perf_counter(), sum(spent) - spent.idle - getattr(spent, "iowait", 0) - mine))
+        return process.memory_info().rss / 1e6
+
+    memory = await sampled(all_of_them.at(rate, seconds), sample)
     began = memory[0][0]
     print(f"{rate:.1f} requests/s for {seconds:.0f} s: {dict(all_of_them.became)}, p99 {all_of_them.ms(0.99):.0f} ms")
-    print("| tenth | p50 ms | p99 ms | MB |\n| ---: | ---: | ---: | ---: |")
+    print("| tenth | p50 ms | p99 ms | MB | cores that others took |\n| ---: | ---: | ---: | ---: | ---: |")
     p99s, held = [], []
     for n in range(10):
         part = began + n * seconds / 10, began + (n + 1) * seconds / 10
         p99s.append(all_of_them.ms(0.99, *part))
         held.append(float(np.median([value for moment, value in memory if part[0] <= moment < part[1]])))
-        print(f"| {n + 1} | {all_of_them.ms(0.5, *part):.0f} | {p99s[-1]:.0f} | {held[-1]:.0f} |")
+        took = [value for moment, value in elsewhere if part[0] <= moment < part[1]]
+        others = (took[-1] - took[0]) / (seconds / 10)
+        print(f"| {n + 1} | {all_of_them.ms(0.5, *part):.0f} | {p99s[-1]:.0f} | {held[-1]:.0f} | {others:.2f} |")
     flat = held[-1] - held[1] < 0.1 * held[1] + 16 and max(p99s) < 2 * float(np.median(p99s))
     return set(all_of_them.became) == {"200"} and flat
 
