@@ -168,7 +168,7 @@ def attempt(built: Path, extra: str, python: str, out: Path, place: Path) -> Non
           "--validate", "--of", "JSON", "-o", str(bill), str(inside)], place)  # fmt: skip
     content = json.loads(bill.read_text(encoding="utf-8"))
     parts = {(part["name"].lower(), part["version"]) for part in content["components"]}
-    listed = json.loads(call([UV, "pip", "list", "--python", str(inside), "--format", "json"], place))
+    listed = json.loads(call([UV, "pip", "list", "--quiet", "--python", str(inside), "--format", "json"], place))
     if differs := parts ^ {(part["name"].lower(), part["version"]) for part in listed}:
         raise SystemExit(f"{bill.name}: does not list what is installed: {sorted(differs)[:5]}")
     kind = "" if built.suffix == ".whl" else " from source"
