@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime
 import http.server
+import io
 import json
 import os
 import re
 import runpy
 import subprocess
 import sys
+import tarfile
 import threading
 import tomllib
 from collections.abc import Callable
@@ -25,6 +27,7 @@ import allmasked
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 AUDIT = runpy.run_path(str(ROOT / "scripts" / "audit.py"))
+RELEASE = runpy.run_path(str(ROOT / "scripts" / "release.py"))
 
 
 def pins() -> dict[str, list[str]]:
@@ -72,6 +75,23 @@ def test_the_image() -> None:
     for words in lines:
         if words[0] in ("ENTRYPOINT", "CMD"):
             assert json.loads(" ".join(words[1:]))
+
+
+def test_a_source_archive_says_nothing_of_when_where_and_by_whom(tmp_path: Path) -> None:
+    made = []
+    for number, names in enumerate((["a", "b"], ["b", "a"])):
+        archive = tmp_path / f"{number}.tar.gz"
+        with tarfile.open(archive, "w:gz") as tar:
+            for name in names:
+                member = tarfile.TarInfo(f"allmasked-1/{name}")
+                member.size, member.mtime, member.uid, member.uname = 3, 1000 + number, number, f"user {number}"
+                member.mode = (0o640, 0o600)[number]
+                tar.addfile(member, io.BytesIO(name.encode() * 3))
+        RELEASE["normalised"](archive, 1_700_000_000)
+        made.append(archive.read_bytes())
+        with tarfile.open(archive) as tar:
+            assert tar.extractfile("allmasked-1/b").read() == b"bbb"  # type: ignore[union-attr]
+    assert made[0] == made[1]
 
 
 def test_the_version_stands_in_one_place() -> None:
