@@ -1,12 +1,12 @@
 """What becomes of the files when a command is killed, has no room, may not write, or is not alone.
 
-    python bench/faults.py kills|room|two|clock|memory|stop|replaced ... [--only NAME,...] [--kills 20] [--seed 0]
+    python bench/faults.py WAY ... [--only NAME,...] [--kills 20] [--seed 0]
 
 kills: kill -9, half of them at random moments of the time a whole run takes, half just before one of its writes
 (chosen at random among all of them); then the command that a user would type next. room: a folder with too little
 room, and one that may not be written (both need Linux and root). two: the same command twice at once. clock: the clock
-jumps back by 30 days at half of the writes. memory: ulimit -v in steps. stop: SIGTERM to a server under load. replaced:
-a photo that is written anew, in place and by renaming, while it is read.
+jumps back by 30 days at half of the writes. memory: ulimit -v in steps; serving-memory: the same for a server. stop:
+SIGTERM to a server under load. replaced: a photo that is written anew, in place and by renaming, while it is read.
 
 Of each, how often it went well, and what did not. Photos are painted, networks small and random.
 """
@@ -16,12 +16,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import http.client
 import importlib
 import io
 import itertools
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -548,7 +550,61 @@ def memory(work: Path, shared: Path, case: Case, _: argparse.Namespace) -> Count
     return found
 
 
-# --- a server that is told to stop, and photos that change ------------------------------------------------------------
+# --- a server without memory, one that is told to stop, and photos that change ----------------------------------------
+
+
+def serving_memory(work: Path, _: Path, __: argparse.Namespace) -> Counter[str]:
+    """ulimit -v in ten steps up to what a server takes: it answers and ends well, or one line says why not."""
+    from serving import drawn_photos
+
+    body = drawn_photos(work, 1)[0].read_bytes()
+    found: Counter[str] = Counter()
+    _, peak = _answers_within(0, body)
+    for step in range(1, 11):
+        limit = 100_000_000 + (peak - 100_000_000) * step // 10
+        ended, _ = _answers_within(limit, body)
+        well = ended.code == 0 or ended.clear()
+        found["well" if well else "LOST"] += 1
+        print(
+            f"  serve, {limit / 1e9:.2f} GB: exit code {ended.code}, {(ended.lines or ['answered'])[-1][:200]}",
+            flush=True,
+        )
+    return found
+
+
+def _answers_within(limit: int, body: bytes) -> tuple[Ended, int]:
+    """A server that is asked once and told to end: how it ended, and the largest size of its memory map."""
+
+    def limited() -> None:
+        if limit:
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+    began, said, status = time.perf_counter(), "", 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "allmasked", "serve", "--port", "0"],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=limited,
+    )
+    assert process.stderr is not None
+    peak = 0
+    for line in process.stderr:
+        said += line
+        if address := re.search(r"http://127\.0\.0\.1:(\d+)/", line):
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                connection = http.client.HTTPConnection("127.0.0.1", int(address[1]), timeout=60)
+                connection.request("POST", "/v1/predict", body, {"Content-Type": "image/jpeg"})
+                status = connection.getresponse().status
+            with contextlib.suppress(OSError):
+                sizes = Path(f"/proc/{process.pid}/status").read_text()
+                peak = 1024 * int(sizes.partition("VmPeak:")[2].split()[0])
+            process.terminate()
+            break
+    said += process.stderr.read()
+    code = process.wait(60)
+    if code == 0 and status not in (200, 503):
+        said, code = f"{said}Traceback (the answer was {status})", 70
+    return Ended(code, said, time.perf_counter() - began), peak
 
 
 def stop(work: Path, _: Path, options: argparse.Namespace) -> Counter[str]:
@@ -649,6 +705,7 @@ WAYS: dict[str, tuple[Callable[..., Counter[str]], tuple[str, ...] | None]] = {
     "two": (two, KILLED),
     "clock": (clock, KILLED),
     "memory": (memory, ("split", "train-cached", "predict", "synth", "export")),
+    "serving-memory": (serving_memory, ()),
     "stop": (stop, ()),
     "replaced": (replaced, ()),
 }
@@ -681,7 +738,7 @@ def main() -> None:
             if names == ():
                 found = function(work, shared, options)
                 print(f"{way}: {dict(sorted(found.items()))}", flush=True)
-                fine &= not any(word in key for key in found for word in ("lost", "WRONG", "ENDED"))
+                fine &= not any(word in key for key in found for word in ("lost", "LOST", "WRONG", "ENDED"))
                 continue
             for case in cases(shared):
                 if (names is None or case.name in names) and (not only or case.name in only):

@@ -1,10 +1,13 @@
-"""Inputs that nobody thought of, made by Hypothesis: what reads files and requests of strangers must not stumble.
+"""Inputs that nobody thought of, led by coverage (atheris, libFuzzer): what reads files of strangers must not stumble.
 
+    pip install atheris
     python bench/fuzz.py [TARGET ...] [--minutes 5] [--seed 0] [--keep FOLDER]
 
-A target makes whole inputs, spoils them (a value, a word, a few bytes), and has them read. Right is a result that
-agrees with itself, or one of our errors in one line. Everything else is a finding: a traceback, a warning, a result
-that contradicts itself. Each is shrunk, told once, and kept in FOLDER. Exit code 1 where there was one.
+A target takes whole inputs, spoils them (a value, a word, a few bytes), and has them read, in one process and in
+memory. Right is a result that agrees with itself, or one of our errors in one line. Everything else is a finding: a
+traceback, a warning, a result that contradicts itself, an input that takes five seconds or two gigabytes. Each is told
+once and kept in FOLDER, as are the inputs that reached new code, from which the next run goes on. Exit code 1 where
+there was one.
 """
 
 from __future__ import annotations
@@ -13,10 +16,12 @@ import argparse
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
 import math
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -27,8 +32,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -63,7 +66,6 @@ WORDS += [
     "without_mask",
     "\ufeff",
 ]
-positions = st.floats(0, 1, exclude_max=True)
 
 
 class Wrong(AssertionError):
@@ -77,12 +79,29 @@ def check(fine: bool, what: str) -> None:
 
 # --- spoiling ---------------------------------------------------------------------------------------------------------
 
-byte_edit = st.tuples(
-    st.sampled_from(["set", "cut", "add", "end"]), positions, st.binary(max_size=6), st.integers(1, 40)
-)
-byte_edits = st.lists(byte_edit, max_size=4)
-word_edits = st.lists(st.tuples(positions, st.sampled_from(WORDS)), max_size=4)
-tree_edits = st.lists(st.tuples(positions, st.sampled_from(ODD)), max_size=3)
+
+def drawn(data: Any) -> tuple[int, list[Any], list[Any], list[Any]]:
+    """Which of the inputs to spoil, and how: bytes, words, values of a tree."""
+
+    def place() -> float:
+        return data.ConsumeIntInRange(0, 65535) / 65536
+
+    def some(one: Callable[[], Any]) -> list[Any]:
+        return [one() for _ in range(max(0, data.ConsumeIntInRange(-2, 3)))]
+
+    which = data.ConsumeIntInRange(0, 255)
+    words = some(lambda: (place(), data.PickValueInList(WORDS)))
+    tree = some(lambda: (place(), data.PickValueInList(ODD)))
+    kinds = ["set", "cut", "add", "end"]
+    edits = some(
+        lambda: (
+            data.PickValueInList(kinds),
+            place(),
+            data.ConsumeBytes(data.ConsumeIntInRange(0, 6)),
+            data.ConsumeIntInRange(1, 40),
+        )
+    )
+    return which, edits, words, tree
 
 
 def spoil_bytes(content: bytes, edits: list[tuple[str, float, bytes, int]]) -> bytes:
@@ -165,8 +184,8 @@ def headers(_: Path) -> Callable[[Any], None]:
 
     seeds = photos()
 
-    def read(drawn: Any) -> None:
-        which, edits = drawn
+    def read(spoilt: Any) -> None:
+        which, edits, _, _ = spoilt
         content = spoil_bytes(seeds[which % len(seeds)], edits)
         try:
             image, size = pixels.decode_sized(content, name="photo", max_pixels=1_000_000)
@@ -224,8 +243,8 @@ def dataset(files: dict[str, str | Any], images: str = "") -> Callable[[Path], C
         for number, name in enumerate("ab"):
             Image.new("RGB", (64, 48), (number, 90, 30)).save(folder / images / f"{name}.png")
 
-        def read(drawn: Any) -> None:
-            which, edits, words, tree = drawn
+        def read(spoilt: Any) -> None:
+            which, edits, words, tree = spoilt
             spoiled = sorted(files)[which % len(files)]
             for name, whole in files.items():
                 path = folder / name
@@ -270,8 +289,8 @@ def recipes(folder: Path) -> Callable[[Any], None]:
     texts = [recipe_text(name) for name in recipe_names()]
     file = folder / "mine.toml"
 
-    def read(drawn: Any) -> None:
-        which, edits, words, _ = drawn
+    def read(spoilt: Any) -> None:
+        which, edits, words, _ = spoilt
         file.write_bytes(spoil_bytes(spoil_words(texts[which % len(texts)], words).encode("utf-8"), edits))
         try:
             recipe_head(str(file))
@@ -294,6 +313,7 @@ def runs(folder: Path) -> Callable[[Any], None]:
     from allmasked.data.dataset import read_split
     from allmasked.predictors.ensemble import Ensemble, Member
     from allmasked.reports.report import make_report
+    from allmasked.stats import plots
     from allmasked.stats.votes import Fitted
     from allmasked.training.teacher import Teacher
     from fake_runs import fake_run, paint_photos
@@ -312,6 +332,12 @@ def runs(folder: Path) -> Callable[[Any], None]:
         "ensemble.json": dataclasses.asdict(voting),
         "teacher.json": {"name": "t", "alpha": 0.3, "temperature": 2.0, "answers": {"k": [0.2, 0.3, 0.5]}},
     }  # fmt: skip
+    drawn_figures = itertools.count()
+
+    def svg(figure: Any, *details: Any, **more: Any) -> str:
+        return draw_svg(figure, *details, **more) if next(drawn_figures) % 200 == 0 else "<svg/>"  # they take long
+
+    draw_svg, plots.svg = plots.svg, svg
     readers: dict[str, Callable[[Run], Any]] = {
         "config.json": lambda run: TrainConfig.read(run.config),
         "split.json": lambda run: read_split(run.split),
@@ -320,8 +346,8 @@ def runs(folder: Path) -> Callable[[Any], None]:
         "teacher.json": Teacher.read,
     }
 
-    def read(drawn: Any) -> None:
-        which, edits, _, tree = drawn
+    def read(spoilt: Any) -> None:
+        which, edits, _, tree = spoilt
         name = sorted(whole)[which % len(whole)]
         for other, value in whole.items():
             value = spoil_tree(value, tree) if other == name else value
@@ -378,8 +404,8 @@ def onnx(folder: Path) -> Callable[[Any], None]:
     photo, file = folder / "a.png", folder / "a.onnx"
     Image.new("RGB", (64, 48), (200, 90, 30)).save(photo)
 
-    def read(drawn: Any) -> None:
-        which, edits, words, tree = drawn
+    def read(spoilt: Any) -> None:
+        which, edits, words, tree = spoilt
         strings = {name: json.dumps(value) for name, value in spoil_tree(metadata, tree).items()}
         if words:
             name = sorted(strings)[which % len(strings)]
@@ -425,8 +451,8 @@ def multipart(_: Path) -> Callable[[Any], None]:
     )
     client.__enter__()
 
-    def read(drawn: Any) -> None:
-        which, edits, words, _ = drawn
+    def read(spoilt: Any) -> None:
+        which, edits, words, _ = spoilt
         sent = [which % 4, which // 4 % 4][: 1 + which // 16 % 2]
         body = b""
         for number, label in enumerate(sent):
@@ -450,18 +476,17 @@ def multipart(_: Path) -> Callable[[Any], None]:
     return read
 
 
-spoiled = st.tuples(st.integers(0, 200), byte_edits, word_edits, tree_edits)
-TARGETS: dict[str, tuple[Any, Callable[[Path], Callable[[Any], None]]]] = {
-    # target: (what Hypothesis draws, what makes of a folder the function that reads it)
-    "headers": (st.tuples(st.integers(0, 200), byte_edits), headers),
-    "voc": (spoiled, dataset({"a.xml": VOC.replace("NAME", "a"), "b.xml": VOC.replace("NAME", "b")})),
-    "yolo": (spoiled, dataset({"data.yaml": YAML, "labels/a.txt": YOLO, "labels/b.txt": YOLO[:19]}, "images")),
-    "coco": (spoiled, dataset({"annotations.json": COCO})),
-    "cvat": (spoiled, dataset({"annotations.xml": CVAT})),
-    "recipes": (spoiled, recipes),
-    "runs": (spoiled, runs),
-    "onnx": (spoiled, onnx),
-    "multipart": (spoiled, multipart),
+TARGETS: dict[str, Callable[[Path], Callable[[Any], None]]] = {
+    # target: what makes of a folder the function that reads what was spoilt
+    "headers": headers,
+    "voc": dataset({"a.xml": VOC.replace("NAME", "a"), "b.xml": VOC.replace("NAME", "b")}),
+    "yolo": dataset({"data.yaml": YAML, "labels/a.txt": YOLO, "labels/b.txt": YOLO[:19]}, "images"),
+    "coco": dataset({"annotations.json": COCO}),
+    "cvat": dataset({"annotations.xml": CVAT}),
+    "recipes": recipes,
+    "runs": runs,
+    "onnx": onnx,
+    "multipart": multipart,
 }
 
 
@@ -479,47 +504,51 @@ def place(error: BaseException) -> str:
     return f"{kind} at {Path(where.filename).name}:{where.lineno}"
 
 
-def fuzz(name: str, minutes: float, first: int, keep: Path) -> tuple[Counter[str], dict[str, str]]:
-    """Run one target: counts, and findings by place."""
-    strategy, make = TARGETS[name]
+def fuzz(name: str, minutes: float, first: int, keep: Path) -> None:
+    """Run one target until its time is over, print counts, and end the process: 1 where there were findings."""
+    import atheris
+
     counts: Counter[str] = Counter()
-    findings: dict[str, str] = {}
-    until = time.monotonic() + 60 * minutes
-    with tempfile.TemporaryDirectory() as folder:
-        read = make(Path(folder))
-        last: Any = None
+    findings: set[str] = set()
+    corpus = keep / f"{name}-corpus"
+    corpus.mkdir(parents=True, exist_ok=True)
+    draw = random.Random(first)
+    for number in range(0 if any(corpus.iterdir()) else 50):
+        (corpus / f"begin-{number}").write_bytes(draw.randbytes(20 + number))
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        with atheris.instrument_imports(include=["allmasked", "PIL", "yaml", "tomllib", "defusedxml", "multipart"]):
+            read = TARGETS[name](Path(folder))
+            read((0, [], [], []))  # imports what is imported late
+        spent, last = 0.0, time.monotonic()
 
-        def once(drawn: Any) -> None:
-            nonlocal last
-            if time.monotonic() > until:
-                return
+        def once(content: bytes) -> None:
+            nonlocal spent, last
+            spent, last = spent + min(1, time.monotonic() - last), time.monotonic()  # it may be stopped meanwhile
+            if spent > 60 * minutes:
+                cpu, kept = time.process_time(), sum(1 for _ in corpus.iterdir())
+                said = f"{name}: {counts['inputs']} inputs in {spent:.0f} s ({cpu:.0f} s of a core)"
+                print(f"{said}, {len(findings)} findings, {kept} inputs kept", flush=True)
+                shutil.rmtree(folder)
+                os._exit(bool(findings))
             counts["inputs"] += 1
+            spoilt = drawn(atheris.FuzzedDataProvider(content))
+            began = time.process_time()
             try:
-                read(drawn)
+                read(spoilt)
+                check(time.process_time() - began < 5, "takes long")
             except Exception as error:
-                if place(error) in findings:
-                    counts["again"] += 1
-                    return
-                last = drawn
-                raise
+                if place(error) not in findings:
+                    findings.add(place(error))
+                    print(f"{name}: {place(error)}: {str(error)[:300]!r}\n    {spoilt!r}"[:1500], flush=True)
+                    digest = hashlib.sha256(repr(spoilt).encode()).hexdigest()[:8]
+                    text = "".join(traceback.format_exception(error))
+                    (keep / f"{name}-{digest}.txt").write_text(f"{spoilt!r}\n{text}", errors="backslashreplace")
 
-        number = first
-        while time.monotonic() < until:
-            test = settings(
-                max_examples=400, database=None, deadline=None, verbosity=Verbosity.quiet, report_multiple_bugs=False,
-                suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink),
-            )(seed(number)(given(strategy)(once)))  # fmt: skip
-            number += 1
-            try:
-                test()
-            except Exception as error:
-                findings[place(error)] = f"{type(error).__name__}: {str(error)[:300]}"
-                print(f"{name}: {place(error)}: {str(error)[:300]!r}\n    {last!r}"[:1500], flush=True)
-                keep.mkdir(parents=True, exist_ok=True)
-                digest = hashlib.sha256(repr(last).encode()).hexdigest()[:8]
-                text = "".join(traceback.format_exception(error))
-                (keep / f"{name}-{digest}.txt").write_text(f"{last!r}\n{text}", errors="backslashreplace")
-    return counts, findings
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        more = ["-max_len=400", "-len_control=0", "-timeout=3600", f"-seed={first or 1}", "-verbosity=0"]
+        atheris.Setup(["fuzz", *more, f"-artifact_prefix={keep}/{name}-", str(corpus)], once)
+        atheris.Fuzz()
 
 
 def main() -> None:
@@ -532,19 +561,11 @@ def main() -> None:
     if unknown := set(options.targets) - set(TARGETS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     print(f"seed {options.seed}", flush=True)
-    warnings.simplefilter("error")
-    warnings.filterwarnings("ignore", module=r"PIL\.")
     found = False
     for name in options.targets or TARGETS:
         pid = os.fork()  # what ends the process is a finding, too
         if pid == 0:
-            began = time.monotonic()
-            counts, findings = fuzz(name, options.minutes, options.seed, options.keep)
-            print(
-                f"{name}: {counts['inputs']} inputs in {time.monotonic() - began:.0f} s, {len(findings)} findings",
-                flush=True,
-            )
-            os._exit(bool(findings))
+            fuzz(name, options.minutes, options.seed, options.keep)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         found |= code != 0
         if code not in (0, 1):

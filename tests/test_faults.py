@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 
 import allmasked
 from allmasked import annotate, cli
+from allmasked.cli import memory
 from allmasked.core.config import TrainConfig, read_recipe
 from allmasked.core.errors import DataError, RunError
 from allmasked.core.runs import Run, claimed, replacing, sweep, working_folder
@@ -162,3 +164,84 @@ def test_a_long_name_can_be_copied(tmp_path: Path) -> None:
     photo = tmp_path / f"{'é' * 120}.png"
     Image.new("RGB", (8, 8)).save(photo)
     assert annotate.copy_into(tmp_path / "to", photo).read_bytes() == photo.read_bytes()
+
+
+# --- too little memory ------------------------------------------------------------------------------------------------
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody watches")
+
+
+def watched(work: str) -> subprocess.Popen[str]:
+    """A process whose memory is limited, to more than it needs, and that does ``work`` as a command would."""
+    code = f"""
+import os, resource, signal, sys, time
+from allmasked import cli
+resource.setrlimit(resource.RLIMIT_AS, (50 << 30, 50 << 30))
+def work(**_):
+    print(os.getpid(), flush=True)
+    {work}
+cli.cli.main = work
+cli.main()
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(allmasked.__file__).parents[1])}
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+@linux
+def test_a_library_that_ends_the_process_where_memory_is_limited_is_one_line() -> None:
+    """As OpenBLAS does, with exit(1): that would say that some photos failed."""
+    process = watched("import ctypes; ctypes.CDLL(None).exit(1)")
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2 and said.count("\n") == 1 and "it was ended by a library (" in said
+
+
+@linux
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGABRT", "SIGSEGV", "SIGBUS"])
+def test_a_violent_end_where_memory_is_limited_is_one_line(name: str) -> None:
+    """The system's killer for want of memory sends SIGKILL; OpenBLAS and ``std::bad_alloc`` end with SIGABRT."""
+    process = watched(f"os.kill(os.getpid(), signal.{name})")
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2 and said.count("\n") == 1
+    assert said.startswith(f"error: not enough memory, as it seems: it was ended by {name} (") and "53.7 GB" in said
+
+
+@linux
+@pytest.mark.parametrize("error", ['RuntimeError("can\'t start new thread")', 'ImportError("failed to map segment")'])
+def test_what_libraries_say_where_memory_is_limited_is_one_line(error: str) -> None:
+    process = watched(f"raise {error}")
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2 and said.count("\n") == 1 and said.startswith("error: not enough memory (")
+
+
+@linux
+def test_a_limit_of_memory_changes_nothing_else() -> None:
+    for work, code in (("sys.exit(1)", 1), ("return 0", 0)):
+        process = watched(work)
+        process.communicate(timeout=60)
+        assert process.returncode == code
+    for number in (signal.SIGTERM, signal.SIGKILL):  # told to the watcher, they end the work
+        process = watched("time.sleep(60)")
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == -number and not said
+        deadline = time.monotonic() + 10
+        while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not Path(f"/proc/{worker}").exists() or "Z" in Path(f"/proc/{worker}/stat").read_text().split()[2]
+
+
+def test_limits_of_containers(tmp_path: Path) -> None:
+    (tmp_path / "own").write_text("4:memory:/x\n0::/a/b\n")
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    before = memory.limits(tmp_path, tmp_path / "own")
+    (tmp_path / "a" / "b" / "memory.max").write_text("max\n")
+    assert memory.limits(tmp_path, tmp_path / "own") == before
+    (tmp_path / "a" / "memory.max").write_text("2000000\n")
+    (tmp_path / "memory.max").write_text("3000000\n")
+    assert memory.limits(tmp_path, tmp_path / "own") == {**before, "the container's limit": 2_000_000}
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("1000000\n")
+    assert memory.limits(tmp_path, tmp_path / "own") == {**before, "the container's limit": 1_000_000}

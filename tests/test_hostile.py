@@ -20,13 +20,14 @@ from PIL import Image
 
 from allmasked import annotate
 from allmasked.core import runs
-from allmasked.core.errors import AllmaskedError, DataError, RunError, WeightsError
+from allmasked.core.config import TrainConfig
+from allmasked.core.errors import AllmaskedError, DataError, PhotoError, RunError, WeightsError
 from allmasked.core.types import InputSpec, Prediction
 from allmasked.data import albums, detection
 from allmasked.data.annotations import Notes, Options
 from allmasked.data.dataset import read_split
 from allmasked.predictors import onnx_model
-from allmasked.predictors.predictor import Answered, open_predictor
+from allmasked.predictors.predictor import Answered, open_predictor, predict_paths
 
 DEEP = 200_000
 
@@ -97,6 +98,7 @@ JSONS = {
     "deep lists": "[" * DEEP + "]" * DEEP,
     "deep tables": '{"a":' * DEEP + "1" + "}" * DEEP,
     "digits": '{"images": ' + "9" * 100_000 + "}",
+    "half a sign": '{"images": ["\\ud800"]}',  # found by bench/fuzz.py: it can't be written into a page
 }
 
 
@@ -170,7 +172,14 @@ def test_yaml_makes_nothing_but_text_and_that_at_once(tmp_path: Path, content: s
     assert time.monotonic() - began < 30 and not mark.exists()
 
 
-@pytest.mark.parametrize("line", ["null", "[]", "{}", '{"epoch": 1, "val_loss": "x"}', "{"])
+EPOCH = '{"epoch": 1, "val_loss": 1, "val_accuracy": 1, "%s": %s}'
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["null", "[]", "{}", '{"epoch": 1, "val_loss": "x"}', "{", EPOCH % ("loss", "{}"), EPOCH % ("seconds", "[1]"),
+     EPOCH % ("photos_per_second", '"masked"'), EPOCH % ("learning_rate", "1" + "0" * 30)],
+)  # fmt: skip
 def test_a_history_that_is_none(tmp_path: Path, line: str) -> None:
     """Found by bench/fuzz.py: the report ended with a traceback."""
     (tmp_path / "metrics.jsonl").write_text(line + "\n")
@@ -179,7 +188,72 @@ def test_a_history_that_is_none(tmp_path: Path, line: str) -> None:
     told(error, tmp_path)
 
 
-def test_an_onnx_file_whose_words_are_no_text(tmp_path: Path) -> None:
+def test_errors_are_one_line_whatever_the_names_are() -> None:
+    """Found by bench/fuzz.py: a photo named "a\\nb" in a file of labels, a class in an ONNX file."""
+    assert str(DataError("a\n\x1b[31mb\u2028c: no photo")) == "a [31mb c: no photo"
+    assert str(DataError("2 can't be used", PhotoError("a\nb", "x"), PhotoError("c", "y"))).count("\n") == 2
+
+
+def test_facts_that_are_no_table(tmp_path: Path) -> None:
+    """Found by bench/fuzz.py: the report ended with a traceback."""
+    for facts in ("[]", '{"versions": "x"}'):
+        (tmp_path / "config.json").write_text(f'{{"facts": {facts}}}')
+        with pytest.raises(RunError, match="holds no settings") as error:
+            TrainConfig.read(tmp_path / "config.json")
+        told(error, tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("edge", ["1e999", "NaN", "1e300"])
+def test_a_face_has_edges(tmp_path: Path, edge: str) -> None:
+    """Found by bench/fuzz.py."""
+    row = {"path": "a.png", "label": "all", "part": "test", "faces": [["masked", 0, 0, 5, "EDGE"]]}
+    text = json.dumps({"data": ".", "seed": 0, "photos": [row]}).replace('"EDGE"', edge)
+    (tmp_path / "split.json").write_text(text)
+    with pytest.raises(RunError, match="a face is") as error:
+        read_split(tmp_path / "split.json")
+    told(error, tmp_path / "split.json")
+
+
+def small_onnx(path: Path, weight: float = 1, **said: Any) -> Path:
+    """A tiny model that says of itself what it likes; it takes 64 x 48 px."""
+    onnx = pytest.importorskip("onnx")
+    helper, kinds = onnx.helper, onnx.TensorProto
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["f"], to=kinds.FLOAT),
+        helper.make_node("ReduceMean", ["f"], ["m"], axes=[1, 2], keepdims=0),
+        helper.make_node("Mul", ["m", "w"], ["l"]),
+        helper.make_node("Softmax", ["l"], ["probabilities"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes, "g",
+        [helper.make_tensor_value_info("pixels", kinds.UINT8, ["n", 48, 64, 3])],
+        [helper.make_tensor_value_info("probabilities", kinds.FLOAT, ["n", 3])],
+        [helper.make_tensor("w", kinds.FLOAT, [3], [weight] * 3)],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    strings = onnx_model.Metadata("m", (64, 48), calibration=()).strings()
+    helper.set_model_props(model, strings | {name: json.dumps(value) for name, value in said.items()})
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ({"weight": float("nan")}, "m: the model gives no probabilities"),  # it was an answer: all, nan
+        ({"size": [1, 48]}, "m: the model can't be run"),
+    ],
+)
+def test_a_model_that_is_not_what_it_says(tmp_path: Path, wrong: dict[str, Any], line: str) -> None:
+    """Found by bench/fuzz.py."""
+    image = photo(tmp_path / "a.png")
+    (answer,) = predict_paths(open_predictor(small_onnx(tmp_path / "a.onnx")), [("a", str(image))])
+    assert answer.probabilities is not None
+    with pytest.raises(RunError, match=line):
+        list(predict_paths(open_predictor(small_onnx(tmp_path / "a.onnx", **wrong)), [("a", str(image))]))
+
+
+def test_an_onnx_file_whose_words_are_no_text(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Found by bench/fuzz.py."""
     with resources.as_file(resources.files("allmasked") / "models") as folder:
         content = next(folder.glob("*.onnx")).read_bytes()
@@ -188,6 +262,7 @@ def test_an_onnx_file_whose_words_are_no_text(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is not a model that ONNX Runtime can open") as error:
         open_predictor(tmp_path / "a.onnx")
     told(error, tmp_path / "a.onnx")
+    assert not capfd.readouterr().out  # ONNX Runtime's banner
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------

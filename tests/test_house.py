@@ -53,3 +53,12 @@ def test_layers_are_those_of_the_contract() -> None:
         for name in layer.split("|")
     }
     assert {named(row[1])[0]: row[0] for row in rows() if len(row) == 4 and row[0]} == held
+
+
+def test_what_is_built_on_is_bounded_from_above() -> None:
+    """Libraries whose inner classes are subclassed: a new version may change them without a word."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    wanted = [line for lines in extras.values() for line in lines]
+    for name in ("uvicorn", "keras"):
+        bounds = [line for line in wanted if re.match(rf"{name}[<>=!~ ]", line)]
+        assert bounds and all("<" in line for line in bounds), name

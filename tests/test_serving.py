@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import io
@@ -627,6 +628,39 @@ def test_memory_stays_steady(client: Any) -> None:
     before = process.memory_info().rss
     barrage(160)
     assert process.memory_info().rss - before < 30e6
+
+
+@pytest.mark.parametrize("kind", ["bytes", "form"])
+def test_a_body_is_held_once(kind: str) -> None:
+    """It was there twice for a moment: as it came, and put together."""
+    import tracemalloc
+
+    from starlette.requests import Request
+
+    from allmasked.serving.uploads import Intake
+
+    head = b'--e\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    sent = iter([head, *[b""] * 20, b"\r\n--e--\r\n"] if kind == "form" else [b""] * 20)
+
+    async def receive() -> dict[str, Any]:
+        try:
+            return {"type": "http.request", "body": next(sent) or bytes(1 << 20), "more_body": True}
+        except StopIteration:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def taken() -> tuple[int, int]:
+        content_type = "multipart/form-data; boundary=e" if kind == "form" else "image/png"
+        headers = [(b"content-type", content_type.encode())]
+        request = Request({"type": "http", "method": "POST", "headers": headers, "query_string": b""}, receive)
+        async with Intake(max_bytes=50 << 20, max_files=5, max_seconds=60).photos(request) as uploads:
+            return sum(len(upload.data) for upload in uploads), tracemalloc.get_traced_memory()[1]
+
+    tracemalloc.start()
+    try:
+        size, peak = asyncio.run(taken())
+    finally:
+        tracemalloc.stop()
+    assert size == 20 << 20 and peak < 1.5 * size
 
 
 def test_no_photo_touches_the_disk(monkeypatch: pytest.MonkeyPatch, client: Any) -> None:

@@ -15,6 +15,7 @@ import warnings
 
 import click
 
+from allmasked.cli import memory
 from allmasked.core import renamed
 from allmasked.core.errors import AllmaskedError
 
@@ -114,6 +115,10 @@ def main() -> None:
     warnings.formatwarning = _format_warning
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    memory.watched(_run)
+
+
+def _run() -> None:
     try:
         code = cli.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -134,13 +139,19 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except OSError as error:  # a file or folder named by the user, or a full disk
-        where = f"{error.filename}: " if error.filename is not None else ""
-        reason = (error.strerror or str(error)).lower()
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        way_out = "make room and start again" if full else "check the path"
-        print(f"error: {where}cannot be read or written ({reason}); {way_out}", file=sys.stderr)
+    except Exception as error:
+        if memory.lacking(error):
+            print(memory.line(), file=sys.stderr)
+        elif isinstance(error, OSError):  # a file or folder named by the user, or a full disk
+            print(f"error: {_unusable(error)}", file=sys.stderr)
+        else:
+            raise
         sys.exit(2)
-    except MemoryError:
-        print("error: not enough memory; take smaller batches or photos, or more of it", file=sys.stderr)
-        sys.exit(2)
+
+
+def _unusable(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename is not None else ""
+    reason = (error.strerror or str(error)).lower()
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    way_out = "make room and start again" if full else "check the path"
+    return f"{where}cannot be read or written ({reason}); {way_out}"

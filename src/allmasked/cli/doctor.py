@@ -10,11 +10,11 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import click
 
+from allmasked.cli.memory import limits
 from allmasked.core.errors import AllmaskedError, how_to_install
 
 BASE = ("numpy", "PIL", "pillow_heif", "onnxruntime", "platformdirs", "rich")
@@ -102,17 +102,10 @@ def cores(number: int) -> str:
 
 def memory_bytes() -> int | None:
     """What this process may use: the machine's memory, or less where a container is held to less; None if not told."""
-    found = []
     try:
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *limits().values()])
     except (AttributeError, ValueError, OSError):  # Windows
         return None
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            found.append(int(Path(limit).read_text()))
-        except (OSError, ValueError):  # no such file, or 'max'
-            continue
-    return min(found)
 
 
 def devices(deep: bool) -> list[Line]:

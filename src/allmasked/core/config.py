@@ -254,7 +254,8 @@ class TrainConfig:
     def read(cls, path: Path) -> TrainConfig:
         """Read ``config.json``; raises :class:`RunError` or :class:`ConfigError` naming the file."""
         content = read_json(path)
-        if not isinstance(content, dict) or not isinstance(content.get("recipe", {}), dict):
+        tables = [content] if not isinstance(content, dict) else [content.get(name, {}) for name in ("recipe", "facts")]
+        if not all(isinstance(table, dict) and isinstance(table.get("versions", {}), dict) for table in tables):
             raise RunError(f"{path}: holds no settings of a training; make a run with 'allmasked train'")
         values = {key: value for key, value in content.items() if key != "facts"}
         recipe = recipe_from(values.pop("recipe", {}), origin=str(path), silent=True)

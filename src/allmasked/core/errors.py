@@ -15,6 +15,7 @@ import contextlib
 import difflib
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,7 +23,13 @@ from types import ModuleType
 
 
 class AllmaskedError(Exception):
-    """Base of all errors raised on purpose. ``str(error)`` is the one line shown to the user."""
+    """Base of all errors raised on purpose: one line, and where more is to be told, a line each.
+
+    A name in it may come from a stranger: line breaks and signs that steer a terminal are left out.
+    """
+
+    def __str__(self) -> str:
+        return "\n  ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", str(line)) for line in self.args)
 
 
 class DataError(AllmaskedError):

@@ -154,7 +154,12 @@ def parse_json(text: str) -> Any:
     """A JSON document. Raises ValueError, with one line that says why, for whatever is none, is nested too deeply, or
     gives one key two values."""
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        value = json.loads(text, object_pairs_hook=_once)
+        if "\\ud" in text.lower():  # halves of signs can't be written or printed
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError:
+        raise ValueError("it holds half a sign") from None
     except KeyError as error:
         raise ValueError(f"it gives {error} twice, and not the same") from None
     except RecursionError:
@@ -181,8 +186,9 @@ def read_json(path: str | Path) -> Any:
         raise RunError(f"{path}: is not valid JSON ({error})") from None
 
 
-_FIGURES = ("epoch", "val_loss", "val_accuracy")
+_FIGURES = {"epoch", "val_loss", "val_accuracy"}
 """What each line of ``metrics.jsonl`` has."""
+_MORE_FIGURES = {"loss", "accuracy", "val_macro_f1", "learning_rate", "seconds", "photos_per_second"}
 
 
 class Run:
@@ -251,7 +257,9 @@ class Run:
         except ValueError as error:
             raise RunError(f"{self.metrics}: holds a line that is not valid JSON ({error}); remove that line") from None
         for number, line in enumerate(lines, 1):
-            figures = [line.get(name) for name in _FIGURES] if isinstance(line, dict) else [None]
-            if not all(isinstance(figure, int | float) for figure in figures):
+            figures = (
+                [line.get(name) for name in _FIGURES | (_MORE_FIGURES & line.keys())] if isinstance(line, dict) else []
+            )
+            if not figures or not all(isinstance(f, float) or (isinstance(f, int) and abs(f) < 2**53) for f in figures):
                 raise RunError(f"{self.metrics}: line {number} is not an epoch's figures; remove that line")
         return lines

@@ -115,10 +115,10 @@ def _fill(split: Split, photos: Sequence[Photo], spec: InputSpec, whole: Path, s
             os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
     errors = _decode(split, photos, spec, array, done, marks)
     if errors:
-        lines = "\n  ".join(str(error) for error in errors[:20])
         raise DataError(
             f"{len(errors)} of {len(photos)} photos can't be used; "
-            f"if they have moved, say where with --data; else make the split again with 'allmasked split'\n  {lines}"
+            f"if they have moved, say where with --data; else make the split again with 'allmasked split'",
+            *errors[:20],
         )
     del array  # closed before it is renamed
     partial.replace(whole)

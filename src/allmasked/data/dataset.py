@@ -388,7 +388,8 @@ def _photo(path: Path, number: int, row: Any) -> Photo:
             )
         except (TypeError, ValueError):
             faces = (Face("?", 0, 0, 0, 0),)  # type: ignore[arg-type]
-        if any(face.wear not in get_args(Wear) for face in faces):
+        edges = [edge for face in faces for edge in (face.left, face.top, face.right, face.bottom)]
+        if any(face.wear not in get_args(Wear) for face in faces) or not all(abs(edge) < 1e9 for edge in edges):
             raise RunError(f"{where} ({name}): a face is [{'|'.join(get_args(Wear))}, left, top, right, bottom]")
     return Photo(
         path=name, label=row["label"], sha256=row.get("sha256", ""), width=sizes[0], height=sizes[1], group=group,

@@ -221,6 +221,19 @@ class ExportedPredictor(Predictor):
         if not len(views[0]):
             return Answers(np.zeros((0, len(CLASSES)), np.float32))
         outputs = self.run(*views)
+        try:
+            if not all(np.isfinite(values).all() for values in outputs.values()):
+                raise ValueError
+            answers = self._read(outputs)
+            p = answers.probabilities
+            if p.shape != (len(views[0]), len(CLASSES)) or not np.allclose(p.sum(1), 1, atol=0.01):
+                raise ValueError
+        except (KeyError, IndexError, TypeError, ValueError, AssertionError):
+            raise RunError(f"{self.name}: the model gives no probabilities, it is damaged; export it again") from None
+        return answers
+
+    def _read(self, outputs: Mapping[str, NDArray[np.float32]]) -> Answers:
+        """An answer out of the network's outputs."""
         if not self.metadata.members:
             return self.metadata.answers(outputs)
         if "nobody" not in outputs:
@@ -239,6 +252,11 @@ class ExportedPredictor(Predictor):
 
     def answer(self, pixels: NDArray[np.uint8]) -> Answers:
         return on_one_view(self.answer_views(resized(pixels, self.input, self.views)), self.input.size)
+
+
+def _reason(error: Exception) -> str:
+    """What ONNX Runtime says, cut to one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 @dataclass
@@ -282,8 +300,7 @@ class OnnxPredictor(ExportedPredictor):
             session = cls._session(runtime, path, 1, providers)
             strings = session.get_modelmeta().custom_metadata_map
         except Exception as error:  # ONNX Runtime has an exception class for each of its codes, all of them private
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise RunError(f"{path}: is not a model that ONNX Runtime can open ({reason[:200]})") from None
+            raise RunError(f"{path}: is not a model that ONNX Runtime can open ({_reason(error)})") from None
         metadata = Metadata.parse(strings, path)
         used = session.get_providers()[0]
         if device != "auto" and used != providers[0]:  # ONNX Runtime has it, but the driver or a library is missing
@@ -303,7 +320,8 @@ class OnnxPredictor(ExportedPredictor):
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # decoding needs the processors too
-        return runtime.InferenceSession(str(path), options, providers=list(providers))
+        fallback = len(providers) > 1  # else it prints a banner and tries the same again
+        return runtime.InferenceSession(str(path), options, providers=list(providers), enable_fallback=fallback)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -318,13 +336,18 @@ class OnnxPredictor(ExportedPredictor):
         """The network's outputs by name, uncalibrated, for pixels (N, H, W, 3) uint8 RGB, N > 0, for each input."""
         names = input_names(len(views))
         if self.batches:
-            return dict(zip(self.outputs, self.session.run(self.outputs, dict(zip(names, views)))))
+            return dict(zip(self.outputs, self._asked(dict(zip(names, views)))))
 
         def one(row: int) -> list[NDArray[np.float32]]:
-            given = {name: pixels[row : row + 1] for name, pixels in zip(names, views)}
-            found: list[NDArray[np.float32]] = self.session.run(self.outputs, given)
-            return found
+            return self._asked({name: pixels[row : row + 1] for name, pixels in zip(names, views)})
 
         rows = range(len(views[0]))
         found = list(map(one, rows) if self.at_a_time == 1 or len(rows) == 1 else self._pool.map(one, rows))
         return {name: np.concatenate(values) for name, values in zip(self.outputs, zip(*found))}
+
+    def _asked(self, given: Mapping[str, NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        try:
+            found: list[NDArray[np.float32]] = self.session.run(self.outputs, given)
+        except Exception as error:  # a class of its own for each code, as above
+            raise RunError(f"{self.name}: the model can't be run ({_reason(error)})") from None
+        return found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
+import tempfile
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -108,11 +110,11 @@ class Intake:
             raise self._too_large()
         if multipart:
             return await self._form(request, hold)
-        parts = []
+        body = io.BytesIO()
         async for chunk in request.stream():
             hold(len(chunk))
-            parts.append(chunk)
-        data = b"".join(parts)
+            body.write(chunk)
+        data = body.getvalue()  # the same bytes, as long as nobody writes: a body is held once
         return [Upload("photo", data)] if data else []
 
     async def _form(self, request: Request, hold: Any) -> list[Upload]:
@@ -142,7 +144,10 @@ class Intake:
                     shown = safe_name(name)[:50]
                     raise Refused(422, f"{what} came in the field {shown!r}: send photos in the field {FIELD!r}, "
                                   f"as curl's -F {FIELD}=@photo.jpg does", "form")  # fmt: skip
-                found.append(Upload(safe_name(value.filename), value.file.read()))
+                assert isinstance(value.file, tempfile.SpooledTemporaryFile)
+                whole = value.file._file.getvalue()  # as above: read() copies
+                found.append(Upload(safe_name(value.filename), whole))
+                await value.close()
             return found
         finally:
             await form.close()
