@@ -630,6 +630,30 @@ def test_memory_stays_steady(client: Any) -> None:
     assert process.memory_info().rss - before < 30e6
 
 
+def test_photos_that_take_long_keep_nobody_waiting() -> None:
+    """Those over 40 million pixels are decoded one at a time: they waited for each other in every decoder there was."""
+    from allmasked.images import pixels
+    from allmasked.predictors.onnx_model import processors
+
+    stream = io.BytesIO()
+    Image.new("1", (6400, 6400)).save(stream, "PNG")
+    large = stream.getvalue()
+    assert pixels.takes_long(large, (416, 320)) and not pixels.takes_long(encoded("all"), (416, 320))
+    stream = io.BytesIO()
+    Image.new("L", (6400, 6400)).save(stream, "JPEG")
+    assert not pixels.takes_long(stream.getvalue(), (416, 320)) and not pixels.takes_long(b"text", (416, 320))
+    with serving(limits=Limits(max_seconds=60)) as client, ThreadPoolExecutor(processors() + 2) as senders:
+        with pixels._one_large_at_a_time:
+            sent = [senders.submit(client.post, "/v1/predict", files=form(large)) for _ in range(processors() + 1)]
+            deadline = time.monotonic() + 20
+            while client.service.active < len(sent) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            assert client.service.active == len(sent)
+            small = senders.submit(client.post, "/v1/predict", files=form(encoded("all")))
+            assert small.result(timeout=20).json()["photos"][0]["label"] == "all"
+        assert [one.result(timeout=60).status_code for one in sent] == [200] * len(sent)
+
+
 @pytest.mark.parametrize("kind", ["bytes", "form"])
 def test_a_body_is_held_once(kind: str) -> None:
     """It was there twice for a moment: as it came, and put together."""

@@ -106,6 +106,7 @@ MAX_BYTES = 2_000_000_000
 
 _EMPTY_PICTURES = 10
 """How many of an animation's first pictures are searched for one that isn't empty."""
+_SLOW_PIXELS = 10_000_000
 _LARGE_PIXELS = 40_000_000
 _one_large_at_a_time = threading.Lock()  # keeps memory bounded where many threads decode
 
@@ -122,6 +123,22 @@ def decode(
 ) -> Image.Image:
     """:func:`decode_sized` without the size."""
     return decode_sized(source, name=name, fit_within=fit_within, max_pixels=max_pixels)[0]
+
+
+def takes_long(data: bytes, fit_within: Size) -> bool:
+    """Whether :func:`decode_sized` takes long for a photo's bytes (about 0.2 s and more): many pixels, none skipped."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            _draft(opened, fit_within)
+            return opened.width * opened.height > _SLOW_PIXELS
+    except Exception:  # as in decode_sized, which says what is wrong
+        return False
+
+
+def _draft(opened: Image.Image, fit_within: Size | None) -> None:
+    if fit_within is not None and opened.format in ("JPEG", "MPO"):
+        longest = max(fit_within)  # orientation may swap the sides
+        opened.draft("RGB", (2 * longest, 2 * longest))
 
 
 def decode_sized(
@@ -172,9 +189,7 @@ def decode_sized(
             _check_size(opened, name, max_pixels)
             if opened.format in ("JPEG", "MPO") and opened.fp and _cut_off(opened.fp):
                 raise PhotoError(name, "is cut off (it has no end marker); copy or save it again")
-            if fit_within is not None and opened.format in ("JPEG", "MPO"):
-                longest = max(fit_within)  # orientation may swap the sides
-                opened.draft("RGB", (2 * longest, 2 * longest))
+            _draft(opened, fit_within)
             large = opened.width * opened.height > _LARGE_PIXELS
             with _one_large_at_a_time if large else contextlib.nullcontext():
                 _to_first_picture(opened)

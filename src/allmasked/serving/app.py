@@ -155,6 +155,9 @@ class Service:
         self.active = 0
         self.draining = False
         self._decoders = ThreadPoolExecutor(processors(), thread_name_prefix="decode")
+        self._slow_decoders = ThreadPoolExecutor(max(1, processors() // 2), thread_name_prefix="decode-slow")
+        widths, heights = zip(*(view.size for view in predictor.views))
+        self._largest = (max(widths), max(heights))
         self.blank: Answers | None = None
         self.metrics.active.set_function(lambda: self.active)
         self.metrics.held.set_function(lambda: self.batcher.held)
@@ -165,7 +168,8 @@ class Service:
 
     async def close(self) -> None:
         await self.batcher.close()
-        self._decoders.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._decoders, self._slow_decoders):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _count_batch(self, photos: int, seconds: float) -> None:
         self.metrics.batch.observe(photos)
@@ -224,7 +228,9 @@ class Service:
     async def _answer(self, upload: Upload, wanted: Wanted) -> Photo:
         loop = asyncio.get_running_loop()
         started = time.perf_counter()
-        fitted = await loop.run_in_executor(self._decoders, self._read, upload, wanted.preview)
+        slow = await loop.run_in_executor(self._decoders, px.takes_long, upload.data, self._largest)
+        decoders = self._slow_decoders if slow else self._decoders  # a few that take long keep nobody else waiting
+        fitted = await loop.run_in_executor(decoders, self._read, upload, wanted.preview)
         self.metrics.decode.observe(time.perf_counter() - started)
         if not fitted.views:
             self.metrics.photos.labels("error").inc()
