@@ -211,7 +211,7 @@ def test_a_violent_end_where_memory_is_limited_is_one_line(name: str) -> None:
 def test_what_libraries_say_where_memory_is_limited_is_one_line(error: str) -> None:
     process = watched(f"raise {error}")
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 2 and said.count("\n") == 1 and said.startswith("error: not enough memory (")
+    assert process.returncode == 2 and said.count("\n") == 1 and said.startswith("error: not enough memory, ")
 
 
 @linux

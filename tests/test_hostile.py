@@ -26,6 +26,7 @@ from allmasked.core.types import InputSpec, Prediction
 from allmasked.data import albums, detection
 from allmasked.data.annotations import Notes, Options
 from allmasked.data.dataset import read_split
+from allmasked.data.readers import read as read_dataset
 from allmasked.predictors import onnx_model
 from allmasked.predictors.predictor import Answered, open_predictor, predict_paths
 
@@ -192,6 +193,25 @@ def test_errors_are_one_line_whatever_the_names_are() -> None:
     """Found by bench/fuzz.py: a photo named "a\\nb" in a file of labels, a class in an ONNX file."""
     assert str(DataError("a\n\x1b[31mb\u2028c: no photo")) == "a [31mb c: no photo"
     assert str(DataError("2 can't be used", PhotoError("a\nb", "x"), PhotoError("c", "y"))).count("\n") == 2
+
+
+def test_problems_are_one_line_whatever_the_names_are(tmp_path: Path) -> None:
+    """Found by bench/fuzz.py."""
+    photo(tmp_path / "c.png")
+    names = ["c.png", "a\nb\x1b[31m"]
+    images = [{"id": n, "file_name": name, "width": 60, "height": 40} for n, name in enumerate(names)]
+    boxes = [{"id": n, "image_id": n, "category_id": 1, "bbox": [5, 5, 20, 20]} for n in range(2)]
+    labels = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "with_mask"}]}
+    (tmp_path / "annotations.json").write_text(json.dumps(labels))
+    (problem,) = read_dataset(tmp_path).problems
+    assert "there is no photo a b [31m" in problem.reason
+    assert albums.shown("\ud800\udce9") == "\ufffd\\xe9"
+
+
+def test_memory_that_onnx_runtime_lacks_is_no_fault_of_the_model() -> None:
+    for said in ("Exception during initialization: std::bad_alloc", "Failed to allocate memory for requested buffer"):
+        assert isinstance(onnx_model._failure(RuntimeError(said), "x"), MemoryError)
+    assert str(onnx_model._failure(RuntimeError("b\nc"), "x")) == "x (b)"
 
 
 def test_facts_that_are_no_table(tmp_path: Path) -> None:

@@ -141,7 +141,8 @@ def _run() -> None:
         sys.exit(0)
     except Exception as error:
         if memory.lacking(error):
-            print(memory.line(), file=sys.stderr)
+            said = (str(error).splitlines() or [""])[0][:100]
+            print(memory.line(f", {said}" if said else ""), file=sys.stderr)
         elif isinstance(error, OSError):  # a file or folder named by the user, or a full disk
             print(f"error: {_unusable(error)}", file=sys.stderr)
         else:

@@ -22,6 +22,11 @@ from pathlib import Path
 from types import ModuleType
 
 
+def one_line(text: str) -> str:
+    """Text without line breaks and without signs that steer a terminal."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)
+
+
 class AllmaskedError(Exception):
     """Base of all errors raised on purpose: one line, and where more is to be told, a line each.
 
@@ -29,7 +34,7 @@ class AllmaskedError(Exception):
     """
 
     def __str__(self) -> str:
-        return "\n  ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", str(line)) for line in self.args)
+        return "\n  ".join(one_line(str(line)) for line in self.args)
 
 
 class DataError(AllmaskedError):

@@ -68,7 +68,8 @@ def part_of(path: str) -> Part | None:
 
 
 def shown(path: str) -> str:
-    """A path as it can be printed and stored: bytes of its name that are no UTF-8 as ``\\xe9``."""
+    """A path as it can be printed and stored: bytes of its name that are no UTF-8 as ``\\xe9``, no half signs."""
+    path = re.sub("[\ud800-\udc7f\udd00-\udfff]", "\ufffd", path)
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

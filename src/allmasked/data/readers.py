@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from allmasked.core.errors import DataError, unknown
+from allmasked.core.errors import DataError, one_line, unknown
 from allmasked.core.types import LABELS, NOBODY, Face, Part, Photo
 from allmasked.data import documents, tables
 from allmasked.data.albums import (
@@ -90,7 +90,7 @@ def read(path: str | Path, *, options: Options | None = None) -> Reading:
     root = root_of(path)
     _tell_other_photos(root, notes)
     parts = _given_parts(root, photos, notes)
-    problems = tuple(Problem(shown(problem.path), shown(problem.reason)) for problem in notes.problems)
+    problems = tuple(Problem(shown(problem.path), one_line(shown(problem.reason))) for problem in notes.problems)
     others = [other.name for other in fitting if other is not reader]
     said = (f"read as {reader.name}: {reader.help}", *map(shown, _said(notes, parts, others)))
     return Reading(root, reader.name, tuple(photos), problems, said, parts)

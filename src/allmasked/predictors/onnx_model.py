@@ -254,9 +254,11 @@ class ExportedPredictor(Predictor):
         return on_one_view(self.answer_views(resized(pixels, self.input, self.views)), self.input.size)
 
 
-def _reason(error: Exception) -> str:
-    """What ONNX Runtime says, cut to one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def _failure(error: Exception, what: str) -> Exception:
+    """What ONNX Runtime says, cut to one line: want of memory, which is no fault of the model, or ``what``."""
+    if any(words in str(error) for words in ("bad_alloc", "bad allocation", "Failed to allocate memory")):
+        return MemoryError("ONNX Runtime gets no more")
+    return RunError(f"{what} ({(str(error).splitlines() or [type(error).__name__])[0][:200]})")
 
 
 @dataclass
@@ -300,7 +302,7 @@ class OnnxPredictor(ExportedPredictor):
             session = cls._session(runtime, path, 1, providers)
             strings = session.get_modelmeta().custom_metadata_map
         except Exception as error:  # ONNX Runtime has an exception class for each of its codes, all of them private
-            raise RunError(f"{path}: is not a model that ONNX Runtime can open ({_reason(error)})") from None
+            raise _failure(error, f"{path}: is not a model that ONNX Runtime can open") from None
         metadata = Metadata.parse(strings, path)
         used = session.get_providers()[0]
         if device != "auto" and used != providers[0]:  # ONNX Runtime has it, but the driver or a library is missing
@@ -349,5 +351,5 @@ class OnnxPredictor(ExportedPredictor):
         try:
             found: list[NDArray[np.float32]] = self.session.run(self.outputs, given)
         except Exception as error:  # a class of its own for each code, as above
-            raise RunError(f"{self.name}: the model can't be run ({_reason(error)})") from None
+            raise _failure(error, f"{self.name}: the model can't be run") from None
         return found
