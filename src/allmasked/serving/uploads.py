@@ -145,8 +145,9 @@ class Intake:
                     raise Refused(422, f"{what} came in the field {shown!r}: send photos in the field {FIELD!r}, "
                                   f"as curl's -F {FIELD}=@photo.jpg does", "form")  # fmt: skip
                 assert isinstance(value.file, tempfile.SpooledTemporaryFile)
-                whole = value.file._file.getvalue()  # as above: read() copies
-                found.append(Upload(safe_name(value.filename), whole))
+                buffer = value.file._file
+                assert isinstance(buffer, io.BytesIO)
+                found.append(Upload(safe_name(value.filename), buffer.getvalue()))  # as above: read() copies
                 await value.close()
             return found
         finally:
