@@ -30,10 +30,10 @@ test: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/audit.py
-	$(BIN)/pytest -n 2 --dist loadfile --durations=20
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20
 
 cover: $(VENV)/.dev
-	$(BIN)/pytest -n 2 --dist loadfile --cov=allmasked --cov-branch --cov-report=term:skip-covered
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --cov=allmasked --cov-branch --cov-report=term:skip-covered
 
 audit: $(VENV)/.dev
 	$(BIN)/python scripts/audit.py

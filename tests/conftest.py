@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -15,10 +16,25 @@ from hypothesis import settings
 from PIL import Image, ImageDraw
 
 from allmasked.core.types import CLASSES, Face, Photo, Split
+from shallow import shallow
 
 settings.register_profile("busy", deadline=None)  # a busy machine is no failure
 settings.load_profile("busy")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+LONGEST = (
+    "test_backbones", "test_site", "test_scale", "test_export", "test_train", "test_notebooks", "test_serving",
+    "test_second_look", "test_train_evidence", "test_distil", "test_heads", "test_report", "test_compare", "test_sweep",
+    "test_examples", "test_page", "test_view_page", "test_readout", "test_ensemble_page", "test_extras",
+    "test_ensemble", "test_pasted", "test_watching", "test_cli_answers", "test_duplicates", "test_explain",
+    "test_pretrained",
+)  # fmt: skip
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no worker is left with one at the end (with xdist's --no-loadscope-reorder)."""
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +83,12 @@ def make_split(root: Path, per_class: dict[str, int], seed: int = 0, size: tuple
 def drawn_split(tmp_path: Path) -> Split:
     """12 training, 6 validation and 6 test photos."""
     return make_split(tmp_path / "data", {"train": 4, "validation": 2, "test": 2})
+
+
+@pytest.fixture(scope="module", name="shallow")
+def shallow_backbones() -> Iterator[None]:
+    with shallow():
+        yield
 
 
 def load_script(name: str) -> ModuleType:

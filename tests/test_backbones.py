@@ -1,5 +1,6 @@
 """The contract of every row of BACKBONES, and the proof that EfficientNet-Lite is what PyTorch computes."""
 
+import json
 import math
 import os
 import subprocess
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 
 from allmasked.core.errors import ConfigError, WeightsError
+from allmasked.exporting.round_trip import drawn_pictures
 from allmasked.networks.backbones import BACKBONES, build_backbone, build_lite_classifier, notebook_frozen
+from allmasked.networks.heads import HEADS
 from weight_files import write_keras2
 
-SIDE = 96
+SIDE = 96  # px
 BIG = ("InceptionResNetV2", "DenseNet201", "EfficientNetV2S")
 LITE = tuple(name for name in BACKBONES if name.startswith("EfficientNetLite"))
 APPLICATIONS = tuple(name for name in BACKBONES if name not in LITE)
@@ -22,8 +25,13 @@ def marked(names):
     return [pytest.param(name, marks=pytest.mark.slow) if name in BIG else name for name in names]
 
 
-def photos(count=2, side=SIDE, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3)).astype(np.float32)
+def size_of(name):
+    """Width and height whose strides don't divide, so that every kind of padding and resizing is met."""
+    return (112, 80) if BACKBONES[name].minimum_px <= 32 else (144, 112)
+
+
+def photos(count=2, size=(SIDE, SIDE), seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, size[1], size[0], 3)).astype(np.float32)
 
 
 def answer(model, pixels):
@@ -46,15 +54,15 @@ def built(request, tmp_path_factory):
     """A row, its network filled from a file, and for ``keras.applications`` the network that the file was made of."""
     import keras
 
-    row = BACKBONES[request.param]
+    row, (width, height) = BACKBONES[request.param], size_of(request.param)
     if row.name in LITE:
-        return row, build_backbone(row.name, (SIDE, SIDE)), None
+        return row, build_backbone(row.name, (width, height)), None
     keras.backend.clear_session()
-    donor = getattr(keras.applications, row.name)(weights=None, include_top=False, input_shape=(SIDE, SIDE, 3))
+    donor = getattr(keras.applications, row.name)(weights=None, include_top=False, input_shape=(height, width, 3))
     stir(donor)
     path = tmp_path_factory.mktemp("weights") / "notop.h5"
     write_keras2(path, [(layer.name, layer.get_weights()) for layer in donor.layers])
-    return row, build_backbone(row.name, (SIDE, SIDE), path), donor
+    return row, build_backbone(row.name, (width, height), path), donor
 
 
 def strides(model):
@@ -74,7 +82,7 @@ def strides(model):
 def test_features(built):
     row, model, _ = built
     assert model.name == "backbone"
-    assert model.input.shape == (None, SIDE, SIDE, 3)
+    assert model.input.shape == (None, *size_of(row.name)[::-1], 3)
     assert len(model.output.shape) == 4
     found = strides(model)
     assert found[model.layers[-1].name] == 32
@@ -100,7 +108,7 @@ def test_the_network_is_that_of_keras(built):
     row, model, donor = built
     if donor is None:
         pytest.skip("not in keras.applications")
-    pixels = photos()
+    pixels = photos(size=size_of(row.name))
     if row.name == "EfficientNetB3":  # its graph with random weights divides by 255 and does no more
         scaled = (pixels * np.array(row.scaling[0]) + np.array(row.scaling[1])) * 255
     elif row.scales_itself_in_keras:
@@ -137,11 +145,46 @@ def test_the_notebooks_frozen_layers(built):
 def test_saved_and_loaded(built, tmp_path):
     import keras
 
-    _, model, _ = built
+    row, model, _ = built
+    if row.name in BIG:  # the whole goes the same way as with the others, and takes long
+        for layer in {type(layer): layer for layer in model.layers}.values():
+            written = json.dumps(keras.saving.serialize_keras_object(layer))
+            again = keras.saving.deserialize_keras_object(json.loads(written), safe_mode=True)
+            assert type(again) is type(layer) and again.get_config() == layer.get_config()
+        return
     model.save(tmp_path / "m.keras")
     again = keras.saving.load_model(tmp_path / "m.keras")
-    pixels = photos(seed=1)
+    pixels = photos(size=size_of(row.name), seed=1)
     np.testing.assert_allclose(answer(again, pixels), answer(model, pixels), atol=1e-5)
+
+
+def test_written_as_onnx(built, tmp_path):
+    """With maps, so that the strides of 8 and 16 are read, too."""
+    import keras
+
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    from allmasked.exporting.onnx_graph import graph_of
+
+    row, backbone, _ = built
+    levels = [backbone.get_layer(name).output for name in (row.stride8_layer, row.stride16_layer)]
+    width, height = size_of(row.name)
+    pixels = keras.Input((height, width, 3), name="pixels")
+    features = keras.Model(backbone.input, [*levels, backbone.output], name="backbone")(pixels)
+    model = keras.Model(pixels, HEADS["evidence"].build(features, 0.1, (width, height)))
+    model.get_layer("evidence").bias.assign([-1.2, -0.8])
+    proto = graph_of(model)
+    onnx.save(proto, tmp_path / "x.onnx")
+    if row.name.startswith("EfficientNet"):
+        assert "BatchNormalization" not in {node.op_type for node in proto.graph.node}
+    session = onnxruntime.InferenceSession(str(tmp_path / "x.onnx"), providers=["CPUExecutionProvider"])
+    drawn = drawn_pictures((width, height), 2, seed=3)
+    names = [output.name for output in session.get_outputs()]
+    found = dict(zip(names, session.run(names, {"pixels": drawn})))
+    expected = model(drawn.astype(np.float32), training=False)
+    assert set(names) == set(expected)
+    for name, values in expected.items():
+        values = np.asarray(values)
+        assert np.ptp(values) > 0 and np.abs(found[name] - values).max() < 1e-3 * max(1, np.abs(values).max()), name
 
 
 def seeds(value):
@@ -160,7 +203,7 @@ def test_the_graph_does_not_depend_on_the_weights(built):
     row, model, _ = built
     if row.name in BIG:
         pytest.skip("takes long, and goes the same way as the others")
-    random = build_backbone(row.name, (SIDE, SIDE), "random", scaling="none", seed=7)
+    random = build_backbone(row.name, size_of(row.name), "random", scaling="none", seed=7)
     assert [layer.name for layer in random.layers] == [layer.name for layer in model.layers]
     assert [(w.path, w.shape) for w in random.weights] == [(w.path, w.shape) for w in model.weights]
     drawn = list(seeds(random.get_config()))
@@ -194,7 +237,7 @@ def test_scaling_stays_exact_in_mixed_precision():
         model = build_backbone("EfficientNetLite0", (32, 32), "random")
     finally:
         keras.config.set_dtype_policy("float32")
-    pixels = photos(side=32) + 0.4
+    pixels = photos(size=(32, 32)) + 0.4
     np.testing.assert_allclose(np.asarray(model.layers[1](pixels)), (pixels - 127) / 128, atol=1e-6)
     assert model.layers[2].compute_dtype == "bfloat16"
 
@@ -300,7 +343,7 @@ def test_all_lite_logits_against_pytorch_itself(name):
     from allmasked.networks.pretrained import package_pth
 
     side = BACKBONES[name].native_px
-    pixels = np.stack([waves(side), *photos(2, side)])
+    pixels = np.stack([waves(side), *photos(2, (side, side))])
     torch_name = name.lower().replace("lite", "-lite")
     theirs = package.EfficientNet.from_pretrained(torch_name, weights_path=str(package_pth(BACKBONES[name].package)))
     with torch.no_grad():

@@ -32,6 +32,7 @@ from test_ensemble import SKILLS, FakeModels, ms
 
 RECIPE = read_recipe("default", {"size": [64, 48], "epochs": 0, "head_epochs": 2, "batch_size": 3})
 CONFIG = TrainConfig(weights="random", recipe=RECIPE)
+pytestmark = pytest.mark.usefixtures("shallow")
 
 
 def eighth(size: tuple[int, int]) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from allmasked.synth.drawn.draw import draw_dataset
 
 FUNCTIONS = ("load", "inspect", "split", "train", "evaluate", "compare", "explain", "export", "ensemble")
 """In an order in which each finds what the ones before it made."""
+pytestmark = pytest.mark.usefixtures("shallow")
 
 
 @pytest.fixture(scope="module")

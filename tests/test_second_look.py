@@ -23,6 +23,7 @@ from conftest import make_split
 keras = pytest.importorskip("keras")
 RECIPE = read_recipe("default", {"size": [96, 64], "frame": [64, 64], "epochs": 0, "head_epochs": 1, "batch_size": 6})
 SETTINGS = LookSettings(side=32, epochs=2, batch_size=8)
+pytestmark = pytest.mark.usefixtures("shallow")
 
 
 @pytest.fixture(scope="module")

@@ -539,8 +539,8 @@ def raw(client: Any, data: bytes, *, then: bytes = b"", pause: float = 0, times:
 def test_slow_senders(client: Any) -> None:
     head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\n"
     with ThreadPoolExecutor(4) as pool:
-        body = pool.submit(raw, client, head, then=b"x", pause=0.2, times=25)
-        heads = pool.submit(raw, client, b"POST /v1/pre", then=b"x", pause=0.2, times=25)
+        body = pool.submit(raw, client, head, then=b"x", pause=0.2, times=18)
+        heads = pool.submit(raw, client, b"POST /v1/pre", then=b"x", pause=0.2, times=18)
         silent = pool.submit(raw, client, b"")
         assert client.post("/v1/predict", files=form(encoded("all"))).status_code == 200, "others are not held up"
         assert body.result().startswith(b"HTTP/1.1 408")
@@ -805,7 +805,7 @@ run(create_app(ColourModel(seconds_a_photo={seconds})), listening, drain_seconds
 
 
 def start(
-    port: int = 0, drain: float = 0, seconds: float = 1.0, logs: int = subprocess.PIPE
+    port: int = 0, drain: float = 0, seconds: float = 0.5, logs: int = subprocess.PIPE
 ) -> tuple[subprocess.Popen[str], int]:
     paths = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "src")]
     process = subprocess.Popen(
@@ -860,7 +860,7 @@ def test_a_clean_end_under_load_and_a_new_start() -> None:
 
 
 def test_readyz_says_first_that_it_ends() -> None:
-    process, port = start(drain=3)
+    process, port = start(drain=2)
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client, ThreadPoolExecutor(1) as pool:
         taken = pool.submit(client.post, "/v1/predict", files=form(encoded("none")))
         wait_for_active(port, 1)

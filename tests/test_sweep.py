@@ -21,6 +21,7 @@ from conftest import make_split
 from fake_runs import FakeModel, paint_nobody, paint_photos
 
 BASE = TrainConfig("", "softmax", "cached", "random", 3, "default", Recipe(size=(96, 96)))
+pytestmark = pytest.mark.usefixtures("shallow")
 
 
 def test_all_are_the_notebooks_seven() -> None:
