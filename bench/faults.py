@@ -591,10 +591,14 @@ def _answers_within(limit: int, body: bytes) -> tuple[Ended, int]:
     for line in process.stderr:
         said += line
         if address := re.search(r"http://127\.0\.0\.1:(\d+)/", line):
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                connection = http.client.HTTPConnection("127.0.0.1", int(address[1]), timeout=60)
-                connection.request("POST", "/v1/predict", body, {"Content-Type": "image/jpeg"})
-                status = connection.getresponse().status
+            for _ in range(100):  # it listens a little later than it says
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    connection = http.client.HTTPConnection("127.0.0.1", int(address[1]), timeout=60)
+                    connection.request("POST", "/v1/predict", body, {"Content-Type": "image/jpeg"})
+                    status = connection.getresponse().status
+                if status or process.poll() is not None:
+                    break
+                time.sleep(0.2)
             with contextlib.suppress(OSError):
                 sizes = Path(f"/proc/{process.pid}/status").read_text()
                 peak = 1024 * int(sizes.partition("VmPeak:")[2].split()[0])

@@ -18,7 +18,7 @@ import allmasked
 from allmasked import annotate, cli
 from allmasked.cli import memory
 from allmasked.core.config import TrainConfig, read_recipe
-from allmasked.core.errors import DataError, RunError
+from allmasked.core.errors import DataError, RunError, require
 from allmasked.core.runs import Run, claimed, replacing, sweep, working_folder
 from allmasked.core.types import InputSpec, Split
 from allmasked.data import cache
@@ -212,6 +212,15 @@ def test_what_libraries_say_where_memory_is_limited_is_one_line(error: str) -> N
     process = watched(f"raise {error}")
     _, said = process.communicate(timeout=60)
     assert process.returncode == 2 and said.count("\n") == 1 and said.startswith("error: not enough memory, ")
+
+
+def test_a_library_that_finds_no_memory_is_not_to_be_installed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: str) -> None:
+        raise ImportError("cv2.abi3.so: failed to map segment from shared object")
+
+    monkeypatch.setattr("importlib.import_module", fails)
+    with pytest.raises(MemoryError, match="cv2 cannot be loaded"):
+        require("cv2", "train")
 
 
 @linux

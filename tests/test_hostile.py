@@ -223,6 +223,14 @@ def test_facts_that_are_no_table(tmp_path: Path) -> None:
         told(error, tmp_path / "config.json")
 
 
+def test_settings_that_are_no_words(tmp_path: Path) -> None:
+    """Found by bench/fuzz.py: the report ended with a traceback."""
+    (tmp_path / "config.json").write_text('{"backbone": [1], "seed": 0}')
+    with pytest.raises(RunError, match="its backbone is") as error:
+        TrainConfig.read(tmp_path / "config.json")
+    told(error, tmp_path / "config.json")
+
+
 @pytest.mark.parametrize("edge", ["1e999", "NaN", "1e300"])
 def test_a_face_has_edges(tmp_path: Path, edge: str) -> None:
     """Found by bench/fuzz.py."""

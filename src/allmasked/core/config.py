@@ -259,6 +259,9 @@ class TrainConfig:
             raise RunError(f"{path}: holds no settings of a training; make a run with 'allmasked train'")
         values = {key: value for key, value in content.items() if key != "facts"}
         recipe = recipe_from(values.pop("recipe", {}), origin=str(path), silent=True)
+        for name, value in values.items():
+            if type(value) is not type(getattr(cls, name, value)):
+                raise RunError(f"{path}: its {name} is {value!r}; make a run with 'allmasked train'")
         try:
             return cls(recipe=recipe, **values)
         except TypeError as error:

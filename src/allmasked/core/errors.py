@@ -110,6 +110,8 @@ def require(module: str, extra: str) -> ModuleType:
             raise
         raise _missing(module, extra) from error
     except ImportError as error:
+        if "failed to map segment" in str(error):
+            raise MemoryError(f"{module} cannot be loaded") from error
         if module not in CANNOT_LOAD:
             raise
         raise MissingExtraError(f"{module} cannot be loaded ({error}): {CANNOT_LOAD[module]}") from error
