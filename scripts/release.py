@@ -58,6 +58,11 @@ WORK: dict[str, tuple[str, ...]] = {
 }
 
 
+def canonical(name: str) -> str:
+    """A package's name as all its spellings are compared."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def clean() -> dict[str, str]:
     """The environment without what leads to the checkout."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
@@ -167,9 +172,9 @@ def attempt(built: Path, extra: str, python: str, out: Path, place: Path) -> Non
     call([UV, "tool", "run", "--quiet", "--from", BOM, "cyclonedx-py", "environment", "--output-reproducible",
           "--validate", "--of", "JSON", "-o", str(bill), str(inside)], place)  # fmt: skip
     content = json.loads(bill.read_text(encoding="utf-8"))
-    parts = {(part["name"].lower(), part["version"]) for part in content["components"]}
+    parts = {(canonical(part["name"]), part["version"]) for part in content["components"]}
     listed = json.loads(call([UV, "pip", "list", "--quiet", "--python", str(inside), "--format", "json"], place))
-    if differs := parts ^ {(part["name"].lower(), part["version"]) for part in listed}:
+    if differs := parts ^ {(canonical(part["name"]), part["version"]) for part in listed}:
         raise SystemExit(f"{bill.name}: does not list what is installed: {sorted(differs)[:5]}")
     kind = "" if built.suffix == ".whl" else " from source"
     print(
