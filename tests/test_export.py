@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -685,3 +686,20 @@ def test_an_ensembles_file_answers_with_the_base_installation_alone(tmp_path: Pa
     result = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("by_maps", "others", "heat", "refused"),
+    [
+        (True, 1, 4e-4, False),
+        (True, 2, 4e-4, True),
+        (True, 1, 0.2, True),
+        (False, 1, 0.0, True),
+        (False, 0, 0.0, False),
+    ],
+)
+def test_a_face_that_just_counts_may_change_one_label(by_maps: bool, others: int, heat: float, refused: bool) -> None:
+    """One of 33 photos is more than the 2 % that half precision may change."""
+    found = round_trip.RoundTrip(33, 0.0004, 0.0, 1 - others / 33, heat, by_maps, other_labels=others)
+    with pytest.raises(ExportError, match="not written") if refused else contextlib.nullcontext():
+        round_trip.refuse(found, "float16", Path("x.onnx"))
