@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from allmasked.cli.memory import limits
-from allmasked.core.errors import AllmaskedError, how_to_install
+from allmasked.core.errors import AllmaskedError, MissingExtraError, how_to_install, require
 
 BASE = ("numpy", "PIL", "pillow_heif", "onnxruntime", "platformdirs", "rich")
 """What every installation has."""
@@ -112,11 +112,10 @@ def devices(deep: bool) -> list[Line]:
     """GPUs: what the driver tells, what ONNX Runtime can use, and with ``deep`` what TensorFlow and JAX see."""
     lines = [("GPU", nvidia())]
     try:
-        import onnxruntime
-
+        onnxruntime = require("onnxruntime", "export")
         providers = ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
         lines.append(("ONNX Runtime", f"can use {providers}"))
-    except ImportError as error:
+    except (ImportError, MissingExtraError) as error:
         lines.append(("ONNX Runtime", f"can't be loaded ({error})"))
     asked = {
         "tensorflow": "import tensorflow as t; print(', '.join(d.name for d in t.config.list_physical_devices()))",

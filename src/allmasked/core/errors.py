@@ -100,8 +100,14 @@ def expect(module: str, extra: str) -> None:
         raise _missing(module, extra)
 
 
+SENDS_NOTHING = {"onnxruntime": "ORT_DISABLE_TELEMETRY"}
+"""Modules that tell their makers of their use, and the variable that stops them if it is set when they are imported."""
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import ``module`` or raise :class:`MissingExtraError` naming the extra that brings it."""
+    if module in SENDS_NOTHING:
+        os.environ.setdefault(SENDS_NOTHING[module], "1")
     try:
         with _quiet() if module in ("keras", "tensorflow") else contextlib.nullcontext():
             return importlib.import_module(module)
