@@ -11,8 +11,9 @@ import pytest
 
 from allmasked.core.errors import ConfigError, WeightsError
 from allmasked.exporting.round_trip import drawn_pictures
-from allmasked.networks.backbones import BACKBONES, build_backbone, build_lite_classifier, notebook_frozen
+from allmasked.networks.backbones import BACKBONES, build_backbone, lite_blocks, notebook_frozen
 from allmasked.networks.heads import HEADS
+from allmasked.networks.pretrained import load_weights, package_pth
 from weight_files import write_keras2
 
 SIDE = 96  # px
@@ -325,6 +326,18 @@ def waves(side):
     return (127.5 + 127.5 * np.sin(0.05 * (channel + 1) * y + 0.03 * x * (x / side))).astype(np.float32)
 
 
+def build_lite_classifier(name, size):
+    """An EfficientNet-Lite with its ImageNet classifier, to check the conversion: RGB 0-255 -> 1000 logits."""
+    import keras
+
+    row = BACKBONES[name]
+    backbone = build_backbone(name, size, "random")
+    x = keras.layers.GlobalAveragePooling2D(name="average")(backbone.output)
+    model = keras.Model(backbone.input, keras.layers.Dense(1000, name="predictions")(x), name=f"{name}_classifier")
+    load_weights(model, package_pth(row.package), lite_blocks=lite_blocks(row))
+    return model
+
+
 @pytest.mark.parametrize("name", LITE)
 def test_lite_logits_are_pytorchs(name):
     side = BACKBONES[name].native_px
@@ -340,7 +353,6 @@ def test_all_lite_logits_against_pytorch_itself(name):
     """Opt-in: needs PyTorch and ``efficientnet-lite-pytorch``."""
     torch = pytest.importorskip("torch")
     package = pytest.importorskip("efficientnet_lite_pytorch")
-    from allmasked.networks.pretrained import package_pth
 
     side = BACKBONES[name].native_px
     pixels = np.stack([waves(side), *photos(2, (side, side))])

@@ -39,10 +39,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("exporting", "Write a run's or an ensemble's model as one file for other engines."),
     "serve": ("serving", "A page and a REST API that answer for photos."),
     "watch": ("serving", "Answer for a camera, a video, a stream, or a folder that fills up."),
-    "report": ("reporting", "Make one HTML page of a run."),
+    "report": ("scoring", "Make one HTML page of a run."),
     "synth": ("painting", "Paint artificial data sets."),
     "doctor": ("doctor", "What is installed, which command lacks what, and whether it answers."),
-    "demo": ("touring", "The whole job on painted photos, from inspect to report."),
+    "demo": ("demo", "The whole job on painted photos, from inspect to report."),
 }
 
 
@@ -83,7 +83,7 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"no such command {args[0]!r}.{hint}", ctx) from None
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="allmasked")
 @click.option("--trust", is_flag=True, help="Open models that are programs: TensorFlow's SavedModel.")
 def cli(trust: bool) -> None:

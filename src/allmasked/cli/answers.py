@@ -7,45 +7,24 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from allmasked.cli.numbers import FiniteRange
+from allmasked.cli import options as opt
 from allmasked.cli.rows import COLUMNS, FORMATS, Tally, format_for, output, plain, with_bar, write
 from allmasked.cli.rows import photos as photos_of
 from allmasked.cli.scaling import engine_options, photos_far, predict_at_scale
 from allmasked.cli.submission import chosen, write_submission
 from allmasked.core import progress
 from allmasked.core.types import LABELS, Prediction
-from allmasked.predictors.devices import DEVICES
 from allmasked.predictors.tiles import TILES
+
+if TYPE_CHECKING:
+    from allmasked.predictors.predictor import Look
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 """What ``--annotated`` can write one picture as."""
-
-
-model_option = click.option(
-    "--model",
-    metavar="FILE|RUN",
-    type=click.Path(path_type=Path),
-    help="A file of 'allmasked export', a run folder, or an ensemble's; default: the model that ships.",
-)
-device_option = click.option(
-    "--device", default="auto", show_default=True, type=click.Choice(["auto", *DEVICES]),
-    help="What computes; auto: an NVIDIA card (GPU) where it can be used, else the processors.",
-)  # fmt: skip
-threads_option = click.option("--threads", type=click.IntRange(1), help="Processors to use.  [default: all]")
-batch_option = click.option(
-    "--batch-size",
-    default=32,
-    show_default=True,
-    type=click.IntRange(1, 4096),
-    help="Photos that the network is given at once.",
-)
-null_option = click.option(
-    "--null", "-0", is_flag=True, help="Names on stdin end with NUL bytes, as from find -print0."
-)
 
 
 def _labels(_ctx: click.Context, _param: click.Parameter, value: str | None) -> frozenset[str]:
@@ -57,66 +36,40 @@ def _labels(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 
 @click.command("predict")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@model_option
-@click.option(
-    "--format",
-    "kind",
-    type=click.Choice([*FORMATS, "kaggle", "parquet"]),
-    help="kaggle: the competition's Id,Category. Default: --out's suffix, else table on a terminal, csv otherwise; with"
-    " --engine parquet (or csv).",
-)
-@click.option("--sample", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+@opt.model
+@click.option("--format", "kind", type=click.Choice([*FORMATS, "kaggle", "parquet"]),
+              help="kaggle: the competition's Id,Category. Default: --out's suffix, else table on a terminal, csv"
+              " otherwise; with --engine parquet (or csv).")  # fmt: skip
+@click.option("--sample", metavar="FILE", type=opt.FILE,
               help="With --format kaggle: the competition's sample submission, whose photos must all be there and whose"
               " order is kept.")  # fmt: skip
 @click.option("--out", metavar="FILE|DEST", help="Write here instead of to stdout; with --engine a folder or address.")
 @engine_options
 @click.option("--boxes", is_flag=True, help="Add the column faces: what each wears, score, edges in px (JSON in csv).")
-@click.option("--annotated", metavar="DIR|FILE", type=click.Path(path_type=Path),
+@click.option("--annotated", metavar="DIR|FILE", type=opt.PATH,
               help="Write each photo with its faces and the verdict into this folder; one photo into this"
               " .jpg, .png or .webp.")  # fmt: skip
 @click.option("--heat", is_flag=True, help="With --annotated: lay the evidence over the photo, too.")
-@click.option("--sort", "sort_to", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
+@click.option("--sort", "sort_to", metavar="DIR", type=opt.FOLDER,
               help="Copy each photo into DIR/all, none, some or nobody; into DIR/unsure or DIR/unreadable where that is"
               " so. DIR/predictions.csv says what is where.")  # fmt: skip
-@click.option("--min-face-px", "min_face_px", metavar="PX", type=FiniteRange(0),
-              help="Faces of a smaller height than this in the photo are shown, but not counted.  [default: the"
-              " model's own rule, see its card]")  # fmt: skip
-@click.option("--min-face-share", metavar="SHARE", type=FiniteRange(0, 1),
-              help="Faces smaller than this share of the largest are shown, but not counted: far behind.  [default: the"
-              " model's own rule]")  # fmt: skip
+@opt.gathered("look", opt.look_of, opt.faces, click.option(
+    "--tiles", default=TILES[0], type=click.Choice(TILES),
+    help="Look again, closer, at five overlapping parts of a photo: for crowds and small faces, six times as slow for"
+    " each such photo."))  # fmt: skip
 @click.option("--unsure", is_flag=True, help="List only the answers that a person should look at.")
-@click.option("--tiles", default=TILES[0], show_default=True, type=click.Choice(TILES),
-              help="Look again, closer, at five overlapping parts of a photo: for crowds and small faces, six times as"
-              " slow for each such photo.")  # fmt: skip
 @click.option("--fail-on", metavar="LABELS", callback=_labels,
               help="Exit code 1 when one of these answers occurs, such as none,some.")  # fmt: skip
-@batch_option
-@threads_option
-@device_option
-@null_option
+@opt.batch_size(32, 4096)
+@opt.threads
+@opt.device
+@opt.null
 @click.pass_context
 def predict_command(
-    ctx: click.Context,
-    paths: tuple[str, ...],
-    model: Path | None,
-    kind: str | None,
-    sample: Path | None,
-    out: str | None,
-    boxes: bool,
-    annotated: Path | None,
-    heat: bool,
-    sort_to: Path | None,
-    min_face_px: float | None,
-    min_face_share: float | None,
-    unsure: bool,
-    tiles: str,
-    fail_on: frozenset[str],
-    batch_size: int,
-    threads: int | None,
-    device: str,
-    null: bool,
-    **_scale: Any,
-) -> None:
+    ctx: click.Context, paths: tuple[str, ...], model: Path | None, kind: str | None, sample: Path | None,
+    out: str | None, boxes: bool, annotated: Path | None, heat: bool, sort_to: Path | None, look: Look, unsure: bool,
+    fail_on: frozenset[str], batch_size: int, threads: int | None, device: str, null: bool, **_scale: Any,
+) -> None:  # fmt: skip
     """Answer for photos: does everyone (all), no one (none), or only some wear a mask? Or is nobody there?
 
     PATH is a photo, a folder (searched with all folders below), a pattern in quotes such as 'photos/**/*.jpg', or -
@@ -133,7 +86,6 @@ def predict_command(
     from allmasked.annotate import Sorted, write_annotated
     from allmasked.model import load
     from allmasked.predictors.addresses import fetched
-    from allmasked.predictors.predictor import Look
 
     if heat and annotated is None:
         raise click.UsageError("--heat goes with --annotated DIR")
@@ -141,7 +93,6 @@ def predict_command(
         raise click.UsageError("--sample goes with --format kaggle")
     if kind == "kaggle" and (unsure or boxes):
         raise click.UsageError(f"{'--unsure' if unsure else '--boxes'} doesn't go with --format kaggle")
-    look = Look(min_face_px, min_face_share, tiles)
     if (code := predict_at_scale(ctx, lambda: _stdin_lines(null), look)) is not None:
         ctx.exit(code)
     target = _file(out)
@@ -209,9 +160,8 @@ def given_photos(paths: tuple[str, ...], null: bool) -> Iterator[tuple[str, str]
     )
     first = next(photos, None)
     if first is None:
-        raise click.UsageError(
-            f"no photo found in {', '.join(map(plain, paths[:3]))}{', ...' if len(paths) > 3 else ''}"
-        )
+        more = ", ..." if len(paths) > 3 else ""
+        raise click.UsageError(f"no photo found in {', '.join(map(plain, paths[:3]))}{more}")
     return itertools.chain([first], photos)
 
 
@@ -286,12 +236,8 @@ def _tell_other_photos(paths: tuple[str, ...]) -> None:
         (kinds if known else others).setdefault(file.suffix.lower() if known else reason, []).append(file)
     if kinds:
         files = sorted(file for some in kinds.values() for file in some)
-        progress.stderr.print(
-            f"not read: {len(files):,} photos of other kinds ({', '.join(sorted(kinds))}), such as "
-            f"{plain(str(files[0]))}: save them as JPEG or PNG",
-            markup=False,
-        )
+        told = f"{len(files):,} photos of other kinds ({', '.join(sorted(kinds))}), such as {plain(str(files[0]))}"
+        progress.stderr.print(f"not read: {told}: save them as JPEG or PNG", markup=False)
     for reason, files in others.items():
-        progress.stderr.print(
-            f"not read: {len(files):,} files, such as {plain(str(files[0]))}, being {reason}", markup=False
-        )
+        such = plain(str(files[0]))
+        progress.stderr.print(f"not read: {len(files):,} files, such as {such}, being {reason}", markup=False)

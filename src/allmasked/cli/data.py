@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from contextlib import AbstractContextManager as ContextManager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from allmasked.cli.numbers import FiniteRange
-from allmasked.cli.scaling import here, reading_engine, spreading
+from allmasked.cli import options as opt
+from allmasked.cli.scaling import here, reading_engine
 from allmasked.core.errors import ConfigError
-from allmasked.core.progress import stderr
+from allmasked.core.progress import Spread, stderr
 from allmasked.core.types import LABELS, NOBODY, PARTS, Split
 from allmasked.data.readers import READERS, Options
 
@@ -36,86 +36,42 @@ def parse_names(text: str | None, option: str) -> dict[str, str] | None:
     return table
 
 
-def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say how DATA is read."""
-    for option in reversed(
-        (
-            click.option(
-                "--layout",
-                metavar="NAME",
-                help=f"Layout of DATA: {', '.join(READERS)}.  [default: the first that fits]",
-            ),
-            click.option(
-                "--classes",
-                metavar="NAME=CLASS,...",
-                help="What class folders or labels mean: all, none, some, nobody, or ignore.",
-            ),
-            click.option(
-                "--wear",
-                metavar="NAME=WEAR,...",
-                help="What a detection set's classes mean: masked, bare, incorrect, unknown, or ignore.",
-            ),
-            click.option(
-                "--incorrect-is",
-                type=click.Choice(["masked", "bare"]),
-                default="bare",
-                show_default=True,
-                help="What a mask worn incorrectly counts as in labels.",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+def _options(layout: str | None, classes: str | None, wear: str | None, incorrect_is: Any) -> Options:
+    return Options(layout, parse_names(classes, "--classes"), parse_names(wear, "--wear"), incorrect_is)
 
 
-def read_options(layout: str | None, classes: str | None, wear: str | None, incorrect_is: str) -> Options:
-    """The options of :func:`reading_options` as the readers take them."""
-    return Options(layout, parse_names(classes, "--classes"), parse_names(wear, "--wear"), incorrect_is)  # type: ignore[arg-type]
+reading_options = opt.gathered(
+    "options", _options,
+    click.option("--layout", metavar="NAME",
+                 help=f"Layout of DATA: {', '.join(READERS)}.  [default: the first that fits]"),
+    click.option("--classes", metavar="NAME=CLASS,...",
+                 help="What class folders or labels mean: all, none, some, nobody, or ignore."),
+    click.option("--wear", metavar="NAME=WEAR,...",
+                 help="What a detection set's classes mean: masked, bare, incorrect, unknown, or ignore."),
+    click.option("--incorrect-is", type=click.Choice(["masked", "bare"]), default="bare",
+                 help="What a mask worn incorrectly counts as in labels."),
+)  # fmt: skip
+"""How DATA is read, as ``options``."""
 
 
 @click.command("split")
 @click.argument("data", type=click.Path())
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The split.json to write.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--validation", type=FiniteRange(0, 1), default=0.15, show_default=True, help="Share of the photos.")
-@click.option("--test", type=FiniteRange(0, 1), default=0.2, show_default=True, help="Share of the photos.")
-@click.option(
-    "--test-source",
-    default="",
-    metavar="PATTERN",
-    help="Photos whose names match, and only they, are the test part, as if another had collected them: 'fmd_*'.",
-)
-@click.option(
-    "--parts",
-    type=click.Choice(["made", "given"]),
-    default="made",
-    show_default=True,
-    help="given: keep those that DATA brings (train, valid, test), copies across them too.",
-)
-@click.option(
-    "--relabel",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE.csv",
-    help="Mended labels (path,label), as 'allmasked view' writes them; they count in place of DATA's.",
-)
+@opt.split_file
+@click.option("--seed", default=0)
+@click.option("--validation", type=opt.SHARE, default=0.15, help="Share of the photos.")
+@click.option("--test", type=opt.SHARE, default=0.2, help="Share of the photos.")
+@click.option("--test-source", default="", metavar="PATTERN", show_default=False,
+              help="Photos whose names match, and only they, are the test part, as if another had collected them:"
+              " 'fmd_*'.")  # fmt: skip
+@click.option("--parts", type=click.Choice(["made", "given"]), default="made",
+              help="given: keep those that DATA brings (train, valid, test), copies across them too.")  # fmt: skip
+@click.option("--relabel", type=opt.FILE, metavar="FILE.csv",
+              help="Mended labels (path,label), as 'allmasked view' writes them; they count in place of"
+              " DATA's.")  # fmt: skip
 @reading_options
 @reading_engine
 def split_command(
-    data: str,
-    out: Path,
-    seed: int,
-    validation: float,
-    test: float,
-    test_source: str,
-    parts: str,
-    relabel: Path | None,
-    layout: str | None,
-    classes: str | None,
-    wear: str | None,
-    incorrect_is: str,
-    engine: str,
-    workers: int | None,
-    address: str | None,
+    data: str, out: Path, test_source: str, parts: str, options: Options, spread: ContextManager[Spread], **asked: Any
 ) -> int:
     """Divide DATA, a data set or its address (s3://...), into train, validation and test and write it to a split.json.
 
@@ -123,48 +79,29 @@ def split_command(
     kept; copies whose labels disagree are left out. Everything else takes the split.json in place of DATA.
     """
     from allmasked.cli.estimates import tell_splitting
-    from allmasked.data.dataset import is_split, load_split, write_split
+    from allmasked.data.dataset import is_split, load_split
 
     root = here(data)
     if is_split(root):
         raise ConfigError(f"{data}: is a split already; give the data set it was made from")
-    options = read_options(layout, classes, wear, incorrect_is)
     if test_source and parts == "given":
         raise ConfigError("--test-source makes a test part and --parts given keeps one; give one of them")
     tell_splitting(root)
-    with spreading(engine, workers, address) as spread:
-        split = load_split(
-            root, seed=seed, options=options, validation=validation, test=test, test_source=test_source,
-            keep_parts=parts == "given", spread=spread, relabel=relabel,
-        )  # fmt: skip
-    write_split(split, out)
-    print_split(split, out)
-    return 1 if any(photo.part == "left_out" and photo.group < 0 for photo in split.photos) else 0
+    given = {"options": options, "test_source": test_source, "keep_parts": parts == "given", **asked}
+    with spread as reader:
+        return _keep(load_split(root, spread=reader, **given), out)
 
 
 @click.command("extend")
-@click.argument("split_file", metavar="SPLIT", type=click.Path(path_type=Path))
+@click.argument("split_file", metavar="SPLIT", type=opt.PATH)
 @click.argument("data", nargs=-1, type=click.Path())
-@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The split.json to write.")
+@opt.split_file
 @click.option("--photos", "most", type=click.IntRange(1), help="At most this many of each DATA, drawn at random.")
-@click.option(
-    "--keep",
-    type=FiniteRange(0, 1),
-    default=1.0,
-    show_default=True,
-    help="Share of SPLIT's own training photos that stay, drawn at random: for learning curves.",
-)
+@click.option("--keep", type=opt.SHARE, default=1.0,
+              help="Share of SPLIT's own training photos that stay, drawn at random: for learning curves.")  # fmt: skip
 @reading_options
 def extend_command(
-    split_file: Path,
-    data: tuple[str, ...],
-    out: Path,
-    most: int | None,
-    keep: float,
-    layout: str | None,
-    classes: str | None,
-    wear: str | None,
-    incorrect_is: str,
+    split_file: Path, data: tuple[str, ...], out: Path, most: int | None, keep: float, options: Options
 ) -> int:
     """Add the photos of each DATA to the training part of SPLIT, a split.json, and write a new one.
 
@@ -173,15 +110,20 @@ def extend_command(
 
     With --keep 0.2 only a fifth of SPLIT's own training photos stays, with --keep 0 only what DATA adds.
     """
-    from allmasked.data.dataset import read_split, write_split
+    from allmasked.data.dataset import read_split
     from allmasked.data.extending import extend_split
 
     if not data and keep == 1:
         raise click.UsageError("nothing to do: give further DATA, or --keep with a share below 1")
     if not data and keep == 0:
         raise click.UsageError("nothing to train on would remain: give further DATA beside --keep 0")
-    options = read_options(layout, classes, wear, incorrect_is)
-    split = extend_split(read_split(split_file), [here(one) for one in data], options, most=most, keep=keep)
+    return _keep(extend_split(read_split(split_file), [here(one) for one in data], options, most=most, keep=keep), out)
+
+
+def _keep(split: Split, out: Path) -> int:
+    """Write a split and tell of it; the exit code, 1 where a photo could not be read."""
+    from allmasked.data.dataset import write_split
+
     write_split(split, out)
     print_split(split, out)
     return 1 if any(photo.part == "left_out" and photo.group < 0 for photo in split.photos) else 0
@@ -225,11 +167,10 @@ def print_split(split: Split, out: Path) -> None:
         stderr.print(f"left out, {kind or 'unreadable'}: {len(paths):,} ({escape(_few(paths))})", soft_wrap=True)
     skipped = split.settings.get("skipped")
     if isinstance(skipped, list) and skipped:
-        lines = [f"{problem['path']}: {problem['reason']}" for problem in skipped]
-        stderr.print(f"not used: {len(lines):,}")
-        for line in lines[:5]:
-            stderr.print(f"  {escape(line)}", soft_wrap=True)
-        if len(lines) > 5:
+        stderr.print(f"not used: {len(skipped):,}")
+        for problem in skipped[:5]:
+            stderr.print(f"  {escape(problem['path'])}: {escape(problem['reason'])}", soft_wrap=True)
+        if len(skipped) > 5:
             stderr.print("  ...")
     twins = split.settings.get("twins")
     if isinstance(twins, dict) and twins.get("scenes"):
@@ -250,28 +191,16 @@ def _few(names: list[str], few: int = 3) -> str:
 @click.command("inspect")
 @click.argument("data", type=click.Path())
 @click.option("--json", "json_file", metavar="FILE", help="Write all that was found as JSON; - for stdout.")
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with thumbnails.")
-@click.option(
-    "--look/--no-look",
-    default=None,
-    help="Let the model that ships look at every photo, for faces that nobody marked and labels that it contradicts. "
-    f"[default: up to {LOOKED_AT:,} photos; it looks at 25 to 80 a second]",
-)
+@click.option("--html", type=opt.FILE, help="Write a page with thumbnails.")
+@click.option("--look/--no-look", default=None,
+              help="Let the model that ships look at every photo, for faces that nobody marked and labels that it"
+              f" contradicts. [default: up to {LOOKED_AT:,} photos; it looks at 25 to 80 a second]")  # fmt: skip
 @reading_options
 @reading_engine
 def inspect_command(
-    data: str,
-    json_file: str | None,
-    html: Path | None,
-    look: bool | None,
-    layout: str | None,
-    classes: str | None,
-    wear: str | None,
-    incorrect_is: str,
-    engine: str,
-    workers: int | None,
-    address: str | None,
-) -> int:
+    data: str, json_file: str | None, html: Path | None, look: bool | None, options: Options,
+    spread: ContextManager[Spread],
+) -> int:  # fmt: skip
     """Show what is in DATA, a data set or its address (s3://...), and what is wrong with it.
 
     Classes and their balance, sizes, broken files, exact and near duplicates and those whose labels disagree, poor
@@ -293,9 +222,8 @@ def inspect_command(
             stderr.print(f"the model doesn't look at {photos:,} photos unless asked to: --look")
         return open_predictor() if look or (look is None and photos <= LOOKED_AT) else None
 
-    options = read_options(layout, classes, wear, incorrect_is)
-    with spreading(engine, workers, address) as spread:
-        found = inspect(here(data), options=options, looks=looks, spread=spread)
+    with spread as reader:
+        found = inspect(here(data), options=options, looks=looks, spread=reader)
     if json_file == "-":
         click.echo(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
     else:
@@ -309,9 +237,7 @@ def inspect_command(
 
 @click.command("cache")
 @click.argument("what", type=click.Choice(["show", "clear"]), default="show")
-@click.option(
-    "--cache", "folder", type=click.Path(path_type=Path), help="The folder, where train was given one with --cache."
-)
+@click.option("--cache", "folder", type=opt.PATH, help="The folder, where train was given one with --cache.")
 def cache_command(what: str, folder: Path | None) -> None:
     """Show where decoded photos lie and how much they take, or clear them.
 

@@ -1,4 +1,4 @@
-"""The first-run tour: the whole job on painted photos, each step the command that a user would type.
+"""``allmasked demo``: the whole job on painted photos, each step the command that a user would type.
 
 A step whose result is there already is skipped, so that a tour that was interrupted goes on where it was.
 """
@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import click
+
+from allmasked.cli import options as opt
 from allmasked.core.errors import AllmaskedError, expect
 from allmasked.core.progress import stderr
 from allmasked.core.runs import Run
-from allmasked.data.dataset import read_split
-from allmasked.scoring.evaluate import PartScores, Scores
+
+if TYPE_CHECKING:
+    from allmasked.scoring.evaluate import PartScores
 
 Command = Callable[[list[str]], int]
 """Runs one ``allmasked`` command and returns its exit code."""
@@ -27,49 +32,46 @@ class Step:
 
     purpose: str
     arguments: list[str]
-    done: bool
+    done: bool = False
 
 
-def steps(out: Path, photos: int, seed: int) -> list[Callable[[], Step]]:
-    """The tour's steps, each made when its turn comes (later ones need what earlier ones left)."""
-    data, split, run = out / "photos", out / "split.json", Run(out / "run")
+STEPS = 8
 
-    def paint() -> Step:
-        arguments = ["synth", "drawn", str(data), "--photos", str(photos), "--seed", str(seed)]
-        return Step(f"paint {photos} photos of people with and without masks", arguments, False)
 
-    def inspect() -> Step:
-        page = out / "inspect.html"
-        arguments = ["inspect", str(data), "--html", str(page), "--json", str(out / "inspect.json")]
-        return Step("see what is in the data, and what is wrong with it", arguments, page.is_file())
-
-    def divide() -> Step:
-        arguments = ["split", str(data), "--out", str(split), "--seed", str(seed)]
-        return Step("divide it so that no near-duplicate leaks from training into the test", arguments, split.is_file())
-
-    def train() -> Step:
-        arguments = ["train", str(split), "--recipe", "demo", "--seed", str(seed), "--out", str(run.folder)]
-        if run.config.is_file():
-            arguments = ["train", "--resume", "--out", str(run.folder)]
-        return Step("fine-tune a small network pretrained on ImageNet", arguments, run.finished)
-
-    def evaluate() -> Step:
-        return Step("score it on photos that it has never seen", ["evaluate", str(run.folder)], run.report.is_file())
-
-    def predict() -> Step:
-        answers = out / "predictions.csv"
-        arguments = ["predict", *_test_photos(split, 12), "--model", str(run.folder), "--out", str(answers)]
-        return Step("ask it about photos", arguments, answers.is_file())
-
-    def explain() -> Step:
-        folder = out / "explained"
-        arguments = ["explain", *_test_photos(split, 12), "--model", str(run.folder), "--out", str(folder)]
-        return Step("see where in the photos the answers come from", arguments, (folder / "grid.png").is_file())
-
-    def report() -> Step:
-        return Step("put everything on one page", ["report", str(run.folder)], run.report.is_file())
-
-    return [paint, inspect, divide, train, evaluate, predict, explain, report]
+def steps(out: Path, photos: int, seed: int) -> Iterator[Step]:
+    """The tour's steps, each made when its turn comes: later ones need what earlier ones left."""
+    data, split, run = str(out / "photos"), out / "split.json", Run(out / "run")
+    page, answers, heat, seeded = (
+        out / "inspect.html",
+        out / "predictions.csv",
+        out / "explained",
+        ["--seed", str(seed)],
+    )
+    yield Step(
+        f"paint {photos} photos of people with and without masks",
+        ["synth", "drawn", data, "--photos", str(photos), *seeded],
+    )
+    yield Step(
+        "see what is in the data, and what is wrong with it",
+        ["inspect", data, "--html", str(page), "--json", str(out / "inspect.json")], page.is_file(),
+    )  # fmt: skip
+    yield Step(
+        "divide it so that no near-duplicate leaks from training into the test",
+        ["split", data, "--out", str(split), *seeded], split.is_file(),
+    )  # fmt: skip
+    anew = [str(split), "--recipe", "demo", *seeded]
+    yield Step(
+        "fine-tune a small network pretrained on ImageNet",
+        ["train", *(["--resume"] if run.config.is_file() else anew), "--out", str(run.folder)], run.finished,
+    )  # fmt: skip
+    yield Step("score it on photos that it has never seen", ["evaluate", str(run.folder)], run.report.is_file())
+    asked = [*_test_photos(split, 12), "--model", str(run.folder), "--out"]
+    yield Step("ask it about photos", ["predict", *asked, str(answers)], answers.is_file())
+    yield Step(
+        "see where in the photos the answers come from",
+        ["explain", *asked, str(heat)], (heat / "grid.png").is_file(),
+    )  # fmt: skip
+    yield Step("put everything on one page", ["report", str(run.folder)], run.report.is_file())
 
 
 def tour(out: Path, command: Command, *, photos: int = 600, seed: int = 0) -> PartScores:
@@ -79,31 +81,55 @@ def tour(out: Path, command: Command, *, photos: int = 600, seed: int = 0) -> Pa
         MissingExtraError: one of the two extras that the steps need is not installed.
         AllmaskedError: a step failed; nothing that was done before is lost.
     """
+    from allmasked.scoring.evaluate import Scores
+
     for module in ("skia", "keras"):
         expect(module, "train,synth")
     began = time.monotonic()
-    todo = steps(out, photos, seed)
-    for number, make in enumerate(todo, 1):
-        step = make()
+    for number, step in enumerate(steps(out, photos, seed), 1):
         shown = shlex.join(["allmasked", *step.arguments])
-        stderr.print(f"\n[bold cyan]{number}/{len(todo)}[/] [bold]{step.purpose}[/]", highlight=False)
+        stderr.print(f"\n[bold cyan]{number}/{STEPS}[/] [bold]{step.purpose}[/]", highlight=False)
         if step.done:
             stderr.print("  done already")
             continue
         stderr.print(f"  $ {shown if len(shown) < 200 else shown[:120] + ' ... ' + shown[-70:]}", markup=False)
         if code := command(step.arguments):
             raise AllmaskedError(f"the demo stopped at '{shown[:80]}' (exit code {code}); start it again to go on")
-    run = Run(out / "run")
-    scores = Scores.read(run).parts["test"]
     stderr.print(f"\nall steps done in {time.monotonic() - began:.0f} s")
-    return scores
+    return Scores.read(Run(out / "run")).parts["test"]
 
 
 def _test_photos(split: Path, count: int) -> list[str]:
     """Paths of up to ``count`` test photos, the classes taking turns."""
+    from allmasked.data.dataset import read_split
+
     found = read_split(split)
     by_class: dict[str, list[str]] = {}
     for photo in found.part("test"):
         by_class.setdefault(photo.label, []).append(str(found.root / photo.path))
-    turns = [path for row in zip(*by_class.values()) for path in row]
-    return turns[:count]
+    return [path for row in zip(*by_class.values()) for path in row][:count]
+
+
+@click.command("demo")
+@click.option("--out", default="demo", type=opt.FOLDER, help="Folder for all that is made.")
+@click.option("--photos", default=600, type=click.IntRange(60), help="How many photos to paint.")
+@opt.seed
+def demo_command(out: Path, photos: int, seed: int) -> None:
+    """Go through the whole job on painted photos: inspect, split, train, evaluate, predict, explain, report.
+
+    Takes a few minutes on a laptop. Interrupted (Ctrl-C), it goes on when started again.
+    """
+    from allmasked.cli import cli
+
+    def command(arguments: list[str]) -> int:
+        code = cli.main(arguments, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+
+    scores = tour(out, command, photos=photos, seed=seed)
+    low, high = scores.accuracy_interval
+    span = f"(95 % interval {low:.3f} to {high:.3f}) on {scores.photos} held-out photos"
+    click.echo(f"test accuracy {scores.accuracy:.3f} {span}")
+    click.echo(f"data:        {out / 'inspect.html'}")
+    click.echo(f"predictions: {out / 'predictions.csv'}")
+    click.echo(f"heat maps:   {out / 'explained' / 'grid.png'}")
+    click.echo(f"report:      {(out / 'run' / 'report.html').resolve()}")

@@ -7,32 +7,22 @@ from typing import Any
 
 import click
 
-from allmasked.cli.numbers import FiniteRange
+from allmasked.cli import options as opt
 from allmasked.cli.scoring import show
 from allmasked.cli.training import HelpBelowHeadings, head_option, recipe_option, recipe_options, train_config
 from allmasked.networks.backbones import BACKBONES
 from allmasked.stats.votes import VOTES
 
-FOLDER = click.Path(path_type=Path)
-data_option = click.option("--data", type=FOLDER, metavar="DIR", help="Where the photos lie now, if they have moved.")
 
-
-@click.command("ensemble", context_settings={"show_default": True})
-@click.argument("runs", nargs=-1, required=True, type=FOLDER, metavar="RUN RUN...")
-@click.option(
-    "--vote",
-    default="soft",
-    type=click.Choice(list(VOTES)),
-    help="; ".join(f"{row.name}: {row.help}" for row in VOTES.values()) + ".",
-)
-@click.option("--out", required=True, type=FOLDER, metavar="DIR", help="The ensemble's folder to make.")
-@click.option(
-    "--early-stop",
-    is_flag=True,
-    help="Ask no further member about a photo whose answer can't change any more (not with stacked, and not "
-    "where all runs have the head evidence).",
-)
-@data_option
+@click.command("ensemble")
+@click.argument("runs", nargs=-1, required=True, type=opt.PATH, metavar="RUN RUN...")
+@click.option("--vote", default="soft", type=click.Choice(list(VOTES)),
+              help="; ".join(f"{row.name}: {row.help}" for row in VOTES.values()) + ".")  # fmt: skip
+@click.option("--out", required=True, type=opt.PATH, metavar="DIR", help="The ensemble's folder to make.")
+@click.option("--early-stop", is_flag=True,
+              help="Ask no further member about a photo whose answer can't change any more (not with stacked, and not"
+              " where all runs have the head evidence).")  # fmt: skip
+@opt.data
 def ensemble_command(runs: tuple[Path, ...], vote: str, out: Path, early_stop: bool, data: Path | None) -> None:
     """Let RUNs that were trained on the same split answer together.
 
@@ -47,24 +37,20 @@ def ensemble_command(runs: tuple[Path, ...], vote: str, out: Path, early_stop: b
     click.echo(f"next: allmasked evaluate {out}", err=True)
 
 
-@click.command("distil", cls=HelpBelowHeadings, context_settings={"show_default": True})
-@click.argument("teacher", type=FOLDER, metavar="ENSEMBLE")
-@click.option("--out", required=True, type=FOLDER, help="The student's run folder to make.")
+@click.command("distil", cls=HelpBelowHeadings)
+@click.argument("teacher", type=opt.PATH, metavar="ENSEMBLE")
+@opt.new_run
 @click.option("--backbone", default="EfficientNetLite0", type=click.Choice(list(BACKBONES)), help="Student's backbone.")
 @head_option
 @recipe_option
-@click.option("--weights", default="", metavar="imagenet|random|package|FILE|RUN", help="As for train.")
-@click.option("--seed", default=0, help="Seed of everything random.")
-@click.option("--alpha", default=0.3, type=FiniteRange(0, 1), help="Share of the label in the loss.")
-@click.option("--temperature", default=2.0, type=FiniteRange(0.1, 100), help="Softens the answers learnt from.")
-@click.option(
-    "--on",
-    default="validation",
-    type=click.Choice(["validation", "test"]),
-    help="Part to show student and teacher side by side on.",
-)
-@data_option
-@click.option("--cache", type=FOLDER, help="Folder for decoded photos; the user's cache folder otherwise.")
+@click.option("--weights", default="", metavar="imagenet|random|package|FILE|RUN", show_default=False,
+              help="As for train.")  # fmt: skip
+@opt.seed
+@click.option("--alpha", default=0.3, type=opt.SHARE, help="Share of the label in the loss.")
+@click.option("--temperature", default=2.0, type=opt.FiniteRange(0.1, 100), help="Softens the answers learnt from.")
+@click.option("--on", default="validation", type=opt.HELD_OUT, help="Part to show student and teacher side by side on.")
+@opt.data
+@opt.cache
 @recipe_options
 def distil_command(
     teacher: Path, out: Path, on: str, alpha: float, temperature: float, data: Path | None, cache: Path | None,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from allmasked.cli.answers import count_photos, given_photos, model_option, null_option
+from allmasked.cli import options as opt
+from allmasked.cli.answers import count_photos, given_photos
 from allmasked.cli.rows import COLUMNS, FORMATS, Row, Tally, format_for, output, plain, print_table, with_bar, write
 from allmasked.core import progress
 from allmasked.core.errors import RunError
@@ -25,63 +26,25 @@ if TYPE_CHECKING:
 
 @click.command("explain")
 @click.argument("paths", nargs=-1, metavar="PATH...")
-@model_option
-@click.option(
-    "--explainer",
-    "explainers",
-    multiple=True,
-    type=click.Choice([*EXPLAINERS, "all"]),
-    help="Which heat map; with --score as often as wanted.  [default: evidence where the model makes it, else grad-cam;"
-    " with --score: all]",
-)
+@opt.model
+@click.option("--explainer", "explainers", multiple=True, type=click.Choice([*EXPLAINERS, "all"]),
+              help="Which heat map; with --score as often as wanted.  [default: evidence where the model makes it, else"
+              " grad-cam; with --score: all]")  # fmt: skip
 @click.option("--class", "wanted", type=click.Choice(CLASSES), help="Class to explain; default: the predicted one.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the pictures; with --score a JSON file.")
-@click.option(
-    "--format",
-    "kind",
-    type=click.Choice(FORMATS),
-    help="Default: table on a terminal, csv otherwise (json with --score).",
-)
-@click.option(
-    "--score",
-    "data",
-    type=click.Path(path_type=Path),
-    metavar="DATA|split.json",
-    help="Measure faithfulness on these photos instead.",
-)
-@click.option(
-    "--on",
-    "part",
-    type=click.Choice(["train", "validation", "test"]),
-    default="test",
-    show_default=True,
-    help="With --score: the part.",
-)
-@click.option(
-    "--photos",
-    "count",
-    type=click.IntRange(1),
-    default=50,
-    show_default=True,
-    help="With --score: photos, drawn at random.",
-)
-@click.option("--seed", default=0, show_default=True, help="With --score: seed of the draw and of the random map.")
-@null_option
+@click.option("--out", type=opt.PATH, help="Folder for the pictures; with --score a JSON file.")
+@click.option("--format", "kind", type=click.Choice(FORMATS),
+              help="Default: table on a terminal, csv otherwise (json with --score).")  # fmt: skip
+@click.option("--score", "data", type=opt.PATH, metavar="DATA|split.json",
+              help="Measure faithfulness on these photos instead.")  # fmt: skip
+@click.option("--on", "part", type=opt.PARTS, default="test", help="With --score: the part.")
+@click.option("--photos", "count", type=click.IntRange(1), default=50, help="With --score: photos, drawn at random.")
+@click.option("--seed", default=0, help="With --score: seed of the draw and of the random map.")
+@opt.null
 @click.pass_context
 def explain_command(
-    ctx: click.Context,
-    paths: tuple[str, ...],
-    model: Path | None,
-    explainers: tuple[str, ...],
-    wanted: Class | None,
-    out: Path | None,
-    kind: str | None,
-    data: Path | None,
-    part: Any,
-    count: int,
-    seed: int,
-    null: bool,
-) -> None:
+    ctx: click.Context, paths: tuple[str, ...], model: Path | None, explainers: tuple[str, ...], wanted: Class | None,
+    out: Path | None, kind: str | None, data: Path | None, null: bool, **score: Any,
+) -> None:  # fmt: skip
     """Show where in each photo the answer comes from: heat map overlays, and all photos on one page (grid.png).
 
     PATH is as for predict. The title of a photo in the grid is the predicted label and its probability, and the true
@@ -93,7 +56,7 @@ def explain_command(
     if data is not None:
         if paths:
             raise click.UsageError("--score takes its photos from DATA; leave out PATH")
-        failed = _score(model, data, part, count, explainers or ("all",), seed, kind, out)
+        failed = _score(model, data, explainers or ("all",), kind, out, **score)
     else:
         if not paths:
             raise click.UsageError("PATH is missing: photos to explain (or --score DATA)")
@@ -134,15 +97,9 @@ def _explain(
 
 
 def _score(
-    model: Path | None,
-    data: Path,
-    part: Any,
-    count: int,
-    explainers: tuple[str, ...],
-    seed: int,
-    kind: str | None,
-    out: Path | None,
-) -> int:
+    model: Path | None, data: Path, explainers: tuple[str, ...], kind: str | None, out: Path | None, part: Any,
+    count: int, seed: int,
+) -> int:  # fmt: skip
     from allmasked.core.runs import write_json
     from allmasked.explaining.faithfulness import measure, sample
     from allmasked.explaining.maps import explainers_for
@@ -157,9 +114,8 @@ def _score(
         raise RunError(f"{predictor.name}: only a run's own Keras model can be measured; give its folder (--model RUN)")
     cut = network(predictor.network)
     names = explainers_for(cut) if "all" in explainers else list(dict.fromkeys(explainers))
-    rows, broken = measure(
-        cut, sample(photos, count, seed), root, predictor.input.resize_mode, explainers=names, seed=seed
-    )
+    drawn = sample(photos, count, seed)
+    rows, broken = measure(cut, drawn, root, predictor.input.resize_mode, explainers=names, seed=seed)
     report = {
         "model": predictor.name,
         "data": str(data),
@@ -167,7 +123,7 @@ def _score(
         "photos": rows[0].photos,
         "seed": seed,
         "class_score": cut.score,
-        "explainers": {row.explainer: _without(dataclasses.asdict(row), "explainer") for row in rows},
+        "explainers": {values.pop("explainer"): values for values in map(dataclasses.asdict, rows)},
         "failed": [{"path": error.path, "error": error.reason} for error in broken],
     }
     if out is not None:
@@ -192,10 +148,6 @@ def _labelled(data: Path, part: Any) -> tuple[Path, list[Photo], str]:
     if is_split(data):
         return split.root, list(split.part(part)), part
     return split.root, list(split.photos), "all parts"
-
-
-def _without(values: Row, key: str) -> Row:
-    return {name: value for name, value in values.items() if name != key}
 
 
 def _faithfulness_table(rows: list[Faithfulness], title: str) -> Any:

@@ -7,44 +7,32 @@ from typing import Any
 
 import click
 
-from allmasked.cli.numbers import FiniteRange
+from allmasked.cli import options as opt
 from allmasked.core import progress
 from allmasked.core.config import parse_size
 from allmasked.exporting.formats import EXPORTS, PRECISIONS
 
 
 @click.command("export")
-@click.argument("run", metavar="RUN|ENSEMBLE", type=click.Path(path_type=Path))
-@click.option("--format", "kind", default="onnx", show_default=True, type=click.Choice(list(EXPORTS)),
+@click.argument("run", metavar="RUN|ENSEMBLE", type=opt.PATH)
+@click.option("--format", "kind", default="onnx", type=click.Choice(list(EXPORTS)),
               help="; ".join(f"{row.name}: {row.help}" for row in EXPORTS.values()) + ".")  # fmt: skip
-@click.option("--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help="The file to write.")
-@click.option("--precision", default="float32", show_default=True, type=click.Choice(list(PRECISIONS)),
+@click.option("--out", required=True, metavar="FILE", type=opt.PATH, help="The file to write.")
+@click.option("--precision", default="float32", type=click.Choice(list(PRECISIONS)),
               help="float16: weights stored so, half the size; int8: quantised, its loss is shown.")  # fmt: skip
-@click.option(
-    "--size",
-    metavar="WxH",
-    help="Input of the exported file; default: what the run was trained for; not for ensembles.",
-)
-@click.option("--validate", metavar="DATA|split.json", type=click.Path(path_type=Path),
+@click.option("--size", metavar="WxH",
+              help="Input of the exported file; default: what the run was trained for; not for ensembles.")  # fmt: skip
+@click.option("--validate", metavar="DATA|split.json", type=opt.PATH,
               help="Photos for the check against Keras (and the ranges of int8); default: the run's own.")  # fmt: skip
 @click.option("--name", help="What the model is called; default: the run's name.")
-@click.option(
-    "--temperature", type=FiniteRange(min=0, min_open=True), help="Logits are divided by it (heads without maps)."
-)
-@click.option("--calibration", metavar="FILE", type=click.Path(path_type=Path),
+@click.option("--temperature", type=opt.ABOVE_0, help="Logits are divided by it (heads without maps).")
+@click.option("--calibration", metavar="FILE", type=opt.PATH,
               help="Calibration of the faces (JSON) instead of the run's own, fitted on validation.")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="Seed of the photos' choice.")
+@click.option("--seed", default=0, help="Seed of the photos' choice.")
 def export_command(
-    run: Path,
-    kind: str,
-    out: Path,
-    precision: str,
-    size: str | None,
-    validate: Path | None,
-    seed: int,
-    calibration: Path | None,
-    **settings: Any,
-) -> None:
+    run: Path, kind: str, out: Path, precision: str, size: str | None, validate: Path | None, seed: int,
+    calibration: Path | None, **settings: Any,
+) -> None:  # fmt: skip
     """Write a run's or an ensemble's model as one file for other engines, checked before it is left behind.
 
     An .onnx file answers without Keras: give it to 'allmasked predict --model FILE'. An ensemble becomes one network,

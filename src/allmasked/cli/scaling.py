@@ -6,10 +6,11 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from allmasked.cli import options as opt
 from allmasked.core import progress
 
 if TYPE_CHECKING:
@@ -21,16 +22,17 @@ ENGINES = ("local", "ray")
 TOLD = 10
 """So many failures are named on stderr."""
 
-_ADDRESS = click.option("--address", metavar="HOST:PORT|auto",
-                        help="With ray: a cluster that runs.  [default: RAY_ADDRESS, else one started here for this"
-                        " run]")  # fmt: skip
-_OPTIONS = (
+address_option = click.option(
+    "--address", metavar="HOST:PORT|auto",
+    help="With ray: a cluster that runs.  [default: RAY_ADDRESS, else one started here for this run]",
+)  # fmt: skip
+engine_options = opt.together(
     click.option("--engine", type=click.Choice(ENGINES),
                  help="Write rows to DEST as shards, by this process (local) or workers of Ray; go on where an earlier"
                  " run was stopped."),
     click.option("--workers", type=click.IntRange(1), help="With ray: workers.  [default: one for four processors]"),
-    _ADDRESS,
-    click.option("--shard", "shard_photos", default=2000, show_default=True, type=click.IntRange(1, 1_000_000),
+    address_option,
+    click.option("--shard", "shard_photos", default=2000, type=click.IntRange(1, 1_000_000),
                  help="With --engine: photos in one shard, which a killed worker has to do again."),
     click.option("--max-errors", metavar="N", type=click.IntRange(0),
                  help="With --engine: stop when more photos than this have failed in this run."),
@@ -38,28 +40,9 @@ _OPTIONS = (
 )  # fmt: skip
 
 
-def engine_options(command: Any) -> Any:
-    """The options of an engine."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-def reading_engine(command: Any) -> Any:
-    """The options of who reads the photos of a data set."""
-    for option in (
-        _ADDRESS,
-        click.option("--workers", type=click.IntRange(1), help="With ray: tasks at once.  [default: one a processor]"),
-        click.option("--engine", type=click.Choice(ENGINES), default="local", show_default=True,
-                     help="Who reads the photos: this process, on all processors, or tasks of Ray."),
-    ):  # fmt: skip
-        command = option(command)
-    return command
-
-
 @contextlib.contextmanager
-def spreading(engine: str, workers: int | None, address: str | None) -> Iterator[progress.Spread]:
-    """Who reads the photos, as :func:`reading_engine` has it."""
+def _spreading(engine: str, workers: int | None, address: str | None) -> Iterator[progress.Spread]:
+    """Who reads the photos of a data set."""
     if engine == "local":
         if workers or address:
             raise click.UsageError("--workers and --address go with --engine ray")
@@ -69,6 +52,16 @@ def spreading(engine: str, workers: int | None, address: str | None) -> Iterator
 
     with cluster(address) as ray:
         yield on_ray(ray, workers)
+
+
+reading_engine = opt.gathered(
+    "spread", _spreading,
+    click.option("--engine", type=click.Choice(ENGINES), default="local",
+                 help="Who reads the photos: this process, on all processors, or tasks of Ray."),
+    click.option("--workers", type=click.IntRange(1), help="With ray: tasks at once.  [default: one a processor]"),
+    address_option,
+)  # fmt: skip
+"""Who reads the photos of a data set, as ``spread``, in a ``with``."""
 
 
 def here(data: str | Path) -> Path:

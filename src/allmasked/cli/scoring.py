@@ -1,4 +1,4 @@
-"""``allmasked evaluate``, ``compare`` and ``label-issues``."""
+"""``allmasked evaluate``, ``compare``, ``label-issues`` and ``report``."""
 
 from __future__ import annotations
 
@@ -10,34 +10,27 @@ from typing import TYPE_CHECKING
 
 import click
 
+from allmasked.cli import options as opt
 from allmasked.core.types import Prediction
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-RUN = click.Path(path_type=Path)
-data_option = click.option(
-    "--data", type=RUN, metavar="DIR", help="Where the run's photos lie now, if they have moved."
-)
 bootstrap_option = click.option(
-    "--bootstrap", type=click.IntRange(min=100), default=2000, show_default=True, help="Resamples for the intervals."
+    "--bootstrap", type=click.IntRange(min=100), default=2000, help="Resamples for the intervals."
 )
-seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Seed of the resamples.")
+resampling_option = click.option("--seed", type=int, default=0, help="Seed of the resamples.")
 
 
 @click.command("evaluate")
-@click.argument("run", type=RUN)
-@click.option(
-    "--on",
-    type=click.Choice(["train", "validation", "test"]),
-    multiple=True,
-    help="Part to score; may be given more than once. Default: validation and test. 'train' scores photos that the run "
-    "was trained on, which is refused otherwise.",
-)
-@click.option("--photos", type=RUN, metavar="DATA", help="Score this labelled data set or split.json instead.")
-@data_option
+@click.argument("run", type=opt.PATH)
+@click.option("--on", type=opt.PARTS, multiple=True,
+              help="Part to score; may be given more than once. Default: validation and test. 'train' scores photos"
+              " that the run was trained on, which is refused otherwise.")  # fmt: skip
+@click.option("--photos", type=opt.PATH, metavar="DATA", help="Score this labelled data set or split.json instead.")
+@opt.data
 @bootstrap_option
-@seed_option
+@resampling_option
 def evaluate_command(
     run: Path, on: tuple[str, ...], photos: Path | None, data: Path | None, bootstrap: int, seed: int
 ) -> None:
@@ -59,12 +52,12 @@ def evaluate_command(
 
 
 @click.command("compare")
-@click.argument("runs", nargs=-1, required=True, type=RUN, metavar="RUN RUN...")
-@click.option("--on", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True)
-@click.option("--out", type=RUN, metavar="FILE", help="Write the comparison as FILE.md and FILE.json too.")
-@data_option
+@click.argument("runs", nargs=-1, required=True, type=opt.PATH, metavar="RUN RUN...")
+@click.option("--on", type=opt.PARTS, default="test")
+@click.option("--out", type=opt.PATH, metavar="FILE", help="Write the comparison as FILE.md and FILE.json too.")
+@opt.data
 @bootstrap_option
-@seed_option
+@resampling_option
 def compare_command(
     runs: tuple[Path, ...], on: str, out: Path | None, data: Path | None, bootstrap: int, seed: int
 ) -> None:
@@ -87,24 +80,13 @@ def compare_command(
 
 
 @click.command("label-issues")
-@click.argument("runs", nargs=-1, required=True, type=RUN, metavar="RUN...")
-@click.option(
-    "--on",
-    type=click.Choice(["validation", "test"]),
-    multiple=True,
-    default=("validation", "test"),
-    show_default=True,
-    help="Held-out part to judge; may be given more than once.",
-)
-@click.option("--out", type=RUN, metavar="FILE.html", help="The page. Default: label_issues.html in the first run.")
-@click.option(
-    "--max-photos",
-    type=click.IntRange(min=1),
-    default=200,
-    show_default=True,
-    help="Photos of each kind on the page.",
-)
-@data_option
+@click.argument("runs", nargs=-1, required=True, type=opt.PATH, metavar="RUN...")
+@click.option("--on", type=opt.HELD_OUT, multiple=True, default=("validation", "test"),
+              help="Held-out part to judge; may be given more than once.")  # fmt: skip
+@click.option("--out", type=opt.PATH, metavar="FILE.html",
+              help="The page. Default: label_issues.html in the first run.")  # fmt: skip
+@click.option("--max-photos", type=click.IntRange(min=1), default=200, help="Photos of each kind on the page.")
+@opt.data
 def label_issues_command(
     runs: tuple[Path, ...], on: tuple[str, ...], out: Path | None, max_photos: int, data: Path | None
 ) -> None:
@@ -122,13 +104,25 @@ def label_issues_command(
     page = make_page(found, out or Run(runs[0]).label_issues, limit=max_photos)
     table, plain = write_label_issues(found, page.with_suffix(".csv"))
     show(markdown(found, limit=20)) if sys.stdout.isatty() else click.echo(table.read_text(encoding="utf-8"), nl=False)
-    click.echo(
-        f"{found.photos:,} held-out photos: {len(found.of('label')):,} labels probably wrong, "
-        f"{len(found.of('error')):,} further errors",
-        err=True,
-    )
+    wrong, further = (f"{len(found.of(kind)):,}" for kind in ("label", "error"))
+    click.echo(f"{found.photos:,} held-out photos: {wrong} labels probably wrong, {further} further errors", err=True)
     click.echo(f"written: {page}, {table.name}, {plain.name}", err=True)
     _end(found.failed)
+
+
+@click.command("report")
+@click.argument("run", type=opt.PATH)
+@click.option("--out", type=opt.FILE, help="The page to write.  [default: report.html in RUN]")
+@click.option("--examples", type=click.IntRange(0, 200), default=12, help="Photos shown, with heat maps.")
+@opt.data
+def report_command(run: Path, out: Path | None, examples: int, data: Path | None) -> None:
+    """Make one self-contained HTML page of RUN: data, settings, curves, scores, examples with heat maps.
+
+    A run that is not evaluated yet gets a page too; nothing is scored here.
+    """
+    from allmasked.reports.report import make_report
+
+    click.echo(make_report(run, out, examples=examples, data=data))
 
 
 def show(markdown: str) -> None:

@@ -10,38 +10,25 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from allmasked.cli.answers import device_option, model_option, threads_option
-from allmasked.cli.numbers import FiniteRange
+from allmasked.cli import options as opt
 from allmasked.core import progress
 from allmasked.core.errors import ConfigError, require
+
+if TYPE_CHECKING:
+    from allmasked.predictors.predictor import Look
 
 MIB = 1 << 20
 
 
-def face_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Which faces count, as ``predict`` has it."""
-    for option in (
-        click.option("--min-face-share", metavar="SHARE", type=FiniteRange(0, 1),
-                     help="Faces smaller than this share of the largest are shown, but not counted: far behind."
-                     "  [default: the model's own rule]"),
-        click.option("--min-face-px", "min_face_px", metavar="PX", type=FiniteRange(0),
-                     help="Faces of a smaller height than this in the photo are shown, but not counted."
-                     "  [default: the model's own rule]"),
-    ):  # fmt: skip
-        command = option(command)
-    return command
-
-
 @click.command("serve")
-@model_option
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 for any free one.")
+@opt.model
+@click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--port", default=8000, type=click.IntRange(0, 65535), help="0 for any free one.")
 @click.option("--api-key", metavar="KEY",
               help="Ask for it in the header X-API-Key; better given as $ALLMASKED_API_KEY.")  # fmt: skip
 @click.option("--allow-host", "allow_hosts", multiple=True, metavar="NAME",
@@ -49,48 +36,29 @@ def face_options(command: Callable[..., Any]) -> Callable[..., Any]:
               "  [default: localhost and 127.0.0.1 where only this machine can reach it, else any]")  # fmt: skip
 @click.option("--allow-origin", "allow_origins", multiple=True, metavar="http://HOST:PORT",
               help="Pages of this server may use the REST API, too (CORS); may be given more than once.")  # fmt: skip
-@click.option("--page/--no-page", default=True, show_default=True, help="Serve the page, or the REST API only.")
-@click.option("--max-mb", default=32.0, show_default=True, type=FiniteRange(min=0, min_open=True),
+@click.option("--page/--no-page", default=True, help="Serve the page, or the REST API only.")
+@click.option("--max-mb", default=32.0, type=opt.ABOVE_0,
               help="Largest request, in MiB.")  # fmt: skip
-@click.option("--max-megapixels", default=50.0, show_default=True, type=FiniteRange(min=0, min_open=True),
+@click.option("--max-megapixels", default=50.0, type=opt.ABOVE_0,
               help="Largest photo, in megapixels.")  # fmt: skip
-@click.option("--max-files", default=32, show_default=True, type=click.IntRange(1), help="Most photos in one request.")
-@click.option("--max-seconds", default=30.0, show_default=True, type=FiniteRange(min=0, min_open=True),
+@click.option("--max-files", default=32, type=click.IntRange(1), help="Most photos in one request.")
+@click.option("--max-seconds", default=30.0, type=opt.ABOVE_0,
               help="Longest time for a request to arrive, and then for its answer.")  # fmt: skip
-@click.option("--max-requests", default=32, show_default=True, type=click.IntRange(1),
+@click.option("--max-requests", default=32, type=click.IntRange(1),
               help="Requests for answers at a time; more get 503 with Retry-After.")  # fmt: skip
-@click.option("--max-photos", default=64, show_default=True, type=click.IntRange(1),
+@click.option("--max-photos", default=64, type=click.IntRange(1),
               help="Photos decoded, waiting or being answered at a time; likewise.")  # fmt: skip
-@click.option(
-    "--batch-size",
-    default=8,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Photos that the network is given at once.",
-)
-@face_options
-@click.option("--drain-seconds", default=0.0, show_default=True, type=FiniteRange(0),
+@opt.batch_size(8)
+@opt.look
+@click.option("--drain-seconds", default=0.0, type=opt.FiniteRange(0),
               help="After SIGTERM, go on so long with 503 at /readyz, for a proxy that asks there.")  # fmt: skip
-@threads_option
-@device_option
+@opt.threads
+@opt.device
 def serve_command(
-    model: Path | None,
-    host: str,
-    port: int,
-    api_key: str | None,
-    allow_hosts: tuple[str, ...],
-    allow_origins: tuple[str, ...],
-    page: bool,
-    max_mb: float,
-    max_megapixels: float,
-    max_seconds: float,
-    min_face_px: float | None,
-    min_face_share: float | None,
-    drain_seconds: float,
-    threads: int | None,
-    device: str,
-    **limits: Any,
-) -> None:
+    model: Path | None, host: str, port: int, api_key: str | None, allow_hosts: tuple[str, ...],
+    allow_origins: tuple[str, ...], page: bool, max_mb: float, max_megapixels: float, look: Look, drain_seconds: float,
+    threads: int | None, device: str, **limits: Any,
+) -> None:  # fmt: skip
     """A page and a REST API that answer for photos, until Ctrl-C.
 
     The page is at http://HOST:PORT/; POST /v1/predict takes photos (multipart field files, or bytes) and gives JSON;
@@ -100,22 +68,19 @@ def serve_command(
     for module in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         require(module, "web")
     from allmasked.model import load
-    from allmasked.predictors.predictor import Look, check_look
+    from allmasked.predictors.predictor import check_look
     from allmasked.serving.app import Limits, create_app
     from allmasked.serving.guard import hosts_of, is_loopback, origins_of
     from allmasked.serving.http import run, start_logs
 
     key = _key(api_key)
-    limit = Limits(
-        max_bytes=max(1, int(max_mb * MIB)), max_pixels=max(1, int(max_megapixels * 1e6)), max_seconds=max_seconds,
-        **limits,
-    )  # fmt: skip
+    limit = Limits(max_bytes=max(1, int(max_mb * MIB)), max_pixels=max(1, int(max_megapixels * 1e6)), **limits)
     origins = origins_of(allow_origins)
     listening = listen(host, port)
     try:
         address = listening.getsockname()[0]
         hosts = hosts_of(address, allow_hosts)
-        predictor, look = load(model, threads=threads, device=device).predictor, Look(min_face_px, min_face_share)
+        predictor = load(model, threads=threads, device=device).predictor
         check_look(predictor, look)
         app = create_app(predictor, limit, api_key=key, page=page, look=look, hosts=hosts, origins=origins)
         start_logs()
@@ -125,7 +90,7 @@ def serve_command(
         shown = f"[{host}]" if ":" in host else host
         where = f"http://{shown}:{listening.getsockname()[1]}/"
         if sys.stderr.isatty():
-            _tell(f"listening on {where} (Ctrl-C stops)")
+            tell(f"listening on {where} (Ctrl-C stops)")
         else:
             log.info("listening", extra={"fields": {"address": where}})
         run(app, listening, drain_seconds=drain_seconds)
@@ -165,45 +130,36 @@ def listen(host: str, port: int) -> socket.socket:
 
 @click.command("watch")
 @click.argument("source", metavar="SOURCE")
-@model_option
-@click.option("--every", "every_seconds", default=1.0, show_default=True, type=FiniteRange(0), metavar="SECONDS",
+@opt.model
+@click.option("--every", "every_seconds", default=1.0, type=opt.FiniteRange(0), metavar="SECONDS",
               help="Time between two looks; 0: as often as possible.")  # fmt: skip
-@click.option("--smooth", "smooth_seconds", type=FiniteRange(0), metavar="SECONDS",
+@click.option("--smooth", "smooth_seconds", type=opt.FiniteRange(0), metavar="SECONDS",
               help="Time constant of the mean over time, 0 for none.  [default: 2; 0 for a folder]")  # fmt: skip
-@click.option("--margin", default=0.1, show_default=True, type=FiniteRange(0, 1),
+@click.option("--margin", default=0.1, type=opt.SHARE,
               help="How much likelier a new answer must be than the last one told.")  # fmt: skip
-@click.option(
-    "--all", "every_answer", is_flag=True, help="Tell every answer, not only changes; always so for a folder."
-)
+@click.option("--all", "every_answer", is_flag=True,
+              help="Tell every answer, not only changes; always so for a folder.")  # fmt: skip
 @click.option("--existing", is_flag=True, help="Of a folder: begin with the photos that are there already.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Append events here instead of to stdout.")
+@click.option("--out", type=opt.FILE, help="Append events here instead of to stdout.")
 @click.option("--webhook", metavar="URL", help="POST each event there, too, as JSON; no redirect is followed.")
-@click.option("--webhook-secret", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+@click.option("--webhook-secret", metavar="FILE", type=opt.FILE,
               help="Sign each POST (HMAC-SHA256 of the body in X-Allmasked-Signature) with the secret in FILE, or in"
               " $ALLMASKED_WEBHOOK_SECRET.")  # fmt: skip
-@click.option("--webhook-authorization", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+@click.option("--webhook-authorization", metavar="FILE", type=opt.FILE,
               help="Send the header Authorization with what stands in FILE, or in $ALLMASKED_WEBHOOK_AUTHORIZATION,"
               " such as 'Bearer ...'.")  # fmt: skip
-@click.option("--video", metavar="FILE.mp4", type=click.Path(path_type=Path, dir_okay=False),
+@click.option("--video", metavar="FILE.mp4", type=opt.FILE,
               help="Write the pictures looked at, with faces and answer, as a video.")  # fmt: skip
-@click.option("--for", "for_seconds", default=0.0, type=FiniteRange(0), metavar="SECONDS", help="End after this time.")
-@face_options
-@threads_option
-@device_option
+@click.option("--for", "for_seconds", default=0.0, type=opt.FiniteRange(0), metavar="SECONDS", show_default=False,
+              help="End after this time.")  # fmt: skip
+@opt.look
+@opt.threads
+@opt.device
 def watch_command(
-    source: str,
-    model: Path | None,
-    smooth_seconds: float | None,
-    every_answer: bool,
-    out: Path | None,
-    webhook: str | None,
-    webhook_secret: Path | None,
-    webhook_authorization: Path | None,
-    threads: int | None,
-    device: str,
-    video: Path | None,
-    **plan: Any,
-) -> None:
+    source: str, model: Path | None, smooth_seconds: float | None, every_answer: bool, out: Path | None,
+    webhook: str | None, webhook_secret: Path | None, webhook_authorization: Path | None, threads: int | None,
+    device: str, video: Path | None, look: Look, **plan: Any,
+) -> None:  # fmt: skip
     """Answer for a camera, a video, a stream or a folder, over time: one JSON line per event, until it ends or Ctrl-C.
 
     SOURCE is a camera's number (0 is the first), a video file, an address (rtsp://, http:// ...), or a folder (here, or
@@ -212,7 +168,7 @@ def watch_command(
     code 1 where photos of a folder, or parts of a video, could not be read.
     """
     from allmasked.model import load
-    from allmasked.predictors.predictor import Look, check_look
+    from allmasked.predictors.predictor import check_look
     from allmasked.watching.sources import source_of
     from allmasked.watching.watch import Watch, Webhook, watch
 
@@ -228,9 +184,9 @@ def watch_command(
     authorization = _secret(webhook_authorization, "webhook-authorization")
     if webhook is None and (webhook_secret or webhook_authorization):
         raise click.UsageError("--webhook-secret and --webhook-authorization are of use with --webhook only")
-    hook = Webhook(webhook, secret=secret, authorization=authorization, complain=_tell) if webhook else None
+    hook = Webhook(webhook, secret=secret, authorization=authorization, complain=tell) if webhook else None
     opened = load(model, threads=threads, device=device)
-    check_look(opened.predictor, Look(plan["min_face_px"], plan["min_face_share"]))
+    check_look(opened.predictor, look)
     unreadable = 0
     with contextlib.ExitStack() as stack:
         if hook is not None:
@@ -245,10 +201,10 @@ def watch_command(
                 hook(event)
             if event["event"] in ("lost", "back", "unreadable"):
                 unreadable += event["event"] == "unreadable"
-                _tell(f"{event['event']}: {event['why']}")
+                tell(f"{event['event']}: {event['why']}")
 
-        planned = Watch(found, smooth_seconds=smooth_seconds, every_answer=every_answer or folder, video=video, **plan)
-        watch(opened, planned, emit, _until_signal(stack))
+        plan |= {"smooth_seconds": smooth_seconds, "every_answer": every_answer or folder, "video": video, "look": look}
+        watch(opened, Watch(found, **plan), emit, _until_signal(stack))
     if unreadable:
         click.get_current_context().exit(1)
 
@@ -272,7 +228,8 @@ def _secret(file: Path | None, option: str) -> str:
     return text
 
 
-def _tell(line: str) -> None:
+def tell(line: str) -> None:
+    """A line on stderr, as it is."""
     progress.stderr.print(line, markup=False, soft_wrap=True)
 
 

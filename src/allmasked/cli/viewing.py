@@ -11,36 +11,27 @@ from pathlib import Path
 
 import click
 
-from allmasked.cli.answers import model_option
-from allmasked.cli.data import read_options, reading_options
-from allmasked.cli.serving import listen
-from allmasked.core import progress
+from allmasked.cli import options as opt
+from allmasked.cli.data import reading_options
+from allmasked.cli.serving import listen, tell
 from allmasked.core.errors import require
+from allmasked.data.readers import Options
 
 
 @click.command("view")
-@click.argument("sources", nargs=-1, required=True, metavar="DATA|RUN|ANSWERS...", type=click.Path(path_type=Path))
-@click.option("--labels", type=click.Path(path_type=Path, dir_okay=False), default=Path("corrections.csv"),
-              show_default=True, metavar="FILE.csv",
+@click.argument("sources", nargs=-1, required=True, metavar="DATA|RUN|ANSWERS...", type=opt.PATH)
+@click.option("--labels", type=opt.FILE, default=Path("corrections.csv"), metavar="FILE.csv",
               help="Where mended labels are written at once, and read from; 'split --relabel' takes them.")  # fmt: skip
-@click.option("--data", type=click.Path(path_type=Path, file_okay=False),
+@click.option("--data", type=opt.FOLDER,
               help="The photos' folder, where it is not where RUN, split.json or ANSWERS says.")  # fmt: skip
-@model_option
-@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Of the page.  [default: any free one]")
-@click.option("--open/--no-open", "open_page", default=True, show_default=True, help="Open the page in the browser.")
+@opt.model
+@click.option("--port", default=0, type=click.IntRange(0, 65535), show_default="any free one", help="Of the page.")
+@click.option("--open/--no-open", "open_page", default=True, help="Open the page in the browser.")
 @reading_options
 def view_command(
-    sources: tuple[Path, ...],
-    labels: Path,
-    data: Path | None,
-    model: Path | None,
-    port: int,
-    open_page: bool,
-    layout: str | None,
-    classes: str | None,
-    wear: str | None,
-    incorrect_is: str,
-) -> None:
+    sources: tuple[Path, ...], labels: Path, data: Path | None, model: Path | None, port: int, open_page: bool,
+    options: Options,
+) -> None:  # fmt: skip
     """Look at photos with their labels, answers, faces and evidence on a local page, and mend labels; until Ctrl-C.
 
     DATA is a data set or a split.json, RUN a run's or an ensemble's folder (with the answers that 'evaluate' keeps),
@@ -58,7 +49,6 @@ def view_command(
     from allmasked.viewing.sources import open_source
     from allmasked.viewing.table import Mending, Table
 
-    options = read_options(layout, classes, wear, incorrect_is)
     table = Table([open_source(source, data=data, options=options) for source in sources])
     mending = Mending(labels, table.root)
     table.mend_into(mending)
@@ -66,16 +56,16 @@ def view_command(
     if strangers := [path for path in mending.labels if path not in table.numbers]:
         said.append(f"{labels}: holds labels of {len(strangers):,} photos that are not here, such as {strangers[0]}")
     for line in said[:5]:
-        _tell(line)
+        tell(line)
     if len(said) > 5:
-        _tell(f"... and {len(said) - 5:,} more lines, which the page shows")
+        tell(f"... and {len(said) - 5:,} more lines, which the page shows")
     app = create_app(table, Eyes(model), said=said)
     listening = listen("127.0.0.1", port)
     try:
         listening.listen()  # so that the browser may come before the server is ready
         address = f"http://127.0.0.1:{listening.getsockname()[1]}/{app.state.token}/"
-        _tell(f"{len(table):,} photos; mended labels go to {labels}, relative to {table.root}")
-        _tell(f"look at {address} (Ctrl-C stops)")
+        tell(f"{len(table):,} photos; mended labels go to {labels}, relative to {table.root}")
+        tell(f"look at {address} (Ctrl-C stops)")
         if open_page and _has_browser():
             threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
         run(app, listening, level=logging.WARNING)
@@ -86,7 +76,3 @@ def view_command(
 def _has_browser() -> bool:
     """Whether a browser has a screen to open on; a text one would take this terminal."""
     return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-def _tell(line: str) -> None:
-    progress.stderr.print(line, markup=False, soft_wrap=True)

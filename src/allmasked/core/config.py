@@ -12,13 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from allmasked.core import renamed
-from allmasked.core.errors import ConfigError, RunError, unknown
+from allmasked.core.errors import ConfigError, RunError, row_of, unknown
 from allmasked.core.runs import read_json, write_json
 from allmasked.core.types import InputSpec, ResizeMode, Scaling, Size
 
 
 def _setting(default: Any, help_text: str, *choices: str) -> Any:
     return field(default=default, metadata={"help": help_text, "choices": choices})
+
+
+_LIMITS: dict[tuple[float, float], str] = {
+    (0, 1): "subset_crops empty_crops mosaic whole_frames jpeg colour plateau_factor",
+    (0, 10): "learning_rate head_learning_rate weight_decay",
+    (0, 100_000): "epochs head_epochs warmup_epochs early_stopping_patience",
+    (1, 100_000): "plateau_patience", (1, 65536): "batch_size", (0.05, 1): "zoom_out shrink", (1, 10): "zoom_in",
+    (0, 0.99): "label_smoothing", (0, 0.95): "dropout", (0, 2): "class_balance", (0, 1e9): "clip_norm",
+    (0, 1e6): "map_weight", (0, 180): "rotate_degrees",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,22 +58,17 @@ class Recipe:
     learning_rate: float = _setting(2e-4, "Highest learning rate of those epochs.")
     warmup_epochs: float = _setting(0.5, "Epochs over which the rate rises from 0.")
     schedule: str = _setting(
-        "cosine",
-        "How the rate then changes: falls as a cosine, x 0.2 on a plateau, or not.",
-        "cosine",
-        "plateau",
-        "constant",
-    )
+        "cosine", "How the rate then changes: falls as a cosine, x 0.2 on a plateau, or not.",
+        "cosine", "plateau", "constant",
+    )  # fmt: skip
     plateau_factor: float = _setting(0.2, "Plateau: factor on the learning rate.")
     plateau_patience: int = _setting(3, "Plateau: epochs without a better validation loss before it is applied.")
     early_stopping_patience: int = _setting(0, "Stop after N epochs without a better validation loss; 0 = never.")
     keep: str = _setting(
         "best",
         "Which epoch's weights are kept: that of the lowest validation loss, or the last (for validation photos of "
-        "another kind than those to be answered).",
-        "best",
-        "last",
-    )
+        "another kind than those to be answered).", "best", "last",
+    )  # fmt: skip
     optimizer: str = _setting("adamw", "Optimiser.", "adamw", "adam", "sgd")
     weight_decay: float = _setting(0.02, "Decoupled weight decay (adamw), not on biases and batch normalisation.")
     clip_norm: float = _setting(1.0, "Global gradient norm is cut to this; 0 = not at all.")
@@ -110,23 +115,13 @@ class Recipe:
                 raise ConfigError(f"{setting.name} = {value!r}; must be one of {', '.join(choices)}")
         if self.frozen_layers not in ("early", "notebook") and not self.frozen_layers.isdecimal():
             raise ConfigError(f"frozen_layers = {self.frozen_layers!r}; must be a number, 'early' or 'notebook'")
-        for name, low, high in (
-            ("batch_size", 1, 65536), ("epochs", 0, 100_000), ("head_epochs", 0, 100_000), ("zoom_out", 0.05, 1),
-            ("zoom_in", 1, 10), ("shrink", 0.05, 1), ("label_smoothing", 0, 0.99),
-            ("subset_crops", 0, 1), ("empty_crops", 0, 1),
-            ("mosaic", 0, 1), ("whole_frames", 0, 1),
-            ("dropout", 0, 0.95), ("jpeg", 0, 1), ("colour", 0, 1), ("learning_rate", 0, 10), ("class_balance", 0, 2),
-            ("head_learning_rate", 0, 10), ("warmup_epochs", 0, 100_000), ("plateau_factor", 0, 1),
-            ("plateau_patience", 1, 100_000), ("early_stopping_patience", 0, 100_000), ("weight_decay", 0, 10),
-            ("clip_norm", 0, 1e9), ("map_weight", 0, 1e6), ("rotate_degrees", 0, 180),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ConfigError(f"{name} = {value}; must be from {low} to {high}")
-        if any(self.frame) and (min(self.frame) < 64 or max(side % 32 for side in self.frame)):
-            raise ConfigError(
-                f"frame = {self.frame[0]} x {self.frame[1]}; sides must be multiples of 32 from 64 on, or 0"
-            )
+        for (low, high), names in _LIMITS.items():
+            for name in names.split():
+                if not low <= (value := getattr(self, name)) <= high:
+                    raise ConfigError(f"{name} = {value}; must be from {low} to {high}")
+        wide, high = self.frame
+        if (wide or high) and (min(wide, high) < 64 or wide % 32 or high % 32):
+            raise ConfigError(f"frame = {wide} x {high}; sides must be multiples of 32 from 64 on, or 0")
         if min(self.size) < 32 or max(self.size) > 4096:
             raise ConfigError(f"size = {self.size[0]} x {self.size[1]}; sides must be from 32 to 4096 px")
 
@@ -137,8 +132,7 @@ def parse_size(text: str | int | list[int] | tuple[int, ...]) -> Size:
         numbers = [int(part) for part in (str(text).lower().split("x") if isinstance(text, str | int) else text)]
     except (TypeError, ValueError, OverflowError):
         numbers = []
-    if len(numbers) == 1:
-        numbers *= 2
+    numbers *= 2 if len(numbers) == 1 else 1
     if len(numbers) != 2:
         raise ConfigError(f"size {text!r}: give one side in px (256) or width x height (416x320)")
     return numbers[0], numbers[1]
@@ -149,17 +143,12 @@ def recipe_from(values: Mapping[str, Any], *, origin: str, base: Recipe | None =
 
     Old spellings of fields are warned of, unless ``silent``.
     """
-    fields = {setting.name: setting for setting in dataclasses.fields(Recipe)}
+    defaults = {setting.name: setting.default for setting in dataclasses.fields(Recipe)}
     clean: dict[str, Any] = {}
-    for given, value in values.items():
-        key, value = renamed.setting(given, value, silent=silent)
-        if key not in fields:
-            raise ConfigError(f"{origin}: {unknown('recipe field', key, fields)}")
-        try:
-            clean[key] = _field_value(key, value, fields[key].default)
-        except ConfigError as error:
-            raise ConfigError(f"{origin}: {error}") from None
     try:
+        for given, value in values.items():
+            key, value = renamed.setting(given, value, silent=silent)
+            clean[key] = _field_value(key, value, row_of("recipe field", key, defaults))
         return dataclasses.replace(base or Recipe(), **clean)
     except ConfigError as error:
         raise ConfigError(f"{origin}: {error}") from None

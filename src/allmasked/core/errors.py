@@ -17,9 +17,12 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
+
+Row = TypeVar("Row")
 
 
 def one_line(text: str) -> str:
@@ -67,6 +70,13 @@ class WeightsError(AllmaskedError):
 
 class MissingExtraError(AllmaskedError):
     """The command needs an optional extra that is not installed."""
+
+
+def row_of(kind: str, name: str, table: Mapping[str, Row]) -> Row:
+    """The row of a table by its name; raises :func:`unknown` where there is none."""
+    if name not in table:
+        raise unknown(kind, name, table)
+    return table[name]
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from allmasked.core.config import TrainConfig
-from allmasked.core.errors import ConfigError, RunError, unknown
+from allmasked.core.errors import ConfigError, RunError, row_of
 from allmasked.core.markdown import table
 from allmasked.core.runs import Run, claimed, read_json
 from allmasked.core.types import LABELS, Photo, Split
@@ -20,19 +20,8 @@ from allmasked.networks.heads import HEADS
 from allmasked.predictors.ensemble import Ensemble, Member
 from allmasked.scoring.evaluate import Ask, aligned, ask_model, input_of, part_answers
 from allmasked.scoring.timing import time_run
-from allmasked.stats import metrics
-from allmasked.stats.votes import (
-    VOTES,
-    Floats,
-    Ints,
-    cost_order,
-    cost_ratio,
-    cross_fitted,
-    in_turn,
-    joint,
-    parted,
-    scaled,
-)
+from allmasked.stats import metrics, votes
+from allmasked.stats.votes import VOTES, Floats, Ints, joint, parted
 
 
 @dataclass(frozen=True)
@@ -112,9 +101,7 @@ def assemble(
         ConfigError: an unknown vote, fewer than two runs, one twice, or an early stop that this vote does not have.
         RunError: ``out`` is in use, a run is unfinished, or was trained on another split (named).
     """
-    if vote not in VOTES:
-        raise unknown("vote", vote, VOTES)
-    row = VOTES[vote]
+    row = row_of("vote", vote, VOTES)
     if early_stop and row.settled is None:
         raise ConfigError(f"the vote {vote!r} has no early stop: any member can change its answer")
     target = Run(out)
@@ -132,26 +119,20 @@ def assemble(
     )
     if early_stop and all(HEADS[member.head].maps for member in members if member.head in HEADS):
         raise ConfigError("--early-stop: these runs find faces, and the answer is read off those of all; leave it out")
-    calibrated = np.stack([scaled(own, member.temperature) for own, member in zip(found.own, members)])
+    calibrated = np.stack([votes.scaled(own, member.temperature) for own, member in zip(found.own, members)])
     try:
         fitted = row.fit(calibrated, found.labels, found.groups)
     except ValueError as error:
         raise RunError(f"the vote {vote!r} can't be fitted on these validation photos: {error}") from None
     worth = fitted.weights if row.fits and not fitted.coefficients else [member.accuracy for member in members]
-    ensemble = Ensemble(
-        vote=vote,
-        members=members,
-        fitted=fitted,
-        order=cost_order(worth, [member.ms for member in members]),
-        early_stop=early_stop,
-        validation=judge_votes(calibrated, found, members),
-        facts={
-            "parameters": sum(member.parameters for member in members),
-            "train_seconds": round(sum(member.train_seconds for member in members), 1),
-            "mb": round(sum(member.mb for member in members), 2),
-            "validation_photos": len(found.labels),
-        },
-    )
+    facts = {
+        "parameters": sum(member.parameters for member in members),
+        "train_seconds": round(sum(member.train_seconds for member in members), 1),
+        "mb": round(sum(member.mb for member in members), 2), "validation_photos": len(found.labels),
+    }  # fmt: skip
+    order = votes.cost_order(worth, [member.ms for member in members])
+    judged = judge_votes(calibrated, found, members)
+    ensemble = Ensemble(vote, members, fitted, order, early_stop, judged, facts)
     with claimed(target.folder):
         if not unused(target.folder, split):  # by another process meanwhile
             raise RunError(f"{target.folder}: is in use; choose another --out")
@@ -228,16 +209,16 @@ def judge_votes(calibrated: Floats, said: Said, members: Sequence[Member]) -> di
     times = [member.ms for member in members]
     for name, row in VOTES.items():
         try:
-            answers = cross_fitted(row, calibrated, labels, groups)
+            answers = votes.cross_fitted(row, calibrated, labels, groups)
             fitted = row.fit(calibrated, labels, groups)
         except ValueError:  # too few photos or classes to fit on
             continue
         accuracy = said.accuracy(said.voted(answers))
         found[name] = {"accuracy": accuracy, "log_loss": metrics.log_loss(labels, parted(answers)[0])}
         if row.settled:
-            order = cost_order(fitted.weights if row.fits else [member.accuracy for member in members], times)
-            _, asked = in_turn(row, fitted, order, len(labels), lambda number, rows: calibrated[number, rows])
-            found[name]["cost_ratio"] = cost_ratio(asked, order, times)
+            order = votes.cost_order(fitted.weights if row.fits else [member.accuracy for member in members], times)
+            _, asked = votes.in_turn(row, fitted, order, len(labels), lambda number, rows: calibrated[number, rows])
+            found[name]["cost_ratio"] = votes.cost_ratio(asked, order, times)
     return found
 
 

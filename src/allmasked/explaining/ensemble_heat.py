@@ -11,11 +11,11 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from allmasked.core.errors import PhotoError, RunError
+from allmasked.core.errors import PhotoError, RunError, row_of
 from allmasked.core.runs import replacing
 from allmasked.core.types import CLASSES, Class, InputSpec, Prediction, Predictor, Size
 from allmasked.explaining.explain import Explanation, explain_paths
-from allmasked.explaining.maps import explainer_for, explainer_named
+from allmasked.explaining.maps import EXPLAINERS, explainer_for
 from allmasked.explaining.network import Floats
 from allmasked.explaining.pictures import TILE, write_pictures
 from allmasked.images import draw
@@ -61,7 +61,7 @@ def explain_ensemble(
         RunError: a member has no network to look into.
         ConfigError: the explainer is unknown or does not fit a member's head.
     """
-    row = explainer_named(explainer)
+    row = row_of("explainer", explainer, EXPLAINERS)
     networks = [member.network for member in predictor.members]
     for member, network in zip(predictor.members, networks):
         if network is None:

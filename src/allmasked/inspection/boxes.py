@@ -7,26 +7,19 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
-from allmasked.core.types import Face, Photo
+from allmasked.core.types import Face, FoundFace, Photo
 
 Oddity = Literal["outside", "whole", "shape", "twice", "contradict"]
 
 ODDITIES: dict[Oddity, tuple[str, str]] = {
-    "outside": (
-        "boxes reaching out of their photo",
-        "Faces at the edge, or drawn on another size or on the photo turned: look at them.",
-    ),
-    "whole": (
-        "boxes as large as their photo",
-        "Right for portraits; elsewhere the photo was marked, not a face.",
-    ),
-    "shape": (
-        "boxes of no face's shape (under 3 px, or one side over 4 times the other)",
-        "Slips of the pen: mend them.",
-    ),
+    "outside": ("boxes reaching out of their photo",
+                "Faces at the edge, or drawn on another size or on the photo turned: look at them."),
+    "whole": ("boxes as large as their photo", "Right for portraits; elsewhere the photo was marked, not a face."),
+    "shape": ("boxes of no face's shape (under 3 px, or one side over 4 times the other)",
+              "Slips of the pen: mend them."),
     "twice": ("faces marked twice", "Remove one of the two: it counts as two people."),
     "contradict": ("faces marked as masked and as bare at once", "One is wrong, and with it the label: look at them."),
-}
+}  # fmt: skip
 """What may be odd about a box: in words, and the way out."""
 
 TOO_MUCH_OUTSIDE = 0.1  # of the box
@@ -62,15 +55,14 @@ def _odd(photo: Photo) -> Iterator[tuple[Face, Oddity]]:
     whole = Face("masked", 0, 0, photo.width, photo.height)
     for face in faces:
         width, height = face.right - face.left, face.bottom - face.top
-        if _shared(face, whole) < (1 - TOO_MUCH_OUTSIDE) * width * height:
+        if shared(face, whole) < (1 - TOO_MUCH_OUTSIDE) * width * height:
             yield face, "outside"
         elif width * height > 0.95 * photo.width * photo.height:
             yield face, "whole"
         elif min(width, height) < 3 or max(width, height) > 4 * min(width, height):
             yield face, "shape"
     for one, other in combinations(faces, 2):
-        shared = _shared(one, other)
-        if shared > SAME_FACE_OVERLAP * (_area(one) + _area(other) - shared):
+        if overlap(one, other) > SAME_FACE_OVERLAP:
             yield other, "twice" if one.wear == other.wear or "unknown" in (one.wear, other.wear) else "contradict"
 
 
@@ -94,11 +86,19 @@ def drawn_elsewhere(photos: Sequence[Photo]) -> str:
     return f"boxes of {len(out):,} of {len(marked):,} photos reach out of them: they seem to be drawn {how}"
 
 
-def _shared(one: Face, other: Face) -> float:
+def shared(one: Face | FoundFace, other: Face | FoundFace) -> float:
+    """The area that both cover, px^2."""
     across = min(one.right, other.right) - max(one.left, other.left)
     down = min(one.bottom, other.bottom) - max(one.top, other.top)
     return max(0.0, across) * max(0.0, down)
 
 
-def _area(face: Face) -> float:
-    return (face.right - face.left) * (face.bottom - face.top)
+def area(face: Face | FoundFace) -> float:
+    """Of a face, px^2."""
+    return max(1e-9, (face.right - face.left) * (face.bottom - face.top))
+
+
+def overlap(one: Face | FoundFace, other: Face | FoundFace) -> float:
+    """Intersection over union, 0-1."""
+    both = shared(one, other)
+    return both / (area(one) + area(other) - both)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -306,14 +306,11 @@ def measure_all(
 
 def exact_duplicates(photos: Sequence[Measures]) -> list[Same]:
     """Files with the same bytes, in the order of their first."""
-    by_hash: dict[str, list[Measures]] = {}
+    by_hash: dict[str, list[Measures]] = defaultdict(list)
     for photo in photos:
-        by_hash.setdefault(photo.sha256, []).append(photo)
-    return [
-        Same(sha256, tuple(p.path for p in same), tuple(p.label for p in same))
-        for sha256, same in by_hash.items()
-        if len(same) > 1
-    ]
+        by_hash[photo.sha256].append(photo)
+    twice = {sha256: same for sha256, same in by_hash.items() if len(same) > 1}
+    return [Same(key, tuple(p.path for p in same), tuple(p.label for p in same)) for key, same in twice.items()]
 
 
 def summarise(photos: Sequence[Measures]) -> list[ClassSummary]:
@@ -323,19 +320,12 @@ def summarise(photos: Sequence[Measures]) -> list[ClassSummary]:
         mine = [photo for photo in photos if photo.label == label]
         if label == NOBODY and not mine:
             continue
-        summaries.append(
-            ClassSummary(
-                label=label,
-                photos=len(mine),
-                share=round(len(mine) / len(photos), 4) if photos else 0.0,
-                long_side_px=Quantiles.of(p.long_side for p in mine),
-                short_side_px=Quantiles.of(p.short_side for p in mine),
-                aspect=Quantiles.of(p.aspect for p in mine),
-                size_bytes=Quantiles.of(p.size_bytes for p in mine),
-                formats=dict(Counter(p.format for p in mine).most_common()),
-                checks={name: sum(check.bad(check.value(p)) for p in mine) for name, check in CHECKS.items()},
-            )
-        )
+        names = ("long_side", "short_side", "aspect", "size_bytes")
+        long_px, short_px, aspect, size = (Quantiles.of(getattr(p, name) for p in mine) for name in names)
+        share = round(len(mine) / len(photos), 4) if photos else 0.0
+        formats = dict(Counter(p.format for p in mine).most_common())
+        checks = {name: sum(check.bad(check.value(p)) for p in mine) for name, check in CHECKS.items()}
+        summaries.append(ClassSummary(label, len(mine), share, long_px, short_px, aspect, size, formats, checks))
     return summaries
 
 
@@ -388,13 +378,8 @@ def _findings(i: Inspection) -> list[Finding]:
         wrong, empty, small = len(i.people.contradictions), len(i.people.without_faces), i.people.small_faces
         text = f"{_many(wrong, 'label')} that the marked faces contradict"
         add("warning", "contradictions", wrong, text, "Look at them: the label or a box is wrong.")
-        add(
-            "warning",
-            "elsewhere",
-            int(bool(i.elsewhere)),
-            i.elsewhere,
-            "Labels stay right, faces are learnt beside them.",
-        )
+        advice = "Labels stay right, faces are learnt beside them."
+        add("warning", "elsewhere", int(bool(i.elsewhere)), i.elsewhere, advice)
         for kind, (words, advice) in ODDITIES.items():
             count = sum(box.kind == kind for box in i.odd_boxes)
             severity: Severity = "note" if kind == "whole" else "warning"
@@ -404,16 +389,13 @@ def _findings(i: Inspection) -> list[Finding]:
         text = f"{100 * small:.0f} % of the marked faces are under {SMALL_FACE_PX} px high"
         add("note", "faces", int(small >= 0.1), text, "Shrinking makes them vanish: prefer a larger input size.")
     if i.seen:
-        text = (
-            f"{_many(len(i.seen.doubts), 'label')} that contradict{'s' * (len(i.seen.doubts) == 1)} what the model sees"
-        )
-        add("warning", "doubts", len(i.seen.doubts), text, "Look at them: the label is wrong, or the model is.")
+        doubts = len(i.seen.doubts)
+        text = f"{_many(doubts, 'label')} that contradict{'s' * (doubts == 1)} what the model sees"
+        add("warning", "doubts", doubts, text, "Look at them: the label is wrong, or the model is.")
         text = f"{_many(len(i.seen.other_wear), 'face')} marked as masked and seen as bare, or the other way round"
         add("warning", "other_wear", len(i.seen.other_wear), text, "Look at them: the mark is wrong, or the model is.")
-        photos = len({face.path for face in i.seen.unmarked})
-        text = (
-            f"{_many(len(i.seen.unmarked), 'face')} that the model sees and nobody marked, in {_many(photos, 'photo')}"
-        )
+        photos = _many(len({face.path for face in i.seen.unmarked}), "photo")
+        text = f"{_many(len(i.seen.unmarked), 'face')} that the model sees and nobody marked, in {photos}"
         advice = "Mark them, or as unknown: a model in training is told that nobody is there."
         add("warning", "unmarked", len(i.seen.unmarked), text, advice)
     for name, bad in i.flaws.items():
@@ -488,36 +470,28 @@ def inspect_photos(
     labels = {m.path: m.label for m in measured}
     seen = look(predictor, root, kept) if predictor else None
     inspection = Inspection(
-        root=root,
-        photos=tuple(measured),
-        broken=tuple(broken),
-        skipped=tuple(skipped),
-        classes=tuple(summarise(measured)),
-        flaws=flaws(measured),
-        exact_duplicates=tuple(exact_duplicates(measured)),
-        near_duplicates=tuple(near),
-        scenes=tuple(scenes),
-        groups=len(groups),
+        root, tuple(measured), tuple(broken), tuple(skipped), tuple(summarise(measured)), flaws(measured),
+        tuple(exact_duplicates(measured)), tuple(near), tuple(scenes), len(groups),
         disagreeing_groups=tuple(group for group in groups if len({labels[path] for path in group}) > 1),
         size_leak=size_leak([readable[group[0]] for group in groups if labels[group[0]] != NOBODY]),
-        people=people(kept),
-        findings=(),
-        seconds=time.monotonic() - started,
-        said=tuple(said),
-        odd_boxes=tuple(odd_boxes(kept)),
-        elsewhere=drawn_elsewhere(kept),
-        augmented=_augmented([m.path for m in measured]),
-        seen=seen,
-    )
+        people=people(kept), findings=(), seconds=time.monotonic() - started, said=tuple(said),
+        odd_boxes=tuple(odd_boxes(kept)), elsewhere=drawn_elsewhere(kept),
+        augmented=_augmented([m.path for m in measured]), seen=seen,
+    )  # fmt: skip
     return dataclasses.replace(inspection, findings=tuple(_findings(inspection)))
 
 
 def _augmented(paths: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """The groups of photos that were made from one, by their names."""
-    groups: dict[int, list[str]] = {}
-    for path, number in zip(paths, duplicates.groups(len(paths), same_source(paths))):
-        groups.setdefault(number, []).append(path)
-    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+    groups = _grouped(paths, duplicates.groups(len(paths), same_source(paths)))
+    return tuple(group for group in groups if len(group) > 1)
+
+
+def _grouped(paths: Iterable[str], numbers: Iterable[int]) -> list[tuple[str, ...]]:
+    groups: dict[int, list[str]] = defaultdict(list)
+    for path, number in zip(paths, numbers):
+        groups[number].append(path)
+    return [tuple(group) for group in groups.values()]
 
 
 def _duplicates(
@@ -531,9 +505,7 @@ def _duplicates(
     for a, b, score, kind in found:
         one, two = known[a][0], known[b][0]
         pairs.append(Pair(one.path, two.path, one.label, two.label, score, kind, one.label == two.label))
-    groups: dict[int, list[str]] = {}
     same = [pair for pair in found if pair.kind in duplicates.COPIES]
-    for (photo, _), number in zip(known, duplicates.groups(len(known), same)):
-        groups.setdefault(number, []).append(photo.path)
+    groups = _grouped((photo.path for photo, _ in known), duplicates.groups(len(known), same))
     near = [pair for pair in pairs if pair.kind in duplicates.COPIES]
-    return near, [pair for pair in pairs if pair.kind == "scene"], [tuple(paths) for paths in groups.values()]
+    return near, [pair for pair in pairs if pair.kind == "scene"], groups

@@ -15,6 +15,7 @@ from typing import Literal
 
 from allmasked.core.progress import track
 from allmasked.core.types import NOBODY, Face, FoundFace, Label, Photo, Prediction, Predictor, Wear
+from allmasked.inspection.boxes import area, overlap, shared
 from allmasked.predictors.predictor import predict_paths
 
 SURE_FACE = 0.8
@@ -100,12 +101,9 @@ def judged(model: str, answers: Iterable[tuple[Photo, Prediction]], *, started: 
             doubts.append(doubt)
         if photo.faces is None:
             continue
-        for face in said.faces or ():
-            if (
-                face.counts
-                and face.score >= SURE_FACE
-                and all(_covered(face, mark) < OTHER_FACE for mark in photo.faces)
-            ):
+        sure_faces = [face for face in said.faces or () if face.counts and face.score >= SURE_FACE]
+        for face in sure_faces:
+            if all(_covered(face, mark) < OTHER_FACE for mark in photo.faces):
                 unmarked.append(_seen(photo, face, "", face.score))
         for mark, face in matches:
             sure = face.p_masked if face.wear == "masked" else 1 - face.p_masked
@@ -154,8 +152,8 @@ def _answer(masked: Sequence[bool]) -> Label:
 def _matches(marks: Sequence[Face], found: Sequence[FoundFace]) -> list[tuple[Face, FoundFace]]:
     """Which face found is which marked one, the best overlap first; each once."""
     pairs = sorted(
-        ((overlap, a, b) for a, mark in enumerate(marks) for b, face in enumerate(found)
-         if (overlap := _overlap(mark, face)) >= SAME_FACE),
+        ((both, a, b) for a, mark in enumerate(marks) for b, face in enumerate(found)
+         if (both := overlap(mark, face)) >= SAME_FACE),
         reverse=True,
     )  # fmt: skip
     free_marks, free_found, matches = set(range(len(marks))), set(range(len(found))), []
@@ -172,20 +170,5 @@ def _seen(photo: Photo, face: FoundFace, marked: Wear | Literal[""], probability
     return SeenFace(photo.path, photo.label, marked, face.wear, round(probability, 4), *edges)
 
 
-def _shared(one: Face | FoundFace, other: Face | FoundFace) -> float:
-    across = min(one.right, other.right) - max(one.left, other.left)
-    down = min(one.bottom, other.bottom) - max(one.top, other.top)
-    return max(0.0, across) * max(0.0, down)
-
-
-def _area(face: Face | FoundFace) -> float:
-    return max(1e-9, (face.right - face.left) * (face.bottom - face.top))
-
-
 def _covered(one: Face | FoundFace, other: Face | FoundFace) -> float:
-    return _shared(one, other) / min(_area(one), _area(other))
-
-
-def _overlap(one: Face | FoundFace, other: Face | FoundFace) -> float:
-    shared = _shared(one, other)
-    return shared / (_area(one) + _area(other) - shared)
+    return shared(one, other) / min(area(one), area(other))

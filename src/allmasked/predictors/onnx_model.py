@@ -80,9 +80,8 @@ class Metadata:
         try:
             values = {name: json.loads(strings[name]) for name in cls.__dataclass_fields__ if name in strings}
             for name in ("views", "member_views"):
-                values[name] = [
-                    {"size": size, "resize_mode": WORDS.get(fit, fit)} for size, fit in values.get(name, ())
-                ]
+                given = values.get(name, ())
+                values[name] = [{"size": size, "resize_mode": WORDS.get(fit, fit)} for size, fit in given]
             if "fit" in values:
                 values["fit"] = WORDS.get(values["fit"], values["fit"])
             calibration = tuple(map(Calibration.parse, values.pop("calibration", ())))
@@ -155,11 +154,8 @@ def outside(path: Path) -> bool:
             while at < end:
                 key, at = _whole(content, at)
                 number, wire = key >> 3, key & 7
-                if kind == "tensor" and number == _EXTERNAL_DATA:
-                    return True
-                if (
-                    kind == "tensor" and number == _DATA_LOCATION and (wire or _whole(content, at)[0])
-                ):  # 0: in this file
+                location = kind == "tensor" and number == _DATA_LOCATION  # 0: in this file
+                if (kind == "tensor" and number == _EXTERNAL_DATA) or (location and (wire or _whole(content, at)[0])):
                     return True
                 if wire == 2:
                     length, at = _whole(content, at)
@@ -335,7 +331,6 @@ class OnnxPredictor(ExportedPredictor):
         return [output.name for output in self.session.get_outputs()]
 
     def run(self, *views: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """The network's outputs by name, uncalibrated, for pixels (N, H, W, 3) uint8 RGB, N > 0, for each input."""
         names = input_names(len(views))
         if self.batches:
             return dict(zip(self.outputs, self._asked(dict(zip(names, views)))))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from PIL import Image, ImageDraw
 from rich.console import Console
@@ -24,39 +25,21 @@ from allmasked.inspection.measures import CHECKS, SCALE_PX
 from allmasked.reports.pages import THUMBNAIL, histogram, photo_picture, picture, write_page
 
 SHOWN = {
-    "flaw": 12,
-    "disagreeing": 48,
-    "pairs": 24,
-    "scenes": 9,
-    "exact": 12,
-    "contradictions": 24,
-    "broken": 200,
-    "boxes": 24,
-    "seen": 48,
-}
+    "flaw": 12, "disagreeing": 48, "pairs": 24, "scenes": 9, "exact": 12, "contradictions": 24, "broken": 200,
+    "boxes": 24, "seen": 48,
+}  # fmt: skip
 """How many of each kind the page shows; the JSON holds all."""
 
 AROUND = 2.0
 """So many sides of a face are shown around it."""
 
 WHERE = {
-    "classes": "classes",
-    "broken": "broken",
-    "skipped": "broken",
-    "disagreeing": "duplicates",
-    "duplicates": "duplicates",
-    "size": "sizes",
-    "balance": "classes",
-    "contradictions": "people",
-    "without_faces": "people",
-    "faces": "people",
-    "augmented": "duplicates",
-    "elsewhere": "people",
-    "doubts": "seen",
-    "unmarked": "seen",
-    "other_wear": "seen",
     **{f"boxes_{kind}": "people" for kind in ODDITIES},
-}
+    **dict.fromkeys(("contradictions", "without_faces", "faces", "elsewhere"), "people"),
+    **dict.fromkeys(("disagreeing", "duplicates", "augmented"), "duplicates"),
+    **dict.fromkeys(("doubts", "unmarked", "other_wear"), "seen"),
+    "classes": "classes", "balance": "classes", "broken": "broken", "skipped": "broken", "size": "sizes",
+}  # fmt: skip
 """Key of a finding -> the section of the page that shows it."""
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -64,8 +47,9 @@ STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 def show(inspection: Inspection, console: Console) -> None:
     """Print how the data set was understood, classes and findings."""
+    tell = partial(console.print, highlight=False, soft_wrap=True)
     for line in inspection.said:
-        console.print(escape(line), highlight=False, soft_wrap=True)
+        tell(escape(line))
     table = Table(title=f"{len(inspection.photos):,} photos in {inspection.root}", title_justify="left", box=None)
     for column in ("class", "photos", "share", "long side px", "short side px", "width / height"):
         table.add_column(column, justify="left" if column == "class" else "right")
@@ -80,23 +64,15 @@ def show(inspection: Inspection, console: Console) -> None:
     console.print(table)
     for name, entries in (("broken", inspection.broken), ("skipped", inspection.skipped)):
         for path, reason in entries[:20]:
-            console.print(f"[red]{name}[/] {escape(path)}: {escape(reason)}", highlight=False, soft_wrap=True)
+            tell(f"[red]{name}[/] {escape(path)}: {escape(reason)}")
         if len(entries) > 20:
             console.print(f"[red]{name}[/] and {len(entries) - 20:,} more (--json lists all)")
     if seen := inspection.seen:
-        console.print(
-            f"looked at by the model {seen.model!r}: {seen.photos:,} photos in {seen.seconds:.0f} s (--no-look: not)",
-            highlight=False,
-            soft_wrap=True,
-        )
+        tell(f"looked at by the model {seen.model!r}: {seen.photos:,} photos in {seen.seconds:.0f} s (--no-look: not)")
     console.print()
     for finding in inspection.findings:
-        console.print(
-            f"[{STYLES[finding.severity]}]{finding.severity:8}[/] {escape(finding.text)}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        console.print(f"         [dim]{escape(finding.advice)}[/]", highlight=False, soft_wrap=True)
+        tell(f"[{STYLES[finding.severity]}]{finding.severity:8}[/] {escape(finding.text)}")
+        tell(f"         [dim]{escape(finding.advice)}[/]")
     if not inspection.findings:
         console.print("[green]nothing wrong found[/]")
 
@@ -126,6 +102,10 @@ def make_page(inspection: Inspection, path: str | Path) -> Path:
         (seen.unmarked, ("Faces that nobody marked", "Whether they are faces is for you to say.")),
     )] if seen else []  # fmt: skip
     by_label = {label: [photo for photo in inspection.photos if photo.label == label] for label in CLASSES}
+
+    def shown(entries: Sequence[Any], wanted: Sequence[tuple[str, Sequence[Box], bool]]) -> list[tuple[Any, str]]:
+        return list(zip(entries, _with_faces(inspection.root, wanted)))
+
     return write_page(
         path,
         "inspect.html",
@@ -146,20 +126,10 @@ def make_page(inspection: Inspection, path: str | Path) -> Path:
         where=WHERE | {name: f"flaw-{name}" for name in CHECKS},
         size={photo.path: f"{photo.width} × {photo.height}" for photo in inspection.photos},
         pictures=_pictures(inspection.root, wanted),
-        odd_boxes=list(
-            zip(
-                odd,
-                _with_faces(inspection.root, [(box.path, [box], box.kind not in ("outside", "whole")) for box in odd]),
-            )
-        ),
-        doubts=list(zip(doubts, _with_faces(inspection.root, [(one.path, one.faces, False) for one in doubts]))),
+        odd_boxes=shown(odd, [(box.path, [box], box.kind not in ("outside", "whole")) for box in odd]),
+        doubts=shown(doubts, [(one.path, one.faces, False) for one in doubts]),
         faces=[
-            (
-                list(zip(faces, _with_faces(inspection.root, [(one.path, [one], True) for one in faces]))),
-                len(whole),
-                title,
-                note,
-            )
+            (shown(faces, [(one.path, [one], True) for one in faces]), len(whole), title, note)
             for faces, whole, title, note in close
         ],
         long_sides=histogram({k: [p.long_side for p in v] for k, v in by_label.items() if v}),

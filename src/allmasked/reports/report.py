@@ -25,7 +25,7 @@ from allmasked.inspection.shortcuts import SizeLeak, size_leak
 from allmasked.predictors.ensemble import EnsemblePredictor
 from allmasked.reports.ensemble_page import make_page
 from allmasked.reports.pages import inline_svg, photo_picture, picture, write_page
-from allmasked.scoring.evaluate import PartScores, Scores, part_answers
+from allmasked.scoring.evaluate import PartScores, Scores, figures_of, part_answers
 from allmasked.stats import metrics, plots
 from allmasked.stats.votes import joint
 
@@ -112,17 +112,13 @@ def settings(config: TrainConfig) -> list[dict[str, Any]]:
         base: Recipe | None = read_recipe(config.recipe_name)
     except AllmaskedError:
         base = None
-    rows = [
-        {"name": name, "value": str(getattr(config, name)), "help": text, "changed": False}
-        for name, text in (
-            ("backbone", "Network that sees."),
-            ("head", "Layers that decide."),
-            ("loader", "Data loader."),
-            ("weights", "Weights to start from."),
-            ("seed", "Seed of everything random."),
-            ("recipe_name", "Recipe that the rest comes from."),
-        )
-    ]
+    about = {
+        "backbone": "Network that sees.", "head": "Layers that decide.", "loader": "Data loader.",
+        "weights": "Weights to start from.", "seed": "Seed of everything random.",
+        "recipe_name": "Recipe that the rest comes from.",
+    }  # fmt: skip
+    rows = [{"name": name, "value": str(getattr(config, name)), "help": text, "changed": False}
+            for name, text in about.items()]  # fmt: skip
     for setting in dataclasses.fields(Recipe):
         value = getattr(config.recipe, setting.name)
         text = " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)
@@ -222,19 +218,11 @@ def _kind(photo: Photo) -> str:
 
 def figures(entry: PartScores, prefix: str, *, every: bool) -> dict[str, str]:
     """The plots of one scored part as SVG whose ids begin with ``prefix``: ``every`` one, or the first two."""
-    drawn = {
-        "confusion": plots.confusion(entry.confusion),
-        "classes": plots.class_scores(entry.classes, entry.intervals.f1),
+    drawn = list(figures_of(entry).items())
+    return {
+        name.replace("-", "_"): inline_svg(drawing, f"{prefix}-{name}")
+        for name, drawing in (drawn if every else drawn[:2])
     }
-    if every:
-        scaled = entry.calibration.scaled.bins if entry.calibration.scaled else None
-        drawn["reliability"] = plots.reliability(entry.calibration.bins, scaled)
-        if entry.by_face_height:
-            label = "height of the smallest face, px of the input"
-            drawn["by_face_height"] = plots.breakdown(entry.by_face_height, xlabel=label)
-        if entry.by_people:
-            drawn["by_people"] = plots.breakdown(entry.by_people, xlabel="people in the photo")
-    return {name: inline_svg(drawing, f"{prefix}-{name}") for name, drawing in drawn.items()}
 
 
 def verdict(entry: metrics.Figures, *, held_out: bool) -> dict[str, Any]:
@@ -247,6 +235,7 @@ def verdict(entry: metrics.Figures, *, held_out: bool) -> dict[str, Any]:
     present = {name: figures for name, figures in entry.classes.items() if figures.photos}
     weakest = min(present, key=lambda name: present[name].f1)
     common = int(matrix.sum(axis=1).argmax())
+    mistake = {"true": CLASSES[row], "said": LABELS[column], "count": int(errors.max()), "of": int(matrix[row].sum())}
     return {
         "held_out": held_out,
         "right": int(np.trace(matrix)),
@@ -255,14 +244,7 @@ def verdict(entry: metrics.Figures, *, held_out: bool) -> dict[str, Any]:
         "common": CLASSES[common],
         "weakest": weakest,
         "weakest_f1": present[weakest].f1,
-        "mistake": {
-            "true": CLASSES[row],
-            "said": LABELS[column],
-            "count": int(errors[row, column]),
-            "of": int(matrix[row].sum()),
-        }
-        if errors.any()
-        else None,
+        "mistake": mistake if errors.any() else None,
     }
 
 
@@ -309,19 +291,12 @@ def find_examples(run: Run, split: Split, part: Part, count: int) -> Examples:
     if not all(pictures.values()):
         problem += f" Some photos are no longer in {split.root}; say where they are with '--data'."
     full = [dataclasses.replace(e, picture=pictures[e.path], heat=heat.get(e.path, "")) for e in chosen]
-    return Examples(
-        wrong=tuple(e for e in full if e.said != e.label),
-        right=tuple(e for e in full if e.said == e.label),
-        method=method,
-        problem=problem.strip(),
-    )
+    wrong, right = (tuple(e for e in full if (e.said == e.label) is good) for good in (False, True))
+    return Examples(wrong, right, method, problem.strip())
 
 
 def choose(
-    photos: Sequence[Photo],
-    probabilities: np.ndarray[Any, Any],
-    count: int,
-    nobody: np.ndarray[Any, Any] | None = None,
+    photos: Sequence[Photo], probabilities: metrics.Floats, count: int, nobody: metrics.Floats | None = None
 ) -> list[Example]:
     """``count`` examples, at most half of them wrong (surest first), the rest right (each class in turn, surest first).
 

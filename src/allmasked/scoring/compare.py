@@ -12,7 +12,7 @@ from allmasked.core.markdown import table
 from allmasked.core.runs import Run, read_json
 from allmasked.core.types import Photo
 from allmasked.data.dataset import absent, read_split
-from allmasked.scoring.evaluate import Answers, Ask, ask_model, evaluate, part_answers, with_somebody
+from allmasked.scoring.evaluate import Ask, alike, ask_model, evaluate, part_answers, with_somebody
 from allmasked.stats import metrics
 
 SIGNIFICANT = 0.05
@@ -124,15 +124,12 @@ def compare(
     for run in runs:
         evaluate(run.folder, [on], data=data, bootstrap=bootstrap, seed=seed, plots=False, ask=ask)
         found.append(part_answers(run, on, where, ask))
-    rows_of = [{photo.key: row for row, photo in enumerate(one.photos)} for one in found]
-    common = [name for name in rows_of[0] if all(name in index for index in rows_of)]
-    if not common:
-        raise RunError("there is no photo that all of these runs could answer")
-    aligned = [_rows(answers, [index[name] for name in common]) for answers, index in zip(found, rows_of)]
+    aligned = alike(found[0].photos, found)
     groups, labels = aligned[0].groups, aligned[0].labels
+    if not len(labels):
+        raise RunError("there is no photo that all of these runs could answer")
 
-    rows: list[RunFigures] = []
-    drawn = []
+    rows, drawn = list[RunFigures](), []
     for run, name, answers in zip(runs, names, aligned):
         resampled = metrics.resample(labels, answers.predicted, groups, bootstrap, seed)
         drawn.append(resampled)
@@ -163,7 +160,7 @@ def compare(
         pairs.append(Pair(**vars(test), a=names[a], b=names[b], accuracy=accuracy, macro_f1=macro_f1, p_holm=p,
                           beats=beats, sentence=sentence))  # fmt: skip
     return Comparison(
-        on, len(common), len(chosen[0]) - len(common), absent(aligned[0].photos), bootstrap, seed, tuple(rows),
+        on, len(labels), len(chosen[0]) - len(labels), absent(aligned[0].photos), bootstrap, seed, tuple(rows),
         tuple(pairs),
     )  # fmt: skip
 
@@ -187,11 +184,6 @@ def _refuse_different(first: Run, photos: dict[str, Photo], second: Run, others:
             f"{first.folder} and {second.folder} label {len(relabelled):,} photos of the part {on!r} differently "
             f"(first: {relabelled[0]}); train both on the same split.json"
         )
-
-
-def _rows(answers: Answers, order: Sequence[int]) -> Answers:
-    nobody = None if answers.nobody is None else answers.nobody[order]
-    return Answers(tuple(answers.photos[row] for row in order), answers.probabilities[order], nobody=nobody)
 
 
 def _difference(value: float, drawn: metrics.Floats) -> Difference:

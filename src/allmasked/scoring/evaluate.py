@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,9 @@ from allmasked.networks import reading
 from allmasked.predictors.ensemble import Ensemble
 from allmasked.stats import metrics
 from allmasked.stats.votes import joint, parted
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Ask = Callable[[Path, Sequence[tuple[str, Path]]], Iterable[Prediction]]
 """What infers: (run folder, [(name, path), ...]) -> predictions in the same order."""
@@ -142,9 +146,8 @@ class Scores:
         try:
             return parse(cls, read_json(run.scores))
         except (TypeError, ValueError):
-            raise RunError(
-                f"{run.scores}: was not written by 'allmasked evaluate'; move it away and score again"
-            ) from None
+            way_out = "move it away and score again"
+            raise RunError(f"{run.scores}: was not written by 'allmasked evaluate'; {way_out}") from None
 
     def write(self, run: Run) -> None:
         """Into ``scores.json`` and ``scores.md``."""
@@ -227,18 +230,13 @@ def answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask
             else:
                 rows[photo.key] = reading.given_somebody(np.array(prediction.four)).tolist()
                 nobody[photo.key] = prediction.p_nobody
-        order = [photo for photo in photos if photo.key in rows]
-        write_json(
-            run.predictions / f"{name}.json",
-            model
-            | {
-                "photos": [
-                    {"key": photo.key, "path": photo.path, "label": photo.label, "p_nobody": nobody[photo.key]}
-                    | {f"p_{label}": p for label, p in zip(CLASSES, rows[photo.key])}
-                    for photo in order
-                ]
-            },
-        )
+        said = [
+            {"key": photo.key, "path": photo.path, "label": photo.label, "p_nobody": nobody[photo.key]}
+            | {f"p_{label}": p for label, p in zip(CLASSES, rows[photo.key])}
+            for photo in photos
+            if photo.key in rows
+        ]
+        write_json(run.predictions / f"{name}.json", model | {"photos": said})
     answered = tuple(photo for photo in photos if photo.key in rows)
     away = [nobody[photo.key] for photo in answered]
     return Answers(
@@ -279,19 +277,10 @@ def with_somebody(photos: Iterable[Photo]) -> tuple[Photo, ...]:
 
 def reading_of(run: Run) -> dict[str, float] | None:
     """The constants that answers are read off faces with; None for a model that finds no faces."""
-    if run.is_ensemble:
-        heads = [member.head for member in Ensemble.read(run).members]
-    else:
-        heads = [TrainConfig.read(run.config).head]
-    if "evidence" not in heads:
+    members = Ensemble.read(run).members if run.is_ensemble else (TrainConfig.read(run.config),)
+    if "evidence" not in [member.head for member in members]:
         return None
-    return {
-        "floor": reading.FLOOR,
-        "overlap": reading.OVERLAP,
-        "inside": reading.INSIDE,
-        "shown": reading.SHOWN,
-        "candidates": reading.CANDIDATES,
-    }
+    return {name: getattr(reading, name.upper()) for name in ("floor", "overlap", "inside", "shown", "candidates")}
 
 
 def _ensemble_answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask) -> Answers:
@@ -307,6 +296,18 @@ def _ensemble_answers(run: Run, photos: Sequence[Photo], split: Split, name: str
     return Answers(common, voted, failed, away)
 
 
+def alike(photos: Sequence[Photo], found: Sequence[Answers]) -> list[Answers]:
+    """What several models say of those of ``photos`` that all could answer, in their order."""
+    rows = [{photo.key: row for row, photo in enumerate(one.photos)} for one in found]
+    common = tuple(photo for photo in photos if all(photo.key in row for row in rows))
+    orders = ([row[photo.key] for photo in common] for row in rows)
+    return [
+        replace(one, photos=common, probabilities=one.probabilities[order],
+                nobody=None if one.nobody is None else one.nobody[order])
+        for one, order in zip(found, orders)
+    ]  # fmt: skip
+
+
 def aligned(
     photos: Sequence[Photo], found: Sequence[Answers]
 ) -> tuple[tuple[Photo, ...], NDArray[np.float64], NDArray[np.float64] | None, tuple[Prediction, ...]]:
@@ -316,14 +317,12 @@ def aligned(
         The photos that all could answer, the probabilities (M, N, 3), P(nobody) (M, N) where all can tell or else None,
         and the failures of the other photos.
     """
-    rows = [{photo.key: row for row, photo in enumerate(one.photos)} for one in found]
-    common = tuple(photo for photo in photos if all(photo.key in row for row in rows))
-    order = [[row[photo.key] for photo in common] for row in rows]
+    same = alike(photos, found)
     failed = {prediction.path: prediction for one in found for prediction in one.failed}
-    probabilities = np.stack([one.probabilities[index] for one, index in zip(found, order)])
-    away = [one.nobody[index] for one, index in zip(found, order) if one.nobody is not None]
-    nobody = np.stack(away) if len(away) == len(found) else None
-    return common, probabilities, nobody, tuple(failed[photo.path] for photo in photos if photo.path in failed)
+    away = [one.nobody for one in same if one.nobody is not None]
+    nobody, probabilities = np.stack(away) if len(away) == len(found) else None, [one.probabilities for one in same]
+    failures = tuple(failed[photo.path] for photo in photos if photo.path in failed)
+    return same[0].photos, np.stack(probabilities), nobody, failures
 
 
 def input_of(run: Run) -> InputSpec:
@@ -373,13 +372,10 @@ def evaluate(
     run = Run(folder).require_finished()
     spec = input_of(run)
     split = read_split(run.split, Path(data) if data else None)
-    unknown = sorted(set(on) - {"train", "validation", "test"})
-    if unknown:
+    if unknown := sorted(set(on) - {"train", "validation", "test"}):
         raise ConfigError(f"part {unknown[0]!r}: must be train, validation or test")
     todo: list[tuple[str, tuple[Photo, ...], Split]] = []
-    seen: dict[str, int] = {}
-    without: dict[str, int] = {}
-    unsure: list[str] = []
+    seen, without, unsure = dict[str, int](), dict[str, int](), list[str]()
     if photos is None:
         for part in dict.fromkeys(on or ("validation", "test")):
             everything = split.part(cast(Part, part))
@@ -476,15 +472,11 @@ def _figures(found: Answers, spec: InputSpec, temperature: float | None, bootstr
         labels, found.probabilities, groups,
         nobody=found.nobody, temperature=temperature, bootstrap=bootstrap, seed=seed,
     )  # fmt: skip
-    figures: dict[str, Any] = dict(vars(scored))
-    for name, values, edges in (
-        ("by_face_height", [smallest_face_px(photo, spec) for photo in found.photos], FACE_HEIGHT_EDGES_PX),
-        ("by_people", [np.nan if p.faces is None else len(p.faces) for p in found.photos], PEOPLE_EDGES),
-    ):
-        figures[name] = metrics.breakdown(
-            labels, found.predicted, groups, values, edges, bootstrap=bootstrap, seed=seed
-        )
-    return figures
+    split = partial(metrics.breakdown, labels, found.predicted, groups, bootstrap=bootstrap, seed=seed)
+    heights = [smallest_face_px(photo, spec) for photo in found.photos]
+    people = [np.nan if photo.faces is None else len(photo.faces) for photo in found.photos]
+    strata = {"by_face_height": split(heights, FACE_HEIGHT_EDGES_PX), "by_people": split(people, PEOPLE_EDGES)}
+    return {**vars(scored), **strata}
 
 
 def smallest_face_px(photo: Photo, spec: InputSpec) -> float:
@@ -512,25 +504,30 @@ def _notes(name: str, seen: int, without: int, found: Answers) -> list[str]:
     return notes
 
 
-def _plot(run: Run, name: str, entry: PartScores) -> None:
-    if any(run.plots.glob(f"*-{name}.png")):
-        return
+def figures_of(entry: PartScores, title: str = "") -> dict[str, Figure]:
+    """The plots of a part's scores: ``confusion``, ``classes``, ``reliability``, and those of its strata, by name."""
     from allmasked.stats import plots
 
     scaled = entry.calibration.scaled.bins if entry.calibration.scaled else None
     figures = {
-        "confusion": plots.confusion(entry.confusion, title=name),
-        "reliability": plots.reliability(entry.calibration.bins, scaled, title=f"Calibration, {name}"),
-        "classes": plots.class_scores(entry.classes, entry.intervals.f1, title=name),
+        "confusion": plots.confusion(entry.confusion, title=title),
+        "classes": plots.class_scores(entry.classes, entry.intervals.f1, title=title),
+        "reliability": plots.reliability(
+            entry.calibration.bins, scaled, title=f"Calibration, {title}" if title else ""
+        ),
     }
-    if entry.by_face_height:
-        figures["by-face-height"] = plots.breakdown(
-            entry.by_face_height, xlabel="height of the smallest face, px of the input", title=name
-        )
-    if entry.by_people:
-        figures["by-people"] = plots.breakdown(entry.by_people, xlabel="people in the photo", title=name)
-    for kind, figure in figures.items():
-        plots.save(figure, run.plots / f"{kind}-{name}.png")
+    height = "height of the smallest face, px of the input"
+    strata = {"by-face-height": (entry.by_face_height, height), "by-people": (entry.by_people, "people in the photo")}
+    drawn = {name: plots.breakdown(rows, xlabel=label, title=title) for name, (rows, label) in strata.items() if rows}
+    return figures | drawn
+
+
+def _plot(run: Run, name: str, entry: PartScores) -> None:
+    from allmasked.stats.plots import save
+
+    if not any(run.plots.glob(f"*-{name}.png")):
+        for kind, figure in figures_of(entry, name).items():
+            save(figure, run.plots / f"{kind}-{name}.png")
 
 
 # --- to read ---------------------------------------------------------------------------------------------------------
@@ -552,13 +549,9 @@ def markdown(scores: Scores, names: Sequence[str] | None = None) -> str:
             ["average", "accuracy", "precision", "recall", "F1"],
             [[kind, entry.accuracy, row.precision, row.recall, row.f1] for kind, row in entry.averages.items()],
         )
-        lines += table(
-            ["figure", "value", "95 % interval"],
-            [
-                ["accuracy", entry.accuracy, _span(intervals.accuracy)],
-                ["macro-F1", entry.macro_f1, _span(intervals.macro_f1)],
-            ],
-        )
+        sure = [["accuracy", entry.accuracy, _span(intervals.accuracy)]]
+        sure.append(["macro-F1", entry.macro_f1, _span(intervals.macro_f1)])
+        lines += table(["figure", "value", "95 % interval"], sure)
         lines += table(
             ["class", "photos", "precision", "recall", "F1", "95 % interval of F1"],
             [
@@ -590,10 +583,8 @@ def markdown(scores: Scores, names: Sequence[str] | None = None) -> str:
                     ],
                 )
     for one in scores.earlier if names is None else ():
-        lines += [
-            f"The test part was also scored at {one.scored_at} for an earlier model or reading of this folder.",
-            "",
-        ]
+        why = "for an earlier model or reading of this folder"
+        lines += [f"The test part was also scored at {one.scored_at} {why}.", ""]
     return "\n".join(lines)
 
 

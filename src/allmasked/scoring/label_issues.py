@@ -7,6 +7,7 @@ held-out parts; several runs trained on other folds judge together, so that ever
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -88,11 +89,8 @@ def find_label_issues(
     if "train" in on:
         raise ConfigError("labels are judged on held-out photos only; to reach the training photos too, name several "
                           "runs that were trained on other folds")  # fmt: skip
-    sums: dict[str, np.ndarray] = {}
-    counts: dict[str, int] = {}
-    photos: dict[str, Photo] = {}
-    files: dict[str, Path] = {}
-    failed: dict[str, Prediction] = {}
+    sums, counts = dict[str, np.ndarray](), Counter[str]()
+    photos, files, failed = dict[str, Photo](), dict[str, Path](), dict[str, Prediction]()
     where = Path(data) if data else None
     for folder in folders:
         run = Run(folder).require_finished()
@@ -114,7 +112,7 @@ def find_label_issues(
                     )
                 files.setdefault(photos[name].path, split.root / photo.path)
                 sums[name] = sums.get(name, np.zeros(len(LABELS))) + four
-                counts[name] = counts.get(name, 0) + 1
+                counts[name] += 1
     names = list(photos)
     labels = np.array([LABELS.index(photos[name].label) for name in names])
     mean = np.array([sums[name] / counts[name] for name in names])
@@ -124,33 +122,20 @@ def find_label_issues(
     judged = np.flatnonzero(predicted < len(CLASSES))
     flagged, quality = np.zeros(len(names), bool), mean[np.arange(len(names)), labels]
     flagged[judged], quality[judged] = judge(labels[judged], there[judged])
-    doubtful = [
-        LabelIssue(
-            path=photos[name].path,
-            kind="label" if flagged[row] else "error",
-            label=photos[name].label,
-            proposed=LABELS[predicted[row]],
-            quality=float(quality[row]),
-            p_all=float(mean[row, 0]),
-            p_none=float(mean[row, 1]),
-            p_some=float(mean[row, 2]),
-            p_nobody=float(mean[row, 3]),
-            runs=counts[name],
-            reason=_reason(photos[name].label, mean[row], LABELS[predicted[row]], bool(flagged[row])),
-        )
-        for row, name in enumerate(names)
-        if flagged[row] or predicted[row] != labels[row]
-    ]
+    doubtful = []
+    for row in np.flatnonzero(flagged | (predicted != labels)):
+        photo, proposed = photos[names[row]], LABELS[predicted[row]]
+        reason = _reason(photo.label, mean[row], proposed, bool(flagged[row]))
+        p_all, p_none, p_some, p_nobody = mean[row].tolist()
+        doubtful.append(
+            LabelIssue(
+                photo.path, "label" if flagged[row] else "error", photo.label, proposed, float(quality[row]),
+                p_all, p_none, p_some, p_nobody, counts[names[row]], reason,
+            )
+        )  # fmt: skip
     doubtful.sort(key=lambda issue: (issue.kind != "label", issue.quality, issue.path))
-    return LabelIssues(
-        issues=tuple(doubtful),
-        files=files,
-        photos=len(names),
-        runs=tuple(Run(folder).name for folder in folders),
-        parts=tuple(on),
-        accuracy=float((predicted == labels).mean()),
-        failed=tuple(failed.values()),
-    )
+    accuracy, runs = float((predicted == labels).mean()), tuple(Run(folder).name for folder in folders)
+    return LabelIssues(tuple(doubtful), files, len(names), runs, tuple(on), accuracy, tuple(failed.values()))
 
 
 def judge(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -163,8 +148,7 @@ def judge(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np
         return np.zeros(len(labels), bool), probabilities[np.arange(len(labels)), labels]
     found = require("cleanlab.filter", "train")
     rank = require("cleanlab.rank", "train")
-    columns = probabilities[:, present]
-    columns = np.clip(columns, 1e-9, None)
+    columns = np.clip(probabilities[:, present], 1e-9, None)
     columns = columns / columns.sum(axis=1, keepdims=True)
     index = np.searchsorted(present, labels)
     flagged = found.find_label_issues(index, columns, filter_by="prune_by_noise_rate", n_jobs=1)

@@ -4,7 +4,7 @@ Throughout, ``labels`` is an integer array (N,) of class indices 0-2 in the orde
 :data:`allmasked.core.types.CLASSES`, ``probabilities`` a float array (N, 3) whose rows sum to 1 (if somebody is there),
 ``nobody`` a float array (N,) with the probability that nobody is (None for a model that can't tell), ``predicted`` an
 integer array (N,) of 0-2, or of 3 for "nobody", which is wrong whatever the label, and ``groups`` an integer array (N,)
-that numbers the groups of near-duplicates (-1: a group of its own). Precision, recall, F1, accuracy and the confusion
+that numbers the groups of near-duplicates (-1: a group of its own). Precision, recall, F1 and the confusion
 matrix are scikit-learn's; Holm's correction is statsmodels'.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -182,17 +183,14 @@ def summary(labels: ArrayLike, predicted: ArrayLike) -> Summary:
     labels, predicted = np.asarray(labels, np.int64), np.asarray(predicted, np.int64)
     if not len(labels):
         raise ValueError("no photos to score")
-    score = sklearn_metrics.precision_recall_fscore_support
-    per_class = score(labels, predicted, labels=range(K), average=None, zero_division=0)
+    score = partial(sklearn_metrics.precision_recall_fscore_support, labels, predicted, zero_division=0)
+    per_class = score(labels=range(K), average=None)
     present = np.setdiff1d(np.concatenate([labels, predicted]), [K])
     over = {"micro": None, "macro": present, "weighted": present}
-    averaged = {
-        average: score(labels, predicted, labels=over[average], average=average, zero_division=0)[:3]
-        for average in AVERAGES
-    }
+    averaged = {average: score(labels=over[average], average=average)[:3] for average in AVERAGES}
     return Summary(
         len(labels),
-        float(sklearn_metrics.accuracy_score(labels, predicted)),
+        float((labels == predicted).mean()),
         {average: Average(*map(float, three)) for average, three in averaged.items()},
         {name: ClassFigures(float(p), float(r), float(f1), int(n)) for name, p, r, f1, n in zip(CLASSES, *per_class)},
     )
@@ -225,11 +223,7 @@ def resample(labels: ArrayLike, predicted: ArrayLike, groups: ArrayLike, count: 
     hits = np.diagonal(matrices, axis1=1, axis2=2)
     both = matrices.sum(axis=1)[:, :K] + matrices.sum(axis=2)  # 2 tp + fp + fn
     class_f1 = np.divide(2 * hits, both, out=np.full_like(hits, np.nan, dtype=np.float64), where=both > 0)
-    return Resampled(
-        accuracy=hits.sum(axis=1) / matrices.sum(axis=(1, 2)),
-        macro_f1=np.nanmean(class_f1, axis=1),
-        class_f1=class_f1,
-    )
+    return Resampled(hits.sum(axis=1) / matrices.sum(axis=(1, 2)), np.nanmean(class_f1, axis=1), class_f1)
 
 
 def group_count(groups: ArrayLike) -> int:
@@ -371,11 +365,8 @@ def score(
 
 
 def _reliability(labels: ArrayLike, probabilities: ArrayLike) -> Reliability:
-    return Reliability(
-        expected_calibration_error(labels, probabilities),
-        log_loss(labels, probabilities),
-        reliability(labels, probabilities),
-    )
+    error, loss = expected_calibration_error(labels, probabilities), log_loss(labels, probabilities)
+    return Reliability(error, loss, reliability(labels, probabilities))
 
 
 def breakdown(

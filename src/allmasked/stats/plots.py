@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from allmasked.core.colours import ANSWERS, SERIES, css
 from allmasked.core.errors import require
 from allmasked.core.runs import replacing
 from allmasked.core.types import CLASSES, NOBODY
+from allmasked.stats.metrics import normalised
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,33 +32,18 @@ FIRST, SECOND, THIRD = map(css, SERIES)
 INK = "#23272d"  # replaced by currentColor in svg()
 FAINT = "#8a9099"  # reads on white and on black
 STYLE: dict[str, Any] = {
-    "font.family": "sans-serif",
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": FAINT,
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlecolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": FAINT,
-    "grid.alpha": 0.3,
-    "grid.linewidth": 0.6,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "legend.frameon": False,
-    "legend.labelcolor": INK,
-    "lines.linewidth": 1.8,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-}
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.labelcolor", "ytick.labelcolor",
+         "legend.labelcolor"), INK,
+    ),
+    **dict.fromkeys(("axes.edgecolor", "grid.color", "xtick.color", "ytick.color"), FAINT),
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "svg.fonttype"), "none"),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    "axes.axisbelow": True, "axes.grid": True, "axes.grid.axis": "y", "grid.alpha": 0.3, "grid.linewidth": 0.6,
+    "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "font.family": "sans-serif", "font.size": 9.5, "lines.linewidth": 1.8,
+    "backend": "agg", "svg.hashsalt": "allmasked",
+}  # fmt: skip
 
 
 def save(figure: Figure, path: str | Path, *, dots_per_inch: int = 160) -> None:
@@ -77,15 +64,30 @@ def svg(figure: Figure) -> str:
 
 def _style() -> Any:
     matplotlib = require("matplotlib", "train")
-    return matplotlib.rc_context(
-        {**matplotlib.rcParamsDefault, **STYLE, "svg.fonttype": "none", "svg.hashsalt": "allmasked", "backend": "agg"}
-    )
+    return matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE})
 
 
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
+@contextmanager
+def _drawn(width: float, height: float, columns: int = 1) -> Iterator[tuple[Figure, Any]]:
+    """A figure in our style while it is drawn, and its axes."""
+    with _style():
+        from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure, figure.subplots(1, columns)
+
+
+def _plain(axis: Axes) -> None:
+    """No grid, ticks or frame."""
+    axis.grid(False)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+
+
+def _headed(figure: Figure, title: str) -> Figure:
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
+    return figure
 
 
 def _colour(name: str) -> str:
@@ -102,27 +104,20 @@ def confusion(matrix: ArrayLike, *, title: str = "", classes: Sequence[str] = CL
     """
     counts = np.asarray(matrix, dtype=np.int64)
     answers = (*classes, NOBODY)[: counts.shape[1]]
-    sums = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, sums, out=np.zeros(counts.shape), where=sums > 0)
-    with _style():
-        figure = _figure(7.2, 3.5)
-        axes = figure.subplots(1, 2)
+    shares = normalised(counts)
+    with _drawn(7.2, 3.5, 2) as (figure, axes):
         cells = ("{:,}".format, "{:.2f}".format)
         for axis, values, cell, name in zip(axes, (counts, shares), cells, ("photos", "share of the true class")):
             axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
-            axis.set(title=name, xlabel="predicted", xticks=range(len(answers)), yticks=range(len(classes)))
-            axis.set_xticklabels(answers)
-            axis.set_yticklabels(classes)
-            axis.grid(False)
-            axis.tick_params(length=0)
-            axis.spines[:].set_visible(False)
+            axis.set(title=name, xlabel="predicted")
+            axis.set_xticks(range(len(answers)), answers)
+            axis.set_yticks(range(len(classes)), classes)
+            _plain(axis)
             for (row, column), value in np.ndenumerate(values):
                 colour = "white" if shares[row, column] > 0.5 else "#1d2025"
                 axis.text(column, row, cell(value), ha="center", va="center", color=colour, fontsize=11)
         axes[0].set_ylabel("true")
-        if title:
-            figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
-    return figure
+        return _headed(figure, title)
 
 
 def reliability(bins: Sequence[Bin], scaled: Sequence[Bin] | None = None, *, title: str = "") -> Figure:
@@ -130,19 +125,14 @@ def reliability(bins: Sequence[Bin], scaled: Sequence[Bin] | None = None, *, tit
 
     The area of a dot is its share of the photos; a calibrated model's dots lie on the diagonal.
     """
-    with _style():
-        figure = _figure(4.6, 4.4)
-        axis = figure.subplots()
+    with _drawn(4.6, 4.4) as (figure, axis):
         axis.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1)
         axis.text(0.04, 0.06, "calibrated", color=FAINT, ha="left", va="bottom", rotation=45, rotation_mode="anchor")
-        for rows, colour, marker, name in (
-            (bins, SECOND, "o", "as it comes"),
-            (scaled or [], FIRST, "s", "temperature-scaled"),
-        ):
-            filled = [row for row in rows if row.photos]
-            total = sum(row.photos for row in filled)
-            if not filled:
+        styles = ((bins, SECOND, "o", "as it comes"), (scaled or [], FIRST, "s", "temperature-scaled"))
+        for rows, colour, marker, name in styles:
+            if not (filled := [row for row in rows if row.photos]):
                 continue
+            total = sum(row.photos for row in filled)
             x, y = [row.confidence for row in filled], [row.accuracy for row in filled]
             area = [12 + 260 * row.photos / total for row in filled]
             axis.plot(x, y, color=colour, linewidth=1, alpha=0.7)
@@ -164,9 +154,7 @@ def class_scores(
 ) -> Figure:
     """Precision, recall and F1 (with its interval) of each class, as bars."""
     figures = (("precision", FIRST), ("recall", THIRD), ("f1", SECOND))
-    with _style():
-        figure = _figure(5.6, 3.4)
-        axis = figure.subplots()
+    with _drawn(5.6, 3.4) as (figure, axis):
         x = np.arange(len(classes))
         for offset, (name, colour) in zip((-0.27, 0, 0.27), figures):
             heights = [getattr(row, name) for row in classes.values()]
@@ -174,11 +162,10 @@ def class_scores(
             for place, height in zip(x + offset, heights):
                 axis.text(place, 0.02, f"{height:.2f}", ha="center", va="bottom", color="white", fontsize=8)
         for place, name in zip(x + 0.27, classes):
-            found = (f1_intervals or {}).get(name)
-            if found:
+            if found := (f1_intervals or {}).get(name):
                 axis.plot([place, place], found, color=INK, linewidth=1.2, solid_capstyle="butt")
-        axis.set(xticks=x, ylim=(0, 1), title=title)
-        axis.set_xticklabels([f"{name}\n{row.photos:,} photos" for name, row in classes.items()])
+        axis.set(ylim=(0, 1), title=title)
+        axis.set_xticks(x, [f"{name}\n{row.photos:,} photos" for name, row in classes.items()])
         axis.tick_params(axis="x", length=0)
         axis.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1), borderpad=0, columnspacing=1.2)
     return figure
@@ -186,28 +173,17 @@ def class_scores(
 
 def breakdown(rows: Sequence[Stratum], *, xlabel: str, title: str = "") -> Figure:
     """Accuracy and macro-F1 with their intervals, bin by bin (:func:`allmasked.stats.metrics.breakdown`)."""
-    with _style():
-        figure = _figure(1.2 + 0.9 * max(len(rows), 4), 3.4)
-        axis = figure.subplots()
+    with _drawn(1.2 + 0.9 * max(len(rows), 4), 3.4) as (figure, axis):
         x = np.arange(len(rows))
-        for offset, name, colour, marker, label in (
-            (-0.09, "accuracy", FIRST, "o", "accuracy"),
-            (0.09, "macro_f1", SECOND, "s", "macro-F1"),
-        ):
-            axis.plot(
-                x + offset,
-                [getattr(row, name) for row in rows],
-                color=colour,
-                marker=marker,
-                linestyle="none",
-                label=label,
-            )
+        styles = ((-0.09, "accuracy", FIRST, "o", "accuracy"), (0.09, "macro_f1", SECOND, "s", "macro-F1"))
+        for offset, name, colour, marker, label in styles:
+            y = [getattr(row, name) for row in rows]
+            axis.plot(x + offset, y, color=colour, marker=marker, linestyle="none", label=label)
             for place, row in zip(x + offset, rows):
-                found = getattr(row, f"{name}_interval")
-                if found:
+                if found := getattr(row, f"{name}_interval"):
                     axis.plot([place, place], found, color=colour, linewidth=1.4)
-        axis.set(xticks=x, ylim=(0, 1.02), xlim=(-0.6, len(rows) - 0.4), xlabel=xlabel, title=title)
-        axis.set_xticklabels([f"{bin_name(row.low, row.high)}\n{row.photos:,} photos" for row in rows])
+        axis.set_xticks(x, [f"{bin_name(row.low, row.high)}\n{row.photos:,} photos" for row in rows])
+        axis.set(ylim=(0, 1.02), xlim=(-0.6, len(rows) - 0.4), xlabel=xlabel, title=title)
         axis.tick_params(axis="x", length=0)
         axis.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1), borderpad=0)
     return figure
@@ -229,9 +205,7 @@ def training_curves(history: Sequence[Mapping[str, Any]], *, title: str = "") ->
     Keys used where present: ``phase``, ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``, ``val_macro_f1``,
     ``learning_rate``.
     """
-    with _style():
-        figure = _figure(9.6, 3.1)
-        axes = figure.subplots(1, 3)
+    with _drawn(9.6, 3.1, 3) as (figure, axes):
         epochs = np.arange(1, len(history) + 1)
 
         def line(axis: Axes, key: str, colour: str, label: str, style: str = "-") -> None:
@@ -263,18 +237,14 @@ def training_curves(history: Sequence[Mapping[str, Any]], *, title: str = "") ->
         for axis in axes[:2]:
             if axis.lines:
                 axis.legend(fontsize=8)
-        if title:
-            figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
-    return figure
+        return _headed(figure, title)
 
 
 def class_balance(counts: Mapping[str, Mapping[str, int]], *, title: str = "") -> Figure:
     """Photos a class in each part, as stacked bars of shares with the counts on them: part -> class -> photos."""
     parts = [part for part in counts if sum(counts[part].values())]
     classes = list(dict.fromkeys(name for part in parts for name in counts[part]))
-    with _style():
-        figure = _figure(6.4, 0.8 + 0.42 * max(len(parts), 1))
-        axis = figure.subplots()
+    with _drawn(6.4, 0.8 + 0.42 * max(len(parts), 1)) as (figure, axis):
         left = np.zeros(len(parts))
         totals = np.array([sum(counts[part].values()) for part in parts], dtype=float)
         for name in classes:
@@ -286,12 +256,10 @@ def class_balance(counts: Mapping[str, Mapping[str, int]], *, title: str = "") -
                     place = start + share / 2
                     axis.text(place, row, f"{int(number):,}", ha="center", va="center", color="white", fontsize=9)
             left = left + shares
-        axis.set(yticks=range(len(parts)), xlim=(0, 1), xticks=[], title=title)
-        axis.set_yticklabels([f"{part} ({int(total):,})" for part, total in zip(parts, totals)])
+        axis.set(xlim=(0, 1), xticks=[], title=title)
+        axis.set_yticks(range(len(parts)), [f"{part} ({int(total):,})" for part, total in zip(parts, totals)])
         axis.invert_yaxis()
-        axis.grid(False)
-        axis.spines[:].set_visible(False)
-        axis.tick_params(length=0)
+        _plain(axis)
         if classes:
             axis.legend(ncols=len(classes), loc="lower right", bbox_to_anchor=(1, 1), borderpad=0)
     return figure
@@ -303,9 +271,7 @@ def class_balance(counts: Mapping[str, Mapping[str, int]], *, title: str = "") -
 def pairwise(numbers: NDArray[np.float64], names: Sequence[str], *, low: float, high: float, title: str = "") -> Figure:
     """A figure of every two members as a matrix (M, M), ``low`` pale and ``high`` dark; NaN (undefined) is a dash."""
     count = len(names)
-    with _style():
-        figure = _figure(1.9 + 0.56 * count, 1.1 + 0.5 * count)
-        axis = figure.subplots()
+    with _drawn(1.9 + 0.56 * count, 1.1 + 0.5 * count) as (figure, axis):
         shown = numbers.copy()
         np.fill_diagonal(shown, np.nan)
         axis.imshow(shown, cmap="Blues", vmin=low, vmax=high, aspect="auto")
@@ -316,20 +282,16 @@ def pairwise(numbers: NDArray[np.float64], names: Sequence[str], *, low: float, 
             text = f"{value:.2f}" if np.isfinite(value) else "–"
             ink = "white" if dark else "#1d2025" if np.isfinite(value) else FAINT
             axis.text(column, row, text, ha="center", va="center", color=ink, fontsize=8.5)
-        axis.set(xticks=range(count), yticks=range(count), title=title)
-        axis.set_xticklabels(names, rotation=40, ha="right", rotation_mode="anchor")
-        axis.set_yticklabels(names)
-        axis.grid(False)
-        axis.tick_params(length=0)
-        axis.spines[:].set_visible(False)
+        axis.set_title(title)
+        axis.set_xticks(range(count), names, rotation=40, ha="right", rotation_mode="anchor")
+        axis.set_yticks(range(count), names)
+        _plain(axis)
     return figure
 
 
 def contributions(points: Sequence[float], names: Sequence[str], *, title: str = "") -> Figure:
     """What each member adds in points of accuracy (all members less all but that one), as bars from 0."""
-    with _style():
-        figure = _figure(5.6, 0.9 + 0.36 * len(names))
-        axis = figure.subplots()
+    with _drawn(5.6, 0.9 + 0.36 * len(names)) as (figure, axis):
         colours = [FIRST if value >= 0 else SECOND for value in points]
         axis.barh(range(len(names)), points, color=colours, height=0.6)
         reach = max(0.1, *(abs(value) for value in points))
@@ -337,8 +299,8 @@ def contributions(points: Sequence[float], names: Sequence[str], *, title: str =
             axis.text(value + np.copysign(0.03 * reach, value), row, f"{value:+.2f}", va="center",
                       ha="left" if value >= 0 else "right", fontsize=8.5)  # fmt: skip
         axis.axvline(0, color=FAINT, linewidth=1)
-        axis.set(yticks=range(len(names)), xlim=(-1.35 * reach, 1.35 * reach), xlabel="points of accuracy", title=title)
-        axis.set_yticklabels(names)
+        axis.set(xlim=(-1.35 * reach, 1.35 * reach), xlabel="points of accuracy", title=title)
+        axis.set_yticks(range(len(names)), names)
         axis.invert_yaxis()
         axis.grid(True, axis="x")
         axis.grid(False, axis="y")
@@ -350,9 +312,7 @@ def accuracy_by_cost(points: Sequence[tuple[str, float, float]], whole: tuple[st
     """Accuracy against ms a photo (logarithmic) of each member (name, ms, accuracy), and of the ``whole`` ensemble."""
     from matplotlib.ticker import LogFormatter
 
-    with _style():
-        figure = _figure(6.4, 3.6)
-        axis = figure.subplots()
+    with _drawn(6.4, 3.6) as (figure, axis):
         axis.scatter([ms for _, ms, _ in points], [a for _, _, a in points], color=FIRST, s=34, label="members")
         axis.scatter([whole[1]], [whole[2]], color=SECOND, s=80, marker="D", label=whole[0])
         for name, ms, accuracy in points:

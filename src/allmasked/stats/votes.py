@@ -84,8 +84,7 @@ def majority(probabilities: Floats, fitted: Fitted) -> Floats:  # noqa: ARG001
     The result is (votes + mean probability) / (members + 1). The mean can't overturn a whole vote, since
     whoever voted for the leader gave it the larger probability; so the order is that of the votes, ties broken.
     """
-    counts = _counts(probabilities)
-    return (counts + probabilities.mean(0)) / (len(probabilities) + 1)
+    return (_counts(probabilities) + probabilities.mean(0)) / (len(probabilities) + 1)
 
 
 def soft(probabilities: Floats, fitted: Fitted) -> Floats:
@@ -176,11 +175,8 @@ def _rows(values: Floats) -> tuple[tuple[float, ...], ...]:
 def folds(labels: Ints, groups: Ints) -> Iterator[tuple[Ints, Ints]]:
     """(rows to fit on, rows to judge) of up to 5 folds; a group of near-duplicates is never on both sides."""
     selection = require("sklearn.model_selection", "train")
-    numbers = np.array(groups, np.int64)
-    alone = numbers < 0
-    numbers[alone] = numbers.max(initial=0) + 1 + np.arange(alone.sum())
-    count = min(FOLDS, len(np.unique(numbers)))
-    yield from selection.GroupKFold(count).split(labels, labels, numbers)
+    numbers, count = metrics.group_index(groups)
+    yield from selection.GroupKFold(min(FOLDS, count)).split(labels, labels, numbers)
 
 
 def _nothing(probabilities: Floats, labels: Ints, groups: Ints) -> Fitted:  # noqa: ARG001

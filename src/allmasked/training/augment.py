@@ -22,6 +22,8 @@ from allmasked.networks.evidence import PRESENCE
 
 Boxes = NDArray[np.float32]
 """Face boxes (F, 5) in px of the input: left, top, right, bottom, masked (1 or 0)."""
+Window = tuple[float, float, float, float]
+"""Left, top, right, bottom px."""
 
 
 MOST_ENLARGED = 4.0
@@ -39,7 +41,7 @@ class Sample:
 
     pixels: NDArray[np.uint8]
     label: int
-    content: tuple[float, float, float, float]
+    content: Window
     boxes: Boxes | None
     complete: bool = True
 
@@ -108,9 +110,7 @@ def mosaic(samples: Sequence[Sample], rng: np.random.Generator) -> Sample:
     return Sample(pixels, label, (0, 0, width, height), together, complete=False)
 
 
-def empty_window(
-    boxes: Boxes, content: tuple[float, float, float, float], rng: np.random.Generator
-) -> tuple[tuple[float, float, float, float], int] | None:
+def empty_window(boxes: Boxes, content: Window, rng: np.random.Generator) -> tuple[Window, int] | None:
     """A window of the photo that keeps off all marked faces by half a face, at least a quarter as wide and high.
 
     Returns None when ten tries find none.
@@ -129,9 +129,7 @@ def empty_window(
     return None
 
 
-def subset_window(
-    boxes: Boxes, size: Size, rng: np.random.Generator
-) -> tuple[tuple[float, float, float, float], int] | None:
+def subset_window(boxes: Boxes, size: Size, rng: np.random.Generator) -> tuple[Window, int] | None:
     """A window around some of the faces that cuts through none of the others, and the label of those inside.
 
     Returns None when ten tries find none (faces too close together). The other faces lie wholly outside.
@@ -149,10 +147,7 @@ def subset_window(
         x1, y1 = min(x0 + window_width, width), min(y0 + window_height, height)
         if x1 - x0 < 24 or y1 - y0 < 24:
             continue
-        overlap = np.clip(np.minimum(boxes[:, 2], x1) - np.maximum(boxes[:, 0], x0), 0, None) * np.clip(
-            np.minimum(boxes[:, 3], y1) - np.maximum(boxes[:, 1], y0), 0, None
-        )
-        share = overlap / np.maximum((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 1e-6)
+        share = share_inside(boxes, np.array([x0, y0, x1, y1]))
         inside = share >= 0.95
         known = boxes[inside & (boxes[:, 4] >= 0), 4]
         if len(known) and (share[~inside] <= 0).all():
@@ -160,7 +155,15 @@ def subset_window(
     return None
 
 
-def moved(boxes: Boxes, matrix: NDArray[np.float64], window: tuple[float, float, float, float] | None) -> Boxes:
+def share_inside(boxes: Boxes, window: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The share of each box (F,) that lies in the window (left, top, right, bottom)."""
+    width = np.minimum(boxes[:, 2], window[2]) - np.maximum(boxes[:, 0], window[0])
+    height = np.minimum(boxes[:, 3], window[3]) - np.maximum(boxes[:, 1], window[1])
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return np.asarray(np.clip(width, 0, None) * np.clip(height, 0, None) / np.maximum(area, 1e-6), np.float64)
+
+
+def moved(boxes: Boxes, matrix: NDArray[np.float64], window: Window | None) -> Boxes:
     """The boxes after ``matrix``; of a crop to ``window`` only those whose centre lies inside it."""
     centre, half = (boxes[:, :2] + boxes[:, 2:4]) / 2, (boxes[:, 2:4] - boxes[:, :2]) / 2
     if window is not None:
@@ -171,7 +174,7 @@ def moved(boxes: Boxes, matrix: NDArray[np.float64], window: tuple[float, float,
     return np.concatenate([centre - half, centre + half, boxes[:, 4:]], axis=1).astype(np.float32)
 
 
-def _around(boxes: Boxes, content: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+def _around(boxes: Boxes, content: Window) -> Window:
     """The rectangle around all faces, with a margin of a third of a face, inside the photo."""
     margin = float(np.max(boxes[:, 3] - boxes[:, 1])) / 3
     return (
@@ -182,20 +185,19 @@ def _around(boxes: Boxes, content: tuple[float, float, float, float]) -> tuple[f
     )
 
 
+def turned(recipe: Recipe, rng: np.random.Generator) -> NDArray[np.float64]:
+    """A 2 x 2 matrix that mirrors and turns, as far as the recipe allows."""
+    angle = np.deg2rad(rng.uniform(-recipe.rotate_degrees, recipe.rotate_degrees)) if recipe.rotate_degrees else 0.0
+    mirror = -1.0 if recipe.flip and rng.random() < 0.5 else 1.0
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag([mirror, 1.0])
+
+
 def _geometry(
-    keep: tuple[float, float, float, float],
-    size: Size,
-    zoom_in: float,
-    recipe: Recipe,
-    rng: np.random.Generator,
-    *,
-    fill: bool,
+    keep: Window, size: Size, zoom_in: float, recipe: Recipe, rng: np.random.Generator, *, fill: bool
 ) -> NDArray[np.float64]:
     """A 2 x 3 matrix (mirror, turn, scale, move) under which the rectangle ``keep`` stays inside the frame."""
     width, height = size
-    angle = np.deg2rad(rng.uniform(-recipe.rotate_degrees, recipe.rotate_degrees)) if recipe.rotate_degrees else 0.0
-    mirror = -1.0 if recipe.flip and rng.random() < 0.5 else 1.0
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag([mirror, 1.0])
+    turn = turned(recipe, rng)
     corners = np.array([[keep[i], keep[j]] for i in (0, 2) for j in (1, 3)], dtype=np.float64) @ turn.T
     extent = np.maximum(corners.max(0) - corners.min(0), 1.0)
     most = min(width / extent[0], height / extent[1])
@@ -210,12 +212,7 @@ def _geometry(
     return np.concatenate([turn * scale, move[:, None]], axis=1)
 
 
-def warp(
-    pixels: NDArray[np.uint8],
-    matrix: NDArray[np.float64],
-    only: tuple[float, float, float, float] | None,
-    frame: Size,
-) -> NDArray[np.uint8]:
+def warp(pixels: NDArray[np.uint8], matrix: NDArray[np.float64], only: Window | None, frame: Size) -> NDArray[np.uint8]:
     """The photo moved by ``matrix`` (2 x 3) into a frame of (width, height) px; of ``only`` that part is seen."""
     import cv2
 

@@ -100,7 +100,7 @@ def _choose(
         corner = np.clip(centre - half, np.minimum((left, top), np.array((right, bottom)) - 2 * half),
                          np.maximum((left, top), np.array((right, bottom)) - 2 * half))  # fmt: skip
         centre = corner + half
-        share = _share(boxes, np.concatenate([centre - half, centre + half]))
+        share = aug.share_inside(boxes, np.concatenate([centre - half, centre + half]))
         cut = float(((share > CUT) & (share < 0.95)).sum())
         if best is None or cut < best[0]:
             best = (cut, scale, centre)
@@ -120,17 +120,9 @@ def _whole(sample: Sample, frame: Size, natural: float, rng: np.random.Generator
     return scale, np.array([(left + right) / 2, (top + bottom) / 2]) + rng.uniform(-1, 1, 2) * play
 
 
-def _share(boxes: Boxes, window: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The share of each box (F,) that lies in the window (left, top, right, bottom)."""
-    width = np.minimum(boxes[:, 2], window[2]) - np.maximum(boxes[:, 0], window[0])
-    height = np.minimum(boxes[:, 3], window[3]) - np.maximum(boxes[:, 1], window[1])
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return np.asarray(np.clip(width, 0, None) * np.clip(height, 0, None) / np.maximum(area, 1e-6), np.float64)
-
-
 def _seen(boxes: Boxes, frame: Size) -> Boxes:
     """The boxes in the frame; those that are cut are marked -1."""
-    share = _share(boxes, np.array([0, 0, *frame], np.float64))
+    share = aug.share_inside(boxes, np.array([0, 0, *frame], np.float64))
     boxes = boxes.copy()
     boxes[share < SEEN, 4] = -1
     return boxes[share > CUT]
@@ -140,10 +132,7 @@ def _matrix(
     scale: float, centre: NDArray[np.float64], frame: Size, recipe: Recipe, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """2 x 3: mirror, turn and scale around ``centre``, which goes to the frame's centre."""
-    angle = np.deg2rad(rng.uniform(-recipe.rotate_degrees, recipe.rotate_degrees)) if recipe.rotate_degrees else 0.0
-    mirror = -1.0 if recipe.flip and rng.random() < 0.5 else 1.0
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag([mirror, 1.0])
-    turn = scale * turn
+    turn = scale * aug.turned(recipe, rng)
     if rng.random() < STRETCHED:
         factor = float(np.exp(rng.uniform(-1, 1) * np.log(STRETCH) / 2))
         turn = turn @ np.diag([factor, 1 / factor])

@@ -10,6 +10,7 @@ A data loader is a function ``batches(source, part, batch_size, seed)`` that yie
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from allmasked.core.config import Recipe
 from allmasked.core.errors import DataError, require
 from allmasked.core.progress import track
 from allmasked.core.runs import replacing, sweep
@@ -78,7 +80,8 @@ class Source:
         """The part as PNG files in class folders (``all/000000.png``, ...), for Keras' own import functions."""
         photos = self.photos(part)
         pixels, labels = self.array(part), self.labels(part)
-        folder = self.folder / f"{cache.digest(photos, self.input)}-{_label_digest(labels)}"
+        label_digest = hashlib.sha256(labels.tobytes()).hexdigest()[:8]
+        folder = self.folder / f"{cache.digest(photos, self.input)}-{label_digest}"
         whole = folder / "whole"
         with cache.lock_of(self.folder, folder.name):  # another process must not see these folders half-filled
             if not whole.is_file() or whole.read_text() != str(len(photos)):
@@ -102,10 +105,9 @@ class Source:
                 pass
 
 
-def _label_digest(labels: NDArray[np.int32]) -> str:
-    import hashlib
-
-    return hashlib.sha256(labels.tobytes()).hexdigest()[:8]
+def source_of(split: Split, recipe: Recipe, cache_folder: str | Path | None) -> Source:
+    """What a training reads from; decoded photos are kept in the user's cache folder where no other is given."""
+    return Source(split, recipe.input, Path(cache_folder) if cache_folder else cache.default_folder())
 
 
 def cached(source: Source, part: Part, batch_size: int, seed: int | None) -> Iterator[Batch]:
@@ -130,14 +132,11 @@ def from_generator(source: Source, part: Part, batch_size: int, seed: int | None
     tf = require("tensorflow", "train")
     generator = _directory_iterator(source, part, batch_size, seed)
     width, height = source.input.size
+    signature = tuple(tf.TensorSpec(shape, tf.float32) for shape in ((None, height, width, 3), (None, len(CLASSES))))
     dataset = tf.data.Dataset.from_generator(
-        lambda: (next(generator) for _ in range(len(generator))),
-        output_signature=(
-            tf.TensorSpec((None, height, width, 3), tf.float32),
-            tf.TensorSpec((None, len(CLASSES)), tf.float32),
-        ),
-    ).prefetch(tf.data.AUTOTUNE)
-    for pixels, labels in dataset.as_numpy_iterator():
+        lambda: (next(generator) for _ in range(len(generator))), output_signature=signature
+    )
+    for pixels, labels in dataset.prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
         yield Batch(pixels, labels)
 
 
@@ -147,15 +146,9 @@ def image_dataset_from_directory(source: Source, part: Part, batch_size: int, se
     require("tensorflow", "train")
     width, height = source.input.size
     dataset = keras.utils.image_dataset_from_directory(
-        str(source.class_folders(part)),
-        class_names=list(CLASSES),
-        label_mode="int",
-        image_size=(height, width),
-        batch_size=batch_size,
-        shuffle=seed is not None,
-        seed=seed,
-        verbose=False,
-    )
+        str(source.class_folders(part)), class_names=list(CLASSES), label_mode="int", image_size=(height, width),
+        batch_size=batch_size, shuffle=seed is not None, seed=seed, verbose=False,
+    )  # fmt: skip
     for pixels, labels in dataset.as_numpy_iterator():
         yield Batch(pixels, labels.astype(np.int32))
 
@@ -164,14 +157,9 @@ def _directory_iterator(source: Source, part: Part, batch_size: int, seed: int |
     tf = require("tensorflow", "train")
     width, height = source.input.size
     return tf.keras.preprocessing.image.ImageDataGenerator().flow_from_directory(
-        str(source.class_folders(part)),
-        classes=list(CLASSES),
-        target_size=(height, width),
-        class_mode="categorical",
-        batch_size=batch_size,
-        shuffle=seed is not None,
-        seed=seed,
-    )
+        str(source.class_folders(part)), classes=list(CLASSES), target_size=(height, width),
+        class_mode="categorical", batch_size=batch_size, shuffle=seed is not None, seed=seed,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

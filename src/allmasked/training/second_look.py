@@ -35,7 +35,7 @@ from allmasked.networks.backbones import build_backbone
 from allmasked.networks.evidence import boxes_of
 from allmasked.networks.reading import Calibration
 from allmasked.training import augment
-from allmasked.training.loaders import LOADERS, Source, ahead
+from allmasked.training.loaders import LOADERS, Source, ahead, source_of
 from allmasked.training.tasks import FacesTask
 from allmasked.training.train import assign, early_layers, environment, make_optimizer, write_arrays
 
@@ -116,13 +116,7 @@ def add_second_look(
         else:
             raise RunError(f"{new.folder}: is not empty; choose another --out")
         if not new.config.is_file():  # which is written last
-            _add(
-                model,
-                run,
-                new,
-                Source(split, config.recipe.input, **({"folder": Path(cache)} if cache else {})),
-                settings,
-            )
+            _add(model, run, new, source_of(split, config.recipe, cache), settings)
         shutil.rmtree(new.state, ignore_errors=True)
     return new
 
@@ -140,10 +134,8 @@ def _add(model: keras.Model, run: Run, new: Run, source: Source, settings: LookS
     whole = models.with_look(model, network, settings.shares)
     scores = FacesTask(source, LOADERS["cached"], config.recipe).validate(models.maps_of(whole))
     models.calibrate(whole, Calibration.parse(scores["calibration"]))
-    stderr.print(
-        f"with a second look: validation loss {scores['val_loss']:.4f}, accuracy {scores['val_accuracy']:.3f}, macro-F1"
-        f" {scores['val_macro_f1']:.3f}"
-    )
+    figures = f"accuracy {scores['val_accuracy']:.3f}, macro-F1 {scores['val_macro_f1']:.3f}"
+    stderr.print(f"with a second look: validation loss {scores['val_loss']:.4f}, {figures}")
     write_split(source.split, new.split)
     line = {"epoch": 1, "phase": "second look", **scores, "seconds": 0.0}
     write_text(new.metrics, run.metrics.read_text() + json.dumps(line) + "\n")

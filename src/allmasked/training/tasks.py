@@ -132,10 +132,7 @@ class Task(abc.ABC):
         place, boxes = px.placement((photo.width, photo.height), spec), None
         if photo.faces is not None:
             asked = {"masked": 1.0, "unknown": -1.0}
-            rows = [
-                (*place.box(face.left, face.top, face.right, face.bottom), asked.get(face.wear, 0.0))
-                for face in photo.faces
-            ]
+            rows = [(*place.box(f.left, f.top, f.right, f.bottom), asked.get(f.wear, 0.0)) for f in photo.faces]
             boxes = np.array(rows, np.float32).reshape(-1, 5)
         return Sample(pixels, label, place.box(0, 0, photo.width, photo.height), boxes)
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from allmasked.core.config import Recipe, TrainConfig
-from allmasked.core.errors import AllmaskedError, ConfigError, DataError, RunError, require, unknown
+from allmasked.core.errors import AllmaskedError, ConfigError, DataError, RunError, require, row_of
 from allmasked.core.progress import bar, stderr
 from allmasked.core.runs import Run, claimed, replacing, write_text
 from allmasked.core.types import NOBODY, Size, Split
@@ -32,7 +32,7 @@ from allmasked.networks import model as models
 from allmasked.networks.backbones import notebook_frozen
 from allmasked.networks.heads import HEADS
 from allmasked.networks.reading import Calibration
-from allmasked.training.loaders import LOADERS, Loader, Source, ahead
+from allmasked.training.loaders import LOADERS, Loader, Source, ahead, source_of
 from allmasked.training.schedule import History, Plan, learning_rate, plan_epoch
 from allmasked.training.tasks import TASKS
 from allmasked.training.teacher import Teacher
@@ -67,13 +67,12 @@ def train(
         WeightsError, ConfigError: see :func:`allmasked.networks.model.build`.
     """
     require("keras", "train")
-    if config.loader not in LOADERS:
-        raise unknown("data loader", config.loader, LOADERS)
+    loader = row_of("data loader", config.loader, LOADERS)
     if config.recipe.epochs + config.recipe.head_epochs < 1 and not Path(config.weights or "-").is_dir():
         raise ConfigError(
             "epochs and head_epochs are both 0, so nothing would be learned; with --weights RUN it would be calibrated"
         )
-    if not (HEADS[config.head].maps and config.loader == "cached") if config.head in HEADS else False:
+    if config.head in HEADS and not (HEADS[config.head].maps and config.loader == "cached"):
         split = _without_nobody(split)
     run = Run(out)
     with _divided(devices, config.recipe.batch_size), claimed(run.folder):
@@ -83,7 +82,7 @@ def train(
             shutil.rmtree(run.state, ignore_errors=True)
             return run
         try:
-            training = _training_of(run, split, config, cache)
+            training = _training_of(run, split, config, loader, cache)
         except AllmaskedError:
             if not begun:  # nothing was learned: the corrected command finds the folder as this one did
                 run.config.unlink(missing_ok=True)
@@ -118,9 +117,8 @@ def _divided(devices: int, batch_size: int) -> Iterator[None]:
         distribution.set_distribution(before)
 
 
-def _training_of(run: Run, split: Split, config: TrainConfig, cache: str | Path | None) -> _Training:
-    loader = LOADERS[config.loader]
-    source = Source(split, config.recipe.input, **({"folder": Path(cache)} if cache else {}))
+def _training_of(run: Run, split: Split, config: TrainConfig, loader: Loader, cache: str | Path | None) -> _Training:
+    source = source_of(split, config.recipe, cache)
     for part in ("train", "validation"):
         if not split.part(part):
             raise DataError(f"the split has no photo in its part {part!r}; make it again with 'allmasked split'")
@@ -135,10 +133,8 @@ def _training_of(run: Run, split: Split, config: TrainConfig, cache: str | Path 
 def _without_nobody(split: Split) -> Split:
     """The split without photos of nobody, which only a head with maps and our own data loader take."""
     kept = tuple(photo for photo in split.photos if photo.label != NOBODY)
-    if len(kept) < len(split.photos):
-        stderr.print(
-            f"{len(split.photos) - len(kept)} photos of nobody are left out: they need --head evidence --loader cached"
-        )
+    if nobody := len(split.photos) - len(kept):
+        stderr.print(f"{nobody} photos of nobody are left out: they need --head evidence --loader cached")
     return dataclasses.replace(split, photos=kept)
 
 
@@ -148,9 +144,8 @@ def _prepare_folder(run: Run, split: Split, config: TrainConfig, resume: bool) -
             state = "a finished run" if run.finished else "an unfinished run (go on with --resume)"
             raise RunError(f"{run.folder}: holds {state} already; choose another --out")
         if TrainConfig.read(run.config) != config:
-            raise RunError(
-                f"{run.folder}: was begun with other settings; resume without options, or choose another --out"
-            )
+            way_out = "resume without options, or choose another --out"
+            raise RunError(f"{run.folder}: was begun with other settings; {way_out}")
         return
     if not unused(run.folder, split, run.teacher.name):
         raise RunError(f"{run.folder}: is not empty and not a run folder; choose another --out")
@@ -241,12 +236,8 @@ class _Training:
         self.phase = phase
         set_trainable(self.trained, self.config, phase, self.model)
         loss, metric = self.task.loss()
-        self.learner.compile(
-            optimizer=make_optimizer(self.recipe, self.learner),
-            loss=loss,
-            metrics=[metric],
-            jit_compile=models.jit_compile(),
-        )
+        optimizer, jit = make_optimizer(self.recipe, self.learner), models.jit_compile()
+        self.learner.compile(optimizer=optimizer, loss=loss, metrics=[metric], jit_compile=jit)
 
     def _epoch(self, plan: Plan, progress: Any) -> dict[str, Any]:
         epoch, recipe = len(self.history), self.recipe
@@ -278,14 +269,10 @@ class _Training:
         self._share_weights()
         scores = self.task.validate(self.view)
         line = {
-            "epoch": epoch + 1,
-            "phase": plan.phase,
-            **mean,
-            **scores,
+            "epoch": epoch + 1, "phase": plan.phase, **mean, **scores,
             "learning_rate": learning_rate(recipe, plan, steps // 2, steps),
-            "seconds": round(seconds, 2),
-            "photos_per_second": round(seen / seconds, 2),
-        }
+            "seconds": round(seconds, 2), "photos_per_second": round(seen / seconds, 2),
+        }  # fmt: skip
         progress.remove_task(task)
         stderr.print(
             f"epoch {line['epoch']}/{total} {plan.phase}: loss {line['loss']:.4f}, accuracy {line['accuracy']:.3f}; "
@@ -354,13 +341,11 @@ class _Training:
         if fitted := self.history[best - 1].get("calibration"):
             models.calibrate(self.model, Calibration.parse(fitted))
         facts = {
-            **environment(),
-            "best_epoch": best,
-            "epochs": len(self.history),
+            **environment(), "best_epoch": best, "epochs": len(self.history),
             "parameters": int(self.model.count_params()),
             **({"teacher": self.task.teacher.name} if self.task.teacher else {}),
             "train_seconds": round(sum(line["seconds"] for line in self.history), 1),
-        }
+        }  # fmt: skip
         self.config.write(self.run.config, facts)
         models.save(self.model, self.run.model)
         shutil.rmtree(self.run.state, ignore_errors=True)

@@ -32,6 +32,7 @@ from allmasked.core.runs import replacing
 from allmasked.core.types import LABELS, InputSpec, Label, Prediction
 from allmasked.images import pixels as px
 from allmasked.model import Model
+from allmasked.predictors.predictor import Look as Counted
 from allmasked.watching.sources import Look, Source, looks, without_passwords
 
 SIGNATURE = "X-Allmasked-Signature"
@@ -87,7 +88,7 @@ class Watch:
         every_answer: tell every answer, not only changes.
         existing: of a folder: begin with what is there.
         video: annotated video to write.
-        min_face_px, min_face_share: which faces count (:class:`allmasked.predictors.predictor.Look`).
+        look: which faces count.
     """
 
     source: Source
@@ -98,8 +99,7 @@ class Watch:
     every_answer: bool = False
     existing: bool = False
     video: Path | None = None
-    min_face_px: float | None = None
-    min_face_share: float | None = None
+    look: Counted = Counted()
 
 
 def watch(model: Model, plan: Watch, emit: Emit, stop: threading.Event) -> Counter[str]:
@@ -122,7 +122,7 @@ def watch(model: Model, plan: Watch, emit: Emit, stop: threading.Event) -> Count
         tell(word, why=why)
 
     found = looks(plan.source, plan.every_seconds, note=note, stop=stop, existing=plan.existing)
-    first = True
+    first, smallest, share = True, plan.look.min_face_px, plan.look.min_face_share
     timer = threading.Timer(plan.for_seconds, stop.set)
     timer.daemon = True
     if plan.for_seconds:
@@ -133,7 +133,7 @@ def watch(model: Model, plan: Watch, emit: Emit, stop: threading.Event) -> Count
                 if first:
                     tell("start", model=model.name)
                     first = False
-                prediction = model(look.picture, min_face_px=plan.min_face_px, min_face_share=plan.min_face_share)
+                prediction = model(look.picture, min_face_px=smallest, min_face_share=share)
                 previous = smoother.label
                 changed = smoother.update(look.seconds, np.array(prediction.four))
                 assert smoother.label is not None
