@@ -121,7 +121,7 @@ def predict_command(
                 sorting.add(prediction)
             tally.add(prediction)
             if prediction.label is None and not (out is None and sys.stdout.isatty() and kind != "kaggle"):  # else seen
-                progress.stderr.print(f"{plain(prediction.path)}: {plain(prediction.error)}", markup=False)
+                progress.tell(f"{plain(prediction.path)}: {plain(prediction.error)}")
             yield prediction
 
     def total() -> int | None:
@@ -141,13 +141,13 @@ def predict_command(
             sorting.close()
     tally.tell()
     if annotated is not None:
-        progress.stderr.print(f"drawn on: {photos_of(drawn)}, in {annotated}", markup=False)
+        progress.tell(f"drawn on: {photos_of(drawn)}, in {annotated}")
     if sorting is not None:
-        progress.stderr.print(str(sorting), markup=False)
+        progress.tell(str(sorting))
     _tell_other_photos(paths)
     failed = tally.labels["failed"]
     if kind == "kaggle" and failed:
-        progress.stderr.print(f"no submission was written: {photos_of(failed)} without an answer", markup=False)
+        progress.tell(f"no submission was written: {photos_of(failed)} without an answer")
     ctx.exit(1 if failed or any(tally.labels[label] for label in fail_on) else 0)
 
 
@@ -237,7 +237,7 @@ def _tell_other_photos(paths: tuple[str, ...]) -> None:
     if kinds:
         files = sorted(file for some in kinds.values() for file in some)
         told = f"{len(files):,} photos of other kinds ({', '.join(sorted(kinds))}), such as {plain(str(files[0]))}"
-        progress.stderr.print(f"not read: {told}: save them as JPEG or PNG", markup=False)
+        progress.tell(f"not read: {told}: save them as JPEG or PNG")
     for reason, files in others.items():
         such = plain(str(files[0]))
-        progress.stderr.print(f"not read: {len(files):,} files, such as {such}, being {reason}", markup=False)
+        progress.tell(f"not read: {len(files):,} files, such as {such}, being {reason}")

@@ -13,7 +13,7 @@ import click
 from allmasked.cli import options as opt
 from allmasked.cli.scaling import here, reading_engine
 from allmasked.core.errors import ConfigError
-from allmasked.core.progress import Spread, stderr
+from allmasked.core.progress import Spread, stderr, tell
 from allmasked.core.types import LABELS, NOBODY, PARTS, Split
 from allmasked.data.readers import READERS, Options
 
@@ -131,7 +131,6 @@ def _keep(split: Split, out: Path) -> int:
 
 def print_split(split: Split, out: Path) -> None:
     """A table of the split on stderr, and what was left out and why."""
-    from rich.markup import escape
     from rich.table import Table
 
     from allmasked.data.dataset import told_of_absent
@@ -153,23 +152,21 @@ def print_split(split: Split, out: Path) -> None:
     stderr.print(table)
     if mended := split.settings.get("relabelled"):
         assert isinstance(mended, list)
-        stderr.print(
-            f"labels mended: {len(mended):,} ({escape(_few([one['path'] for one in mended]))})", soft_wrap=True
-        )
+        tell(f"labels mended: {len(mended):,} ({_few([one['path'] for one in mended])})")
     reasons: dict[str, list[str]] = {}
     kinds = ("labels disagree", "exact duplicate", "shows the same", "not among", "nobody is there")
     for photo in split.part("left_out"):
         kind = next((kind for kind in kinds if photo.reason.startswith(kind)), "")
         reasons.setdefault(kind, []).append(photo.path)
         if not kind:
-            stderr.print(f"{escape(photo.path)}: {escape(photo.reason)}", soft_wrap=True)
+            tell(f"{photo.path}: {photo.reason}")
     for kind, paths in sorted(reasons.items()):
-        stderr.print(f"left out, {kind or 'unreadable'}: {len(paths):,} ({escape(_few(paths))})", soft_wrap=True)
+        tell(f"left out, {kind or 'unreadable'}: {len(paths):,} ({_few(paths)})")
     skipped = split.settings.get("skipped")
     if isinstance(skipped, list) and skipped:
         stderr.print(f"not used: {len(skipped):,}")
         for problem in skipped[:5]:
-            stderr.print(f"  {escape(problem['path'])}: {escape(problem['reason'])}", soft_wrap=True)
+            tell(f"  {problem['path']}: {problem['reason']}")
         if len(skipped) > 5:
             stderr.print("  ...")
     twins = split.settings.get("twins")
@@ -180,8 +177,8 @@ def print_split(split: Split, out: Path) -> None:
             "are too good; without --parts given none crosses"
         )
     for sentence in told_of_absent(split):
-        stderr.print(f"warning: {sentence}", soft_wrap=True)
-    stderr.print(f"written to {escape(str(out))}: every photo, and why one was left out", soft_wrap=True)
+        tell(f"warning: {sentence}")
+    tell(f"written to {out}: every photo, and why one was left out")
 
 
 def _few(names: list[str], few: int = 3) -> str:

@@ -16,7 +16,7 @@ import click
 
 from allmasked.cli import options as opt
 from allmasked.core.errors import AllmaskedError, expect
-from allmasked.core.progress import stderr
+from allmasked.core.progress import stderr, tell
 from allmasked.core.runs import Run
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def tour(out: Path, command: Command, *, photos: int = 600, seed: int = 0) -> Pa
         if step.done:
             stderr.print("  done already")
             continue
-        stderr.print(f"  $ {shown if len(shown) < 200 else shown[:120] + ' ... ' + shown[-70:]}", markup=False)
+        tell(f"  $ {shown if len(shown) < 200 else shown[:120] + ' ... ' + shown[-70:]}")
         if code := command(step.arguments):
             raise AllmaskedError(f"the demo stopped at '{shown[:80]}' (exit code {code}); start it again to go on")
     stderr.print(f"\nall steps done in {time.monotonic() - began:.0f} s")

@@ -16,6 +16,7 @@ import click
 
 from allmasked.cli.memory import limits
 from allmasked.core.errors import AllmaskedError, MissingExtraError, how_to_install, require
+from allmasked.predictors.devices import processors
 
 BASE = ("numpy", "PIL", "pillow_heif", "onnxruntime", "platformdirs", "rich")
 """What every installation has."""
@@ -66,18 +67,8 @@ def doctor_command(deep: bool) -> int:
 def versions() -> list[Line]:
     """Ours, Python's, and those of what answers and trains."""
     found = [("allmasked", _version("allmasked")), ("Python", f"{platform.python_version()}, {sys.executable}")]
-    names = (
-        "numpy",
-        "pillow",
-        "onnxruntime",
-        "onnxruntime-gpu",
-        "keras",
-        "tensorflow",
-        "tensorflow-cpu",
-        "jax",
-        "torch",
-    )
-    installed = [f"{name} {version}" for name in names if (version := _version(name))]
+    names = "numpy pillow onnxruntime onnxruntime-gpu keras tensorflow tensorflow-cpu jax torch"
+    installed = [f"{name} {version}" for name in names.split() if (version := _version(name))]
     return [*found, ("packages", ", ".join(installed))]
 
 
@@ -90,10 +81,9 @@ def _version(name: str) -> str:
 
 def machine() -> list[Line]:
     """System, processors, memory."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     known = memory_bytes()
     memory = f", {known / 1e9:.1f} GB of memory" if known else ""
-    return [("machine", f"{platform.system()} {platform.machine()}, {cores(usable)}{memory}")]
+    return [("machine", f"{platform.system()} {platform.machine()}, {cores(processors())}{memory}")]
 
 
 def cores(number: int) -> str:
@@ -143,11 +133,9 @@ def nvidia() -> str:
 
 def _ask(program: str) -> str:
     """What a program prints, in a process of its own: a library that breaks must not take this one with it."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command, environment = [sys.executable, "-c", program], {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     try:
-        told = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, timeout=180, env=environment
-        )
+        told = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment)
     except subprocess.TimeoutExpired:
         return "doesn't answer within 180 s"
     if told.returncode:

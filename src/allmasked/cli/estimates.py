@@ -123,7 +123,8 @@ def measured_speed() -> float | None:
     import numpy as np
 
     from allmasked.core.errors import AllmaskedError
-    from allmasked.predictors.onnx_model import DEFAULT, OnnxPredictor, processors
+    from allmasked.predictors.devices import processors
+    from allmasked.predictors.onnx_model import DEFAULT, OnnxPredictor
 
     try:
         predictor = OnnxPredictor.open(DEFAULT)
@@ -187,7 +188,7 @@ def tell_splitting(data: Path) -> None:
 
 
 def _cores() -> str:
-    from allmasked.predictors.onnx_model import processors
+    from allmasked.predictors.devices import processors
 
     number = processors()
     words = {1: "this one core", 2: "these two cores", 3: "these three cores", 4: "these four cores"}

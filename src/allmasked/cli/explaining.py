@@ -92,7 +92,7 @@ def _explain(
         write(with_bar(rows(), "explain", lambda: count_photos(paths), kind, None), kind, stream, columns)
     tally.tell()
     if tally.labels.total() > tally.labels["failed"]:
-        progress.stderr.print(f"pictures and grid.png in {out}", markup=False)
+        progress.tell(f"pictures and grid.png in {out}")
     return tally.labels["failed"]
 
 
@@ -136,7 +136,7 @@ def _score(
             title = f"{part} photos: {rows[0].photos}; class score: {cut.score}"
             print_table(lambda _width: _faithfulness_table(rows, title), stream)
     for error in broken:
-        progress.stderr.print(plain(str(error)), markup=False, soft_wrap=True)
+        progress.tell(plain(str(error)))
     return len(broken)
 
 

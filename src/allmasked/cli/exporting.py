@@ -56,4 +56,4 @@ def export_command(
         f"against {python} on {found.photos} {pictures}: {found.labels:.1%} of the labels alike; "
         f"probabilities differ by {found.largest:.2g} at most, {found.mean:.2g} on average",
     ):
-        progress.stderr.print(line, markup=False, soft_wrap=True)
+        progress.tell(line)

@@ -176,7 +176,7 @@ class Tally:
         counts = ", ".join(f"{self.labels[name]:,} {name}" for name in names)
         rate = f"{total / seconds:.1f} photos/s" if seconds > 0 else ""
         doubt = f"; {self.unsure:,} of them unsure" if self.unsure else ""
-        progress.stderr.print(f"{photos(total)} in {seconds:.1f} s ({rate}): {counts}{doubt}", markup=False)
+        progress.tell(f"{photos(total)} in {seconds:.1f} s ({rate}): {counts}{doubt}")
 
 
 def photos(number: int) -> str:

@@ -126,10 +126,10 @@ def predict_at_scale(ctx: click.Context, lines: Lines, look: Look) -> int | None
         lines=lines,
     )  # fmt: skip
     for path, error in done.failures[:TOLD]:
-        progress.stderr.print(f"{path}: {error}", markup=False, soft_wrap=True)
+        progress.tell(f"{path}: {error}")
     if (more := done.labels.get("failed", 0) - TOLD) > 0:
-        progress.stderr.print(f"... and {more} more: manifest.json and the rows name them", markup=False)
-    progress.stderr.print(done.summary(), markup=False)
+        progress.tell(f"... and {more} more: manifest.json and the rows name them")
+    progress.tell(done.summary())
     if done.stopped:
-        progress.stderr.print(f"error: {done.stopped}; start it again with more to go on", markup=False)
+        progress.tell(f"error: {done.stopped}; start it again with more to go on")
     return 1 if done.stopped or any(done.labels.get(label) for label in ("failed", *given["fail_on"])) else 0

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from allmasked.cli import options as opt
-from allmasked.core import progress
 from allmasked.core.errors import ConfigError, require
+from allmasked.core.progress import tell
 
 if TYPE_CHECKING:
     from allmasked.predictors.predictor import Look
@@ -226,11 +226,6 @@ def _secret(file: Path | None, option: str) -> str:
     if not text or not text.isprintable() or not text.isascii():
         raise ConfigError(f"{where}: must hold one line of plain (ASCII) text")
     return text
-
-
-def tell(line: str) -> None:
-    """A line on stderr, as it is."""
-    progress.stderr.print(line, markup=False, soft_wrap=True)
 
 
 def _until_signal(stack: contextlib.ExitStack) -> threading.Event:

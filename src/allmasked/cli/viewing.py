@@ -13,8 +13,9 @@ import click
 
 from allmasked.cli import options as opt
 from allmasked.cli.data import reading_options
-from allmasked.cli.serving import listen, tell
+from allmasked.cli.serving import listen
 from allmasked.core.errors import require
+from allmasked.core.progress import tell
 from allmasked.data.readers import Options
 
 

@@ -18,6 +18,11 @@ Spread = Callable[[Callable[[Any], Any], Sequence[Any], str], Iterator[Any]]
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def tell(line: str) -> None:
+    """A line on stderr, as it is."""
+    stderr.print(line, markup=False)
+
+
 def bar(*, transient: bool = True) -> Progress:
     """A progress display with count, elapsed time and time left; silent where stderr is no terminal."""
     return Progress(

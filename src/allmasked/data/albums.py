@@ -81,6 +81,11 @@ def folders_in(path: Path) -> list[Path]:
     return sorted(p for p in path.iterdir() if p.is_dir() and not hidden(p.name)) if path.is_dir() else []
 
 
+def folder_of(path: Path) -> Path:
+    """The folder that a data set's paths are relative to: the folder itself, or that of its file."""
+    return path.parent if path.is_file() else path
+
+
 def files_in(folder: Path, suffixes: Iterable[str]) -> Iterator[Path]:
     """Files anywhere below a folder with one of the suffixes (lower case), sorted, without hidden ones. Links to
     folders are followed, each folder once."""

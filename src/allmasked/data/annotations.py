@@ -179,6 +179,7 @@ class Marks:
 
     def __init__(self, path: Path, options: Options, notes: Notes) -> None:
         self.root, self.whole = (path.parent, False) if path.is_file() else (path, True)
+        self.album = Album(self.root)
         self.options, self.notes = options, notes
         self.faces: dict[str, dict[str, list[Face]]] = defaultdict(dict)
         self.frames: dict[str, Size] = {}
@@ -245,12 +246,19 @@ class Marks:
                 said = f"an attribute {shown(str(name))!r} says how the mask is worn, which isn't read"
                 self.spoil(where, said, photo)
 
+    def doubt(self, doubtful: Iterable[tuple[str, str]]) -> None:
+        """Photos whose labels could be several files', where nothing else says which."""
+        for photo, reason in doubtful:
+            if photo not in self.faces:
+                self.notes.problem(photo, reason)
+                self.spoilt.add(photo)
+
     def spoil(self, where: str, reason: str, photo: str = "") -> None:
         """Something can't be read, so the label of its photo is unknown."""
         self.notes.problem(where, f"{reason}, so the label of {shown(photo)} is unknown" if photo else reason)
         self.spoilt.add(photo)
 
-    def photos(self, album: Album, missing: str) -> list[Photo]:
+    def photos(self, missing: str) -> list[Photo]:
         """The photos with the labels that their faces give them; the others become problems, those that nothing marks
         with the reason ``missing`` (none where only a file was given: others may mark them).
 
@@ -263,7 +271,7 @@ class Marks:
             self.notes.said.append(f"{self.mended:,} boxes were drawn from right to left or upwards and are turned")
         photos = []
         unsure = 0
-        for path in album.paths:
+        for path in self.album.paths:
             if path in self.spoilt:
                 continue
             if path not in self.faces:
@@ -280,9 +288,8 @@ class Marks:
                 unsure += not sure
             photos.append(Photo(path, label or NOBODY, faces=None if faces is None else tuple(faces)))
         if empty := sum(photo.label == NOBODY for photo in photos):
-            self.notes.said.append(
-                f"photos without a box, which count as nobody: {empty:,} (leave out those not yet marked)"
-            )
+            told = f"photos without a box, which count as nobody: {empty:,}"
+            self.notes.said.append(f"{told} (leave out those not yet marked)")
         if unsure:
             self.notes.said.append(
                 f"{unsure:,} photos are turned by EXIF and nothing says on which picture their boxes were drawn: they "
@@ -336,19 +343,15 @@ class Marks:
             return faces, True
         upright = stored[::-1] if turn >= 5 else stored
         frame = self.frames.get(path)
-        if turn == 1 and frame in (None, stored):
-            return faces, True
-        if frame == upright != stored:
+        if (turn == 1 and frame in (None, stored)) or frame == upright != stored:
             return faces, True
         if frame == stored != upright:
             return [_turned(face, stored, turn) for face in faces], True
         if frame in (None, stored):
             return faces, False
-        self.notes.problem(
-            path,
-            f"its boxes were drawn on a picture of {frame[0]} x {frame[1]} px, but it is {upright[0]} x {upright[1]} "
-            "px: its label is kept, its boxes are left out",
-        )
+        drawn = f"its boxes were drawn on a picture of {frame[0]} x {frame[1]} px"
+        but = f"but it is {upright[0]} x {upright[1]} px: its label is kept, its boxes are left out"
+        self.notes.problem(path, f"{drawn}, {but}")
         return None, True
 
 
@@ -366,10 +369,8 @@ def _turned(face: Face, stored: Size, turn: int) -> Face:
             6: (height - y, x), 7: (height - y, width - x), 8: (y, width - x),
         }[turn]  # fmt: skip
         corners += [x, y]
-    return replace(
-        face,
-        left=min(corners[::2]), top=min(corners[1::2]), right=max(corners[::2]), bottom=max(corners[1::2]),
-    )  # fmt: skip
+    across, down = corners[::2], corners[1::2]
+    return replace(face, left=min(across), top=min(down), right=max(across), bottom=max(down))
 
 
 class Labels:

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 
 from allmasked.core.errors import DataError, require
 from allmasked.core.types import Photo
-from allmasked.data.albums import Album, files_in, loose, pair, plain, read_bytes, read_text, relative, shown, told
+from allmasked.data.albums import files_in, loose, pair, plain, read_bytes, read_text, relative, shown, told
 from allmasked.data.annotations import Marks, Notes, Options
 from allmasked.images import pixels
 
@@ -60,7 +60,8 @@ def detect_voc(path: Path, options: Options) -> bool:  # noqa: ARG001
 
 def read_voc(path: Path, options: Options, notes: Notes) -> list[Photo]:
     """Boxes of the XML files below a folder. A file belongs to the photo with its own name, else to its filename."""
-    album, marks = Album(path), Marks(path, options, notes)
+    marks = Marks(path, options, notes)
+    album = marks.album
     files = list(files_in(path, [".xml"]))
     pairs, doubtful = pair(album, files)
     for file in files:
@@ -90,16 +91,8 @@ def read_voc(path: Path, options: Options, notes: Notes) -> list[Photo]:
             for box in item.findall("bndbox") or [item]:  # some tools put all boxes of a class into one object
                 edges = [box.findtext(edge, "").strip() for edge in ("xmin", "ymin", "xmax", "ymax")]
                 marks.add(name, where, photo, item.findtext("name", ""), edges)
-    _doubt(marks, doubtful)
-    return marks.photos(album, "no XML file has its name or names it")
-
-
-def _doubt(marks: Marks, doubtful: Iterable[tuple[str, str]]) -> None:
-    """Photos whose labels could be several files', where nothing else says which."""
-    for photo, reason in doubtful:
-        if photo not in marks.faces:
-            marks.notes.problem(photo, reason)
-            marks.spoilt.add(photo)
+    marks.doubt(doubtful)
+    return marks.photos("no XML file has its name or names it")
 
 
 def detect_cvat(path: Path, options: Options) -> bool:  # noqa: ARG001
@@ -109,8 +102,8 @@ def detect_cvat(path: Path, options: Options) -> bool:  # noqa: ARG001
 
 def read_cvat(path: Path, options: Options, notes: Notes) -> list[Photo]:
     """CVAT's own XML (1.1): boxes and polygons of each image. Tracks of a video are told, not read."""
-    root = path.parent if path.is_file() else path
-    album, marks = Album(root), Marks(path, options, notes)
+    marks = Marks(path, options, notes)
+    album, root = marks.album, marks.root
     for file in [path] if path.is_file() else files_in(path, [".xml"]):
         name = relative(file, root)
         try:
@@ -140,7 +133,7 @@ def read_cvat(path: Path, options: Options, notes: Notes) -> list[Photo]:
                     marks.spoil(here, f"a {shape.tag} is no box", photo)
                 else:
                     marks.whole_photo(where, photo, [shape.get("label")])
-    return marks.photos(album, "no CVAT file names it")
+    return marks.photos("no CVAT file names it")
 
 
 def _in_subset(item: ElementTree.Element) -> str:
@@ -323,7 +316,8 @@ def read_yolo(path: Path, options: Options, notes: Notes) -> list[Photo]:
     lists = _class_lists(path, notes)
     if not lists and notes.problems:
         raise DataError(f"{path}/{': '.join(notes.problems[0])}")
-    album, marks = Album(path), Marks(path, options, notes)
+    marks = Marks(path, options, notes)
+    album = marks.album
     texts = [file for file in files_in(path, [".txt"]) if not _is_name_list(file)]
     pairs, doubtful = pair(album, texts)
     for place in sorted({file.parent for file in pairs}):
@@ -353,8 +347,8 @@ def read_yolo(path: Path, options: Options, notes: Notes) -> list[Photo]:
     for file in texts:
         if file not in pairs and loose(file.stem) not in stems and (file.parent in folders or _looks_like_labels(file)):
             notes.problem(relative(file, path), "there is no photo of its name")
-    _doubt(marks, doubtful)
-    return marks.photos(album, "it has no label file (looked for a .txt of its name beside it, in 'labels' for 'images'"
+    marks.doubt(doubtful)
+    return marks.photos("it has no label file (looked for a .txt of its name beside it, in 'labels' for 'images'"
                         " and anywhere in the data set)")  # fmt: skip
 
 

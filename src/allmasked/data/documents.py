@@ -10,7 +10,7 @@ from typing import Any
 
 from allmasked.core.errors import DataError
 from allmasked.core.types import Photo
-from allmasked.data.albums import Album, files_in, pair, plain, read_document, relative, told
+from allmasked.data.albums import files_in, folder_of, pair, plain, read_document, relative, told
 from allmasked.data.annotations import Marks, Notes, Options
 from allmasked.data.detection import around, turned
 
@@ -59,7 +59,7 @@ def detect(kind: str) -> Any:
 
 def _documents(path: Path, kind: str, notes: Notes) -> Iterator[tuple[Path, str, Any]]:
     """The documents of a kind: file, its name below the root, content. Broken ones are told in passing."""
-    root = path.parent if path.is_file() else path
+    root = folder_of(path)
     for file in _files(path, kind, "broken"):
         try:
             content = read_document(file)
@@ -76,8 +76,8 @@ def _documents(path: Path, kind: str, notes: Notes) -> Iterator[tuple[Path, str,
 
 def read_coco(path: Path, options: Options, notes: Notes) -> list[Photo]:
     """``bbox`` (left, top, width, height px) and ``category_id`` of all COCO files below a folder, or of one."""
-    root = path.parent if path.is_file() else path
-    album, marks = Album(root), Marks(path, options, notes)
+    marks = Marks(path, options, notes)
+    album = marks.album
     for file, name, content in _documents(path, "coco", notes):
         if not content["annotations"]:
             notes.problem(name, "holds no annotations, so it says nothing of its photos")
@@ -125,7 +125,7 @@ def read_coco(path: Path, options: Options, notes: Notes) -> list[Photo]:
                 crowds += bool(row.get("iscrowd"))
         if crowds:
             notes.said.append(f"{name}: boxes marked as crowds (iscrowd), each taken as one face: {crowds:,}")
-    return marks.photos(album, "no COCO file names it")
+    return marks.photos("no COCO file names it")
 
 
 def _check_numbers(file: Path, names: dict[str, Any], annotations: list[Any]) -> None:
@@ -161,8 +161,8 @@ def _image_of(row: dict[str, Any]) -> Any:
 
 def read_createml(path: Path, options: Options, notes: Notes) -> list[Photo]:
     """CreateML: ``coordinates`` are the box's centre and size in px."""
-    root = path.parent if path.is_file() else path
-    album, marks = Album(root), Marks(path, options, notes)
+    marks = Marks(path, options, notes)
+    album = marks.album
     for file, name, content in _documents(path, "createml", notes):
         for number, row in enumerate(content, start=1):
             where = f"{name}: image {number}"
@@ -178,12 +178,11 @@ def read_createml(path: Path, options: Options, notes: Notes) -> list[Photo]:
                 item = item if isinstance(item, dict) else {}
                 place = item.get("coordinates")
                 place = place if isinstance(place, dict) else {}
-                x, y, right, bottom = _sized([place.get(key) for key in ("x", "y", "width", "height")]) or [""] * 4
-                edges = (
-                    [x - (right - x) / 2, y - (bottom - y) / 2, (x + right) / 2, (y + bottom) / 2] if x != "" else []
-                )
+                box = _sized([place.get(key) for key in ("x", "y", "width", "height")])
+                x, y, right, bottom = box or (0,) * 4
+                edges = [x - (right - x) / 2, y - (bottom - y) / 2, (x + right) / 2, (y + bottom) / 2] if box else []
                 marks.add(name, f"{where}: annotation {one}", photo, item.get("label"), edges)
-    return marks.photos(album, "no CreateML file names it")
+    return marks.photos("no CreateML file names it")
 
 
 # --- one file a photo -------------------------------------------------------------------------------------------------
@@ -200,8 +199,8 @@ def read_supervisely(path: Path, options: Options, notes: Notes) -> list[Photo]:
 
 
 def _read_beside(path: Path, kind: str, options: Options, notes: Notes) -> list[Photo]:
-    root = path.parent if path.is_file() else path
-    album, marks = Album(root), Marks(path, options, notes)
+    marks = Marks(path, options, notes)
+    album = marks.album
     pairs, doubtful = pair(album, _files(path, kind, "broken"))
     marks.spoilt |= {pairs[file] for file in _files(path, "broken") if file in pairs}
     for file, name, content in _documents(path, kind, notes):
@@ -220,11 +219,8 @@ def _read_beside(path: Path, kind: str, options: Options, notes: Notes) -> list[
             label = item.get("label") or item.get("classTitle")
             marks.attributes(f"{name}: object {number}", photo, _said(item))
             marks.add(name, f"{name}: object {number}", photo, label, _outline(item))
-    for photo, reason in doubtful:
-        if photo not in marks.faces:
-            notes.problem(photo, reason)
-            marks.spoilt.add(photo)
-    return marks.photos(album, f"no {kind} file has its name or names it")
+    marks.doubt(doubtful)
+    return marks.photos(f"no {kind} file has its name or names it")
 
 
 def _said(item: dict[str, Any]) -> list[Any]:

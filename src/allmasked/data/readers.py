@@ -10,21 +10,8 @@ from typing import Any
 
 from allmasked.core.errors import DataError, one_line, unknown
 from allmasked.core.types import LABELS, NOBODY, Face, Part, Photo
-from allmasked.data import documents, tables
-from allmasked.data.albums import (
-    Album,
-    Problem,
-    files_in,
-    folders_in,
-    other_photos,
-    part_named,
-    part_of,
-    read_table,
-    read_text,
-    relative,
-    shown,
-    told,
-)
+from allmasked.data import albums, documents, tables
+from allmasked.data.albums import Album, Problem, files_in, folder_of, folders_in, part_named, part_of, relative, shown
 from allmasked.data.annotations import WEARS, Notes, Options, face_of
 from allmasked.data.detection import detect_cvat, detect_voc, detect_yolo, read_cvat, read_voc, read_yolo
 from allmasked.images.pixels import SUFFIXES
@@ -106,8 +93,7 @@ def read_dataset(
 
 def root_of(path: str | Path) -> Path:
     """The folder that a data set's paths are relative to, absolute: the folder itself, or that of its file."""
-    path = absolute(path)
-    return path.parent if path.is_file() else path
+    return folder_of(absolute(path))
 
 
 def absolute(path: str | Path) -> Path:
@@ -175,9 +161,9 @@ def _given_parts(root: Path, photos: list[Photo], notes: Notes) -> dict[str, Par
         if not part or file.stem in stems:  # test.txt may hold the labels of test.jpg
             continue
         try:
-            lines = read_text(file).splitlines()
+            lines = albums.read_text(file).splitlines()
         except DataError as error:
-            notes.problems.append(told(error, root))
+            notes.problems.append(albums.told(error, root))
             continue
         for line in filter(str.strip, lines):
             name = album.find(line, near=file)[0] or album.find(line.split()[0], near=file)[0]
@@ -208,7 +194,7 @@ _ANNOTATIONS = (".csv", ".json", ".xml", ".mat", ".tfrecord", ".record", ".parqu
 
 def _tell_other_photos(root: Path, notes: Notes) -> None:
     found: dict[str, list[Path]] = defaultdict(list)
-    for reason, file in other_photos(root):
+    for reason, file in albums.other_photos(root):
         found[reason].append(file)
     for reason, files in found.items():
         many = f"and {len(files) - 1:,} more are" if len(files) > 1 else "is"
@@ -313,7 +299,7 @@ def _with_faces(photos: list[Photo], boxes: Path, options: Options, notes: Notes
 
     Where a row can't be used, its photo's faces stay unknown: a part of them would be wrong.
     """
-    header, rows = read_table(boxes, notes.problems, boxes.name)
+    header, rows = albums.read_table(boxes, notes.problems, boxes.name)
     header = [name.lower() for name in header]
     columns = ("photo", "wear", "left", "top", "right", "bottom")
     if missing := [name for name in columns if name not in header]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from allmasked.core.errors import DataError
 from allmasked.core.types import Photo
-from allmasked.data.albums import Album, Problem, files_in, plain, read_document, read_table, relative, shown, told
+from allmasked.data import albums
+from allmasked.data.albums import Album, Problem, files_in, folder_of, plain, read_document, relative, shown, told
 from allmasked.data.annotations import Labels, Marks, Notes, Options, strange_names
 from allmasked.images import pixels
 
@@ -50,14 +51,14 @@ class Table:
 
 def _tables(path: Path, notes: Notes) -> Iterator[Table]:
     """The CSVs below a folder, or the one given. What can't be read, or holds answers, is told in passing."""
-    root = path.parent if path.is_file() else path
+    root = folder_of(path)
     for file in [path] if path.is_file() else files_in(path, [".csv", ".tsv"]):
         if file.suffix.lower() not in (".csv", ".tsv"):
             continue
         name = relative(file, root)
         problems: list[Problem] = []
         try:
-            names, rows = read_table(file, problems, name)
+            names, rows = albums.read_table(file, problems, name)
         except DataError as error:
             if path.is_file():
                 raise
@@ -114,10 +115,6 @@ def _chosen(path: Path, fits: Callable[[Table], bool], notes: Notes, what: str) 
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 
-def _root(path: Path) -> Path:
-    return path.parent if path.is_file() else path
-
-
 def _gt_files(path: Path) -> list[Path]:
     files = [path] if path.is_file() else files_in(path, [".json"])
     return [file for file in files if file.name.endswith("_gt.json")]
@@ -132,7 +129,7 @@ def read_competition(path: Path, options: Options, notes: Notes) -> list[Photo]:
     files = _gt_files(path) or ([path] if path.is_file() else [])
     if not files:
         raise DataError(f"{path}: has no train_gt.json")
-    labels = Labels(Album(_root(path)), options, notes)
+    labels = Labels(Album(folder_of(path)), options, notes)
     for file in files:
         content = read_document(file)
         if not isinstance(content, dict):
@@ -146,7 +143,7 @@ def read_competition(path: Path, options: Options, notes: Notes) -> list[Photo]:
 def read_csv(path: Path, options: Options, notes: Notes) -> list[Photo]:
     """Rows of a path and a label (a class's name or number); further columns are passed."""
     tables = _chosen(path, is_labels, notes, "a column 'path' and a column 'label'")
-    labels = Labels(Album(_root(path)), options, notes)
+    labels = Labels(Album(folder_of(path)), options, notes)
     for table in tables:
         if table.column(_BOXES) is not None or any(names <= set(table.header) for names in _CORNER_AND_SIZE):
             raise DataError(
@@ -160,9 +157,8 @@ def read_csv(path: Path, options: Options, notes: Notes) -> list[Photo]:
         for line, row in table.rows:
             where = f"{relative(table.file, labels.album.root)}:{line}"
             if confidence is not None and re.fullmatch(r"0+(\.0*)?", row[confidence].strip()):
-                notes.problem(
-                    where, f"says that {shown(row[at])} is not {row[label]!r} (confidence 0), so it is no label"
-                )
+                told = f"says that {shown(row[at])} is not {row[label]!r} (confidence 0), so it is no label"
+                notes.problem(where, told)
             else:
                 labels.add(table.file, where, row[at], row[label])
     return labels.photos()
@@ -187,7 +183,7 @@ def _label_column(table: Table, options: Options) -> int:
 def read_one_hot(path: Path, options: Options, notes: Notes) -> list[Photo]:
     """A column a class, 1 where the photo shows it; masked and bare together are some."""
     tables = _chosen(path, is_one_hot, notes, "a column 'path' and columns of 0 and 1")
-    labels = Labels(Album(_root(path)), options, notes)
+    labels = Labels(Album(folder_of(path)), options, notes)
     strange: Counter[str] = Counter()
     for table in tables:
         at = table.column(_PATHS)
@@ -206,7 +202,7 @@ def read_one_hot(path: Path, options: Options, notes: Notes) -> list[Photo]:
             else:
                 notes.problem(where, f"{shown(row[at])} can't be {' and '.join(sorted(map(str, said)))} at once")
     if strange:
-        raise strange_names(_root(path), strange, "--classes", "all none some nobody ignore")
+        raise strange_names(folder_of(path), strange, "--classes", "all none some nobody ignore")
     return labels.photos()
 
 
@@ -216,39 +212,36 @@ def read_one_hot(path: Path, options: Options, notes: Notes) -> list[Photo]:
 def read_boxes(path: Path, options: Options, notes: Notes) -> list[Photo]:
     """A row a box: path, four edges (px, or shares where all are at most 1) and a class, in columns of any order."""
     tables = _chosen(path, is_boxes, notes, "columns of a path, a class and xmin, ymin, xmax, ymax")
-    album, marks = Album(_root(path)), Marks(path, options, notes)
+    marks = Marks(path, options, notes)
     for table in tables:
         columns = [table.column(known) for known in _EDGES]
         label = table.column(_LABELS)
         at = table.column([name for name in _PATHS if table.column([name]) != label])
         if at is None:
             raise DataError(f"{table.file}:1: has no column of the photos' paths, such as 'filename'")
-        sides = [
-            k for side in ("width", "height") if (k := table.column([side, f"image{side}", f"img{side}"])) is not None
-        ]
-        _add_rows(table, at, [k for k in columns if k is not None], label or 0, sides, album, marks)
-    return marks.photos(album, "no CSV of boxes names it")
+        wanted = (table.column([side, f"image{side}", f"img{side}"]) for side in ("width", "height"))
+        sides = [k for k in wanted if k is not None]
+        _add_rows(table, at, [k for k in columns if k is not None], label or 0, sides, marks)
+    return marks.photos("no CSV of boxes names it")
 
 
 def read_bare(path: Path, options: Options, notes: Notes) -> list[Photo]:
     """Rows without a header: path, left, top, right, bottom, class, as keras-retinanet reads them; a path alone is a
     photo in which nothing is to be marked."""
     tables = _chosen(path, is_bare, notes, "rows of path, x1, y1, x2, y2, class")
-    album, marks = Album(_root(path)), Marks(path, options, notes)
+    marks = Marks(path, options, notes)
     for table in tables:
         table.rows.insert(0, (1, table.names))
-        _add_rows(table, 0, [1, 2, 3, 4], 5, [], album, marks)
-    return marks.photos(album, "no CSV of boxes names it")
+        _add_rows(table, 0, [1, 2, 3, 4], 5, [], marks)
+    return marks.photos("no CSV of boxes names it")
 
 
-def _add_rows(
-    table: Table, at: int, columns: list[int], label: int, sides: list[int], album: Album, marks: Marks
-) -> None:
+def _add_rows(table: Table, at: int, columns: list[int], label: int, sides: list[int], marks: Marks) -> None:
     source = relative(table.file, marks.root)
     shares = _are_shares([row[k] for _, row in table.rows for k in columns])
     for line, row in table.rows:
         where = f"{source}:{line}"
-        photo, reason = album.find(row[at], near=table.file)
+        photo, reason = marks.album.find(row[at], near=table.file)
         if not photo:
             marks.notes.problem(where, reason)
             continue

@@ -15,7 +15,7 @@ from typing import Any
 from allmasked.core.config import TrainConfig
 from allmasked.core.errors import ConfigError, RunError, unknown
 from allmasked.core.markdown import table
-from allmasked.core.progress import bar, stderr
+from allmasked.core.progress import bar, tell
 from allmasked.core.runs import Run, read_json, write_json, write_text
 from allmasked.core.types import Split
 from allmasked.data.dataset import is_split, load_split, read_split, write_split
@@ -135,11 +135,11 @@ def train_members(
         for number, (name, run) in enumerate(runs.items(), 1):
             progress.update(task, note=name)
             if run.finished:
-                stderr.print(f"{number}/{len(members)} {name}: finished already", markup=False)
+                tell(f"{number}/{len(members)} {name}: finished already")
             else:
                 config = members[name]
                 what = f"{config.backbone}, {config.recipe.size[0]} x {config.recipe.size[1]} px, seed {config.seed}"
-                stderr.print(f"{number}/{len(members)} {name}: {what}", markup=False)
+                tell(f"{number}/{len(members)} {name}: {what}")
                 _forget_models()
                 train(split, config, run.folder, resume=True, cache=cache)
             progress.advance(task)

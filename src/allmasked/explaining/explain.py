@@ -64,9 +64,8 @@ def explain_paths(
             pixels = np.stack([array for _, _, array in good])
             answers = predictor.answer(pixels)
             indices = np.full(len(good), CLASSES.index(wanted)) if wanted else answers.probabilities.argmax(1)
-            heats = (
-                row.heat_said(answers, indices) if row.fits(answers) else _look_into(predictor, row, pixels, indices)
-            )
+            said = row.fits(answers)
+            heats = row.heat_said(answers, indices) if said else _look_into(predictor, row, pixels, indices)
         number = 0
         for name, found in batch:
             if isinstance(found, PhotoError):

@@ -169,11 +169,9 @@ def measure(
         truth = LABELS.index(photo.label)
         for name in names:
             if name == RANDOM:
-                shape = cut.features(pixels[None]).shape[1:3]
-                heat = true_heat = rng.random(shape, np.float32)
+                heat = true_heat = rng.random(cut.features(pixels[None]).shape[1:3], np.float32)
             else:
-                heat = rows[name].heat(cut, pixels[None], [predicted])[0]
-                true_heat = heat
+                heat = true_heat = rows[name].heat(cut, pixels[None], [predicted])[0]
                 if faces and truth != predicted:
                     true_heat = rows[name].heat(cut, pixels[None], [truth])[0]
             region = (left, top, right, bottom)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import io
 import itertools
 import os
@@ -22,23 +23,13 @@ from typing import IO, TypeVar
 import numpy as np
 import pillow_heif
 from numpy.typing import NDArray
-from PIL import (
-    AvifImagePlugin,  # noqa: F401  (each of these registers its format, once and before any thread decodes)
-    BmpImagePlugin,  # noqa: F401
-    ExifTags,
-    GifImagePlugin,  # noqa: F401
-    Image,
-    ImageOps,
-    JpegImagePlugin,  # noqa: F401
-    PngImagePlugin,  # noqa: F401
-    TiffImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,  # noqa: F401
-)
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from allmasked.core.errors import PhotoError
 from allmasked.core.types import InputSpec, Size
 
+for _format in ("Avif", "Bmp", "Gif", "Jpeg", "Png", "WebP"):  # registered once, before any thread decodes
+    importlib.import_module(f"PIL.{_format}ImagePlugin")
 pillow_heif.register_heif_opener()
 
 
@@ -76,16 +67,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "HEIF", "AVIF")
 """Pillow's names of the formats that are opened (JPEG includes MPO); anything else is refused."""
 
 _SYSTEM_FOLDERS = frozenset(
-    {
-        "__macosx",
-        "@eadir",
-        "#recycle",
-        "@recycle",
-        "#snapshot",
-        "lost+found",
-        "$recycle.bin",
-        "system volume information",
-    }
+    {"__macosx", "@eadir", "#recycle", "@recycle", "#snapshot", "lost+found", "$recycle.bin"}
+    | {"system volume information"}
 )
 
 
@@ -385,12 +368,8 @@ class Placement:
 
     def box(self, left: float, top: float, right: float, bottom: float) -> tuple[float, float, float, float]:
         """A box in px of the photo, in px of the input."""
-        return (
-            left * self.scale_x + self.left,
-            top * self.scale_y + self.top,
-            right * self.scale_x + self.left,
-            bottom * self.scale_y + self.top,
-        )
+        x, y, x_end, y_end = left * self.scale_x, top * self.scale_y, right * self.scale_x, bottom * self.scale_y
+        return x + self.left, y + self.top, x_end + self.left, y_end + self.top
 
 
 def placement(photo: Size, spec: InputSpec) -> Placement:
@@ -403,8 +382,12 @@ def placement(photo: Size, spec: InputSpec) -> Placement:
 
 
 def _letterboxed(photo: Size, size: Size) -> Size:
-    scale = min(size[0] / photo[0], size[1] / photo[1])
-    return max(1, round(photo[0] * scale)), max(1, round(photo[1] * scale))
+    return scaled(photo, min(size[0] / photo[0], size[1] / photo[1]))
+
+
+def scaled(size: Size, scale: float) -> Size:
+    """Width and height times ``scale``, in whole px, at least 1."""
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def to_input(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:

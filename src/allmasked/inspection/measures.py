@@ -78,8 +78,7 @@ def measure(path: Path, label: Label, *, name: str = "") -> Measures:
     except OSError as error:
         raise PhotoError(name, f"cannot be read ({error.strerror or error})") from None
     image = pixels.decode(data, name=name)
-    scale = min(1.0, SCALE_PX / max(image.size))
-    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    size = pixels.scaled(image.size, min(1.0, SCALE_PX / max(image.size)))
     rgb = cv2.resize(np.asarray(image), size, interpolation=cv2.INTER_AREA)
     brightness = np.sqrt(rgb.astype(np.float32) ** 2 @ np.array([0.241, 0.691, 0.068], np.float32)) / 255
     dark, light = np.quantile(brightness, [0.95, 0.05])

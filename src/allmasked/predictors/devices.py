@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 from allmasked.core.errors import ConfigError, unknown
@@ -17,6 +18,11 @@ DEVICES: dict[str, tuple[str, str]] = {
 }
 """``auto`` beside these: an NVIDIA card where ONNX Runtime can use one, else the processors."""
 AUTO = "auto"
+
+
+def processors() -> int:
+    """How many this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_device(device: str) -> None:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from allmasked.core.errors import ConfigError, RunError, require
 from allmasked.core.runs import read_json
-from allmasked.predictors.onnx_model import ExportedPredictor, Metadata, input_names, processors
+from allmasked.predictors.devices import processors
+from allmasked.predictors.onnx_model import ExportedPredictor, Metadata, input_names
 
 Outputs = dict[str, NDArray[np.float32]]
 

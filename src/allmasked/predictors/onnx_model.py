@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from allmasked.core.plain import parse
 from allmasked.core.renamed import WORDS
 from allmasked.core.types import CLASSES, Answers, InputSpec, MemberFaces, Predictor, ResizeMode, Size
 from allmasked.networks.reading import Calibration, read_maps
-from allmasked.predictors.devices import DEVICES, providers_for
+from allmasked.predictors.devices import DEVICES, processors, providers_for
 from allmasked.predictors.views import on_one_view, resized
 
 FORMAT = 2
@@ -112,11 +111,6 @@ class Metadata:
             raised = np.maximum(probabilities, 1e-30) ** (1 / self.temperature)
             probabilities = raised / raised.sum(1, keepdims=True)
         return Answers(np.asarray(probabilities, np.float32), evidence=outputs.get("heat"), cam=outputs.get("cam"))
-
-
-def processors() -> int:
-    """How many this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def input_names(count: int) -> list[str]:

@@ -54,9 +54,8 @@ def open_predictor(model: str | Path | None = None, *, threads: int | None = Non
     check_device(device)
     if model is None:
         if not DEFAULT.is_file():
-            raise RunError(
-                "no model came with this installation; train one (allmasked train DATA --out RUN) and give --model RUN"
-            )
+            way_out = "train one (allmasked train DATA --out RUN) and give --model RUN"
+            raise RunError(f"no model came with this installation; {way_out}")
         return OnnxPredictor.open(DEFAULT, threads=threads, device=device)
     path = Path(model)
     if path.suffix == ".onnx":
@@ -92,6 +91,13 @@ def _open_engine(path: Path, threads: int | None, device: str) -> Predictor:
     return engines.SavedModelPredictor.open(path)
 
 
+def filled_up(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """A batch (N, ...), N > 0, with zeros up to a power of two, so that a network is compiled for few shapes."""
+    batch = np.zeros((1 << (len(pixels) - 1).bit_length(), *pixels.shape[1:]), np.float32)
+    batch[: len(pixels)] = pixels
+    return batch
+
+
 @dataclass
 class KerasPredictor(Predictor):
     """A Keras model that answers.
@@ -124,19 +130,14 @@ class KerasPredictor(Predictor):
         return calibration
 
     def answer(self, pixels: NDArray[np.uint8]) -> Answers:
-        """All that the model can tell of pixels (N, H, W, 3) uint8 RGB.
-
-        Batches are filled up to a power of two, so that the network is compiled for few shapes.
-        """
+        """All that the model can tell of pixels (N, H, W, 3) uint8 RGB."""
         count = len(pixels)
         if count == 0:
             return Answers(np.zeros((0, len(CLASSES)), np.float32))
-        batch = np.zeros((1 << (count - 1).bit_length(), *pixels.shape[1:]), np.float32)
-        batch[:count] = pixels
         from allmasked.networks import model as models
 
         with models.on_device(self.device):
-            found = self.whole.predict_on_batch(batch)
+            found = self.whole.predict_on_batch(filled_up(pixels))
         if self.whole is self.model:
             return Answers(np.asarray(found, np.float32)[:count])
         return read_maps(np.asarray(found["maps"], np.float32)[:count], self.input.size, self._calibration)
@@ -245,9 +246,8 @@ def check_look(predictor: Predictor, look: Look) -> None:
         raise ConfigError(f"min_face_share = {look.min_face_share!r}: must be from 0 to 1")
     if not predictor.finds_faces:
         if look.min_face_px is not None or look.min_face_share is not None:
-            raise ConfigError(
-                f"{predictor.name}: finds no faces, so none can be left out by their size (--min-face-px)"
-            )
+            why = "so none can be left out by their size (--min-face-px)"
+            raise ConfigError(f"{predictor.name}: finds no faces, {why}")
         if look.tiles != "never":
             raise ConfigError(f"{predictor.name}: finds no faces, so a closer look at parts is of no use (--tiles)")
     if look.tiles != "never" and not predictor.looks_closer:

@@ -12,7 +12,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 from allmasked.core.errors import ConfigError, DataError, PhotoError, expect
-from allmasked.core.progress import stderr, track
+from allmasked.core.progress import tell, track
 from allmasked.core.runs import replacing
 from allmasked.data.cache import COPIES, GB, default_folder, limit_bytes
 from allmasked.images.pixels import SUFFIXES
@@ -46,7 +46,7 @@ def copied(data: str | os.PathLike[str]) -> Path:
     found: dict[Path, Item] = {}
     for names, item in files_below(base, SUFFIXES | MARKS):
         if any(name in ("", ".", "..") or "\\" in name for name in names):
-            stderr.print(f"{item.name}: is left out, its name can't be a file's", markup=False)
+            tell(f"{item.name}: is left out, its name can't be a file's")
         else:
             found[folder.joinpath(*names)] = item
     if not found:
@@ -72,7 +72,7 @@ def copied(data: str | os.PathLike[str]) -> Path:
             with contextlib.suppress(OSError), replacing(path):
                 pass
     for line in [*lost[:10], *([f"... and {len(lost) - 10} more"] if len(lost) > 10 else [])]:
-        stderr.print(line, markup=False)
+        tell(line)
     return folder / file
 
 

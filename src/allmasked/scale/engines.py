@@ -13,7 +13,7 @@ from typing import Any
 from allmasked.core.errors import AllmaskedError, ConfigError, RunError, require
 from allmasked.core.progress import Spread, track
 from allmasked.predictors.addresses import Item, reason
-from allmasked.predictors.onnx_model import processors
+from allmasked.predictors.devices import processors
 from allmasked.scale.answering import Answerer, Committed, Job
 
 ENGINES = ("local", "ray")

@@ -133,9 +133,7 @@ def answer(
                     told = now
                     rate = answered / (time.perf_counter() - began)
                     left = "" if total is None else f", {_time((total - seen.skipped - answered) / rate)} left"
-                    progress.stderr.print(
-                        f"{answered} photos answered, {failed} failed, {rate:.1f} photos/s{left}", markup=False
-                    )
+                    progress.tell(f"{answered} photos answered, {failed} failed, {rate:.1f} photos/s{left}")
                 if max_errors is not None and failed > max_errors:
                     stopped = f"{failed} photos failed, more than --max-errors {max_errors}"
                     state = f"stopped: {stopped}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from allmasked.core.config import TrainConfig
 from allmasked.core.errors import AllmaskedError, ConfigError, RunError
-from allmasked.core.progress import bar, stderr
+from allmasked.core.progress import bar, tell
 from allmasked.core.runs import Run
 from allmasked.core.types import Split
 from allmasked.ensembles.sweep import Members, runs_of
@@ -76,10 +76,10 @@ def _awaited(ray: Any, tasks: dict[Any, str], runs: dict[str, Run], members: Mem
                 name = tasks.pop(one)
                 try:
                     result_of(ray.get, one)
-                    stderr.print(f"{name}: finished", markup=False)
+                    tell(f"{name}: finished")
                 except AllmaskedError as error:
                     failed[name] = str(error)
-                    stderr.print(f"{name}: {error}", markup=False)
+                    tell(f"{name}: {error}")
             note = f"{len(tasks)} of {len(runs)} members to go"
             progress.update(task, completed=sum(len(run.history()) for run in runs.values()), note=note)
     if failed:

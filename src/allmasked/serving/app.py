@@ -41,8 +41,8 @@ from allmasked.core.errors import PhotoError
 from allmasked.core.types import CLASSES, LABELS, SURE_MARGIN, Answers, InputSpec, Prediction, Predictor, Size
 from allmasked.images import pixels as px
 from allmasked.images.draw import heat_colours, on_photo
+from allmasked.predictors.devices import processors
 from allmasked.predictors.faces import prediction_of
-from allmasked.predictors.onnx_model import processors
 from allmasked.predictors.predictor import Look
 from allmasked.predictors.views import decoded
 from allmasked.serving.batching import Batcher, Full

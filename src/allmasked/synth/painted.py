@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -89,28 +89,22 @@ def fill(
         write_text(out / JOURNAL, "".join(json.dumps(record) + "\n" for record in kept))
         with (
             bar() as progress,
-            (out / JOURNAL).open("a", encoding="utf-8") as journal,
-            closing(
-                spread(paint, [tasks[index] if tasks else index for index in missing], min(workers, len(missing)))
-            ) as drawn,
+            (out / JOURNAL).open("a", encoding="utf-8") as lines,
+            closing(spread(paint, [tasks[k] if tasks else k for k in missing], min(workers, len(missing)))) as drawn,
         ):
             task = progress.add_task("painting", total=photos, completed=len(records), note="photos")
             for record in drawn:
                 records[record["index"]] = record
-                journal.write(json.dumps(record) + "\n")
-                journal.flush()
+                lines.write(json.dumps(record) + "\n")
+                lines.flush()
                 progress.advance(task)
     listed = [records[index] for index in range(photos)]
     _tables(out, listed, str(settings["kind"]))
     write_json(out / MANIFEST, {"settings": settings, "finished": True, **(extra() if extra else {}), "photos": listed})
     (out / JOURNAL).unlink(missing_ok=True)
-    return Summary(
-        out,
-        {label: sum(record["label"] == label for record in listed) for label in CLASSES},
-        dict(Counter(face["wear"] for record in listed for face in record["faces"])),
-        drawn=len(missing),
-        kept=photos - len(missing),
-    )
+    of_class: dict[Class, int] = {label: sum(record["label"] == label for record in listed) for label in CLASSES}
+    faces = dict(Counter(face["wear"] for record in listed for face in record["faces"]))
+    return Summary(out, of_class, faces, drawn=len(missing), kept=photos - len(missing))
 
 
 def begin(out: Path, settings: Record) -> dict[int, Record]:
@@ -131,20 +125,20 @@ def begin(out: Path, settings: Record) -> dict[int, Record]:
         names = sorted(settings.keys() | state["settings"].keys())
         other = [name for name in names if state["settings"].get(name) != settings.get(name)]
         was = ", ".join(f"{name} {state['settings'].get(name)}" for name in other)
-        raise DataError(
-            f"{out}: holds a data set with other settings ({was}); name another folder or the same settings"
-        )
+        way_out = "name another folder or the same settings"
+        raise DataError(f"{out}: holds a data set with other settings ({was}); {way_out}")
     for folder in out.glob("*/"):  # a photo that was being written when a run was killed
         sweep(folder)
-    records = list(state.get("photos", []))
-    journal = out / JOURNAL
-    if journal.is_file():
-        for line in journal.read_text(encoding="utf-8").splitlines():
-            try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:  # the line that a kill cut off
-                continue
-    return {record["index"]: record for record in records}
+    return {record["index"]: record for record in (*state.get("photos", []), *journal(out / JOURNAL))}
+
+
+def journal(file: Path) -> list[Record]:
+    """The records that a journal holds, a line each; none where it is not there."""
+    records = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+        with suppress(json.JSONDecodeError):  # the line that a kill cut off
+            records.append(json.loads(line))
+    return records
 
 
 def _whole(out: Path, record: Record) -> bool:
@@ -159,15 +153,9 @@ def save(out: Path, index: int, label: Class, image: Image.Image, quality: int, 
     name = f"{label}/{index:04d}.jpg"
     with replacing(out / name) as temporary:
         temporary.write_bytes(buffer.getvalue())
-    return {
-        "index": index,
-        "photo": name,
-        "label": label,
-        "width": image.width,
-        "height": image.height,
-        "jpeg_quality": quality,
-        "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
-    }
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+    record = {"index": index, "photo": name, "label": label, "width": image.width, "height": image.height}
+    return {**record, "jpeg_quality": quality, "sha256": digest}
 
 
 def spread(work: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Generator[Result, None, None]:
@@ -198,13 +186,6 @@ def _follow_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def cpus() -> int:
-    """Usable CPUs."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _tables(out: Path, records: Iterable[Record], source: str) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 
 from allmasked.core.config import Recipe, TrainConfig
 from allmasked.core.errors import AllmaskedError, ConfigError, DataError, RunError, require, row_of
-from allmasked.core.progress import bar, stderr
+from allmasked.core.progress import bar, stderr, tell
 from allmasked.core.runs import Run, claimed, replacing, write_text
 from allmasked.core.types import NOBODY, Size, Split
 from allmasked.data.cache import told
@@ -89,7 +89,7 @@ def train(
                 run.split.unlink(missing_ok=True)
             raise
         training.parts = devices
-        stderr.print(told(training.source.folder), soft_wrap=True, markup=False)
+        tell(told(training.source.folder))
         training.go()
     return run
 

@@ -15,9 +15,10 @@ from PIL import Image
 from allmasked.core.errors import ConfigError, DataError, require
 from allmasked.core.runs import claimed
 from allmasked.core.types import CLASSES, Size
+from allmasked.predictors.devices import processors
 from allmasked.synth.drawn import scenes
 from allmasked.synth.paint.brush import skia
-from allmasked.synth.painted import JOURNAL, MANIFEST, Record, Summary, check, cpus, faces_of, fill, save, sheet
+from allmasked.synth.painted import JOURNAL, MANIFEST, Record, Summary, check, faces_of, fill, save, sheet
 
 __all__ = ["JOURNAL", "MANIFEST", "PEOPLE_SHARES", "Summary", "draw_dataset", "draw_photo", "faces_of", "sheet"]
 
@@ -29,12 +30,7 @@ PEOPLE_SHARES = {1: 0.12, 2: 0.3, 3: 0.27, 4: 0.16, 5: 0.09, 6: 0.06}
 
 
 def draw_dataset(
-    out: str | Path,
-    photos: int = 600,
-    seed: int = 0,
-    *,
-    size: Size | None = None,
-    workers: int | None = None,
+    out: str | Path, photos: int = 600, seed: int = 0, *, size: Size | None = None, workers: int | None = None
 ) -> Summary:
     """Paint a balanced data set of people with and without masks into the folder ``out``.
 
@@ -59,16 +55,11 @@ def draw_dataset(
         raise ConfigError(f"photos must be 160 to 2000 px wide and high, not {size[0]} x {size[1]}")
     skia()  # says at once what is missing
     require("cv2", "synth")
-    settings = {
-        "kind": "drawn",
-        "version": VERSION,
-        "photos": photos,
-        "seed": seed,
-        "size": list(size) if size else None,
-    }
+    settings = {"kind": "drawn", "version": VERSION, "photos": photos, "seed": seed}
+    settings["size"] = list(size) if size else None
     try:
         with claimed(out):
-            return fill(out, settings, photos, partial(draw_photo, out, seed, size), workers or cpus())
+            return fill(out, settings, photos, partial(draw_photo, out, seed, size), workers or processors())
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror or error})") from error
 

@@ -147,9 +147,7 @@ class Head:
 
     def half(self, y: float) -> float:
         """Half the face's width, seen from the front, at height ``y``."""
-        person = self.person
-        width, jaw = person.width, person.width * person.jaw
-        chin = person.chin
+        width, chin, jaw = self.person.width, self.person.chin, self.person.width * self.person.jaw
         knots = [-0.62, -0.5, -0.38, -0.2, -0.05, 0.12, 0.28, 0.4, 0.47, 0.5]
         upper = [width * share for share in (0.7, 0.86, 0.96, 1, 0.99, 0.95)]
         return float(np.interp(y, knots, [*upper, jaw, jaw * 0.42 + chin * 0.62, chin, chin * 0.55]))
@@ -195,19 +193,11 @@ class Head:
         # from beside the eyes down to beside the chin, and back up
         left, right = outline[7::-1], outline[-2 : right_start - 1 : -1]
         jaw = np.array([*left, outline[-1], *right])
-        ears: list[tuple[float, float] | None] = []
-        for sign in (-1, 1):
-            far = sign * math.sin(self.person.yaw) > 0.2
-            ears.append(None if far else self.ear(sign))
+        turn, chin = math.sin(self.person.yaw), (float(outline[-1][0]), float(outline[-1][1]))
         return FaceGeometry(
-            left_eye=self.point(-0.165, -0.06),
-            right_eye=self.point(0.165, -0.06),
-            nose=self.point(0, 0.15, 0.47),
-            mouth=self.point(0, 0.285),
-            chin=(float(outline[-1][0]), float(outline[-1][1])),
-            jaw=jaw,
-            ears=(ears[0], ears[1]),
-        )
+            self.point(-0.165, -0.06), self.point(0.165, -0.06), self.point(0, 0.15, 0.47), self.point(0, 0.285),
+            chin, jaw, (self.ear(-1) if turn >= -0.2 else None, self.ear(1) if turn <= 0.2 else None),
+        )  # fmt: skip
 
     def ear(self, sign: int) -> tuple[float, float]:
         """Where an ear joins the head."""

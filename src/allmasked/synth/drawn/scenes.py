@@ -17,21 +17,18 @@ from numpy.typing import NDArray
 
 from allmasked.core.types import Class, Face, Size, Wear
 from allmasked.synth.drawn.backdrops import BACKDROPS, FRONTS
-from allmasked.synth.drawn.people import Person, face_box, sample_person
+from allmasked.synth.drawn.people import face_box, sample_person
 from allmasked.synth.drawn.portraits import paint_person
 from allmasked.synth.paint.brush import Sheet, pick
 from allmasked.synth.paint.geometry import Light
 
-SIZES: tuple[tuple[Size, float], ...] = (
-    ((640, 480), 5.0),
-    ((640, 427), 3.0),
-    ((612, 408), 2.0),
-    ((576, 480), 1.0),
-    ((512, 512), 1.0),
-    ((480, 600), 1.0),
-    ((480, 640), 1.5),
-    ((720, 480), 1.0),
-)
+Edges = tuple[float, float, float, float]
+"""Left, top, right, bottom, px."""
+
+SIZES: dict[Size, float] = {
+    (640, 480): 5.0, (640, 427): 3.0, (612, 408): 2.0, (576, 480): 1.0, (512, 512): 1.0, (480, 600): 1.0,
+    (480, 640): 1.5, (720, 480): 1.0,
+}  # fmt: skip
 """Photo sizes (width, height, px) and how often each is drawn."""
 
 SMALLEST_FACE = 0.15
@@ -55,24 +52,21 @@ class Placed:
     y: float
     scale: float
 
+    def around(self, half: float, top: float, bottom: float) -> Edges:
+        """A box about the place, in face heights: half its width, and its edges below the face's centre."""
+        across = half * self.scale
+        return self.x - across, self.y + top * self.scale, self.x + across, self.y + bottom * self.scale
 
-def overlaps(first: tuple[float, float, float, float], second: tuple[float, float, float, float]) -> bool:
+
+def overlaps(first: Edges, second: Edges) -> bool:
     """Whether two boxes (left, top, right, bottom) share anything."""
     return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
 
 
 def _hides(front: Placed, rear: Placed) -> bool:
     """Whether somebody in front may cover the face of somebody behind (generous outlines of head and shoulders)."""
-    face = (
-        rear.x - 0.5 * rear.scale,
-        rear.y - 0.56 * rear.scale,
-        rear.x + 0.5 * rear.scale,
-        rear.y + 0.62 * rear.scale,
-    )
-    scale = front.scale
-    head = (front.x - 0.62 * scale, front.y - 0.95 * scale, front.x + 0.62 * scale, front.y + 0.8 * scale)
-    body = (front.x - 1.38 * scale, front.y + 0.72 * scale, front.x + 1.38 * scale, front.y + 9 * scale)
-    return overlaps(head, face) or overlaps(body, face)
+    face = rear.around(0.5, -0.56, 0.62)
+    return overlaps(front.around(0.62, -0.95, 0.8), face) or overlaps(front.around(1.38, 0.72, 9), face)
 
 
 def _frame(width: int, height: int) -> float:
@@ -147,7 +141,7 @@ def draw_scene(
     """
     if not 1 <= people <= MAX_PEOPLE or (label == "some" and people < 2):
         raise ValueError(f"a photo of class {label!r} cannot show {people} people")
-    width, height = size or pick(rng, [size for size, _ in SIZES], [share for _, share in SIZES])
+    width, height = size or pick(rng, list(SIZES), list(SIZES.values()))
     angle = rng.uniform(-1.2, 1.2)
     light = Light(math.sin(angle), -math.cos(angle), float(rng.uniform(0.15, 0.95)))
     kind = pick(rng, list(BACKDROPS))
@@ -157,31 +151,32 @@ def draw_scene(
     persons = [sample_person(rng, wear) for wear in worn]
     boxes = [face_box(person, place.x, place.y, place.scale) for person, place in zip(persons, placed)]
 
-    photo = Sheet(width, height)
     blur = float(pick(rng, [0.0, rng.uniform(1, 3), rng.uniform(3, 7)]))
-    behind = Sheet(width, height, detail=_detail(blur))
-    BACKDROPS[kind](behind, rng, width, height)
-    photo.stamp(behind, blur)
+    photo = _place(rng, kind, width, height, blur)
     for person, place in reversed(list(zip(persons, placed))):
         paint_person(photo, person, place.x, place.y, place.scale, light)
     _things_in_front(photo, rng, boxes)
 
     pixels = _camera(photo.rgba()[..., :3], rng)
-    faces = tuple(
-        Face(person.wear, *(round(edge, 1) for edge in box)) for person, box in sorted(zip(persons, boxes), key=_left)
-    )
-    return pixels, faces
+    in_order = sorted(zip(persons, boxes), key=lambda item: item[1][0])
+    return pixels, tuple(Face(person.wear, *(round(edge, 1) for edge in box)) for person, box in in_order)
 
 
 def draw_empty(rng: np.random.Generator, size: Size | None = None) -> NDArray[np.uint8]:
     """Draw one photo of a place without people: RGB pixels (H, W, 3) uint8."""
-    width, height = size or pick(rng, [size for size, _ in SIZES], [share for _, share in SIZES])
+    width, height = size or pick(rng, list(SIZES), list(SIZES.values()))
     blur = float(pick(rng, [0.0, rng.uniform(1, 3)]))
-    photo, behind = Sheet(width, height), Sheet(width, height, detail=_detail(blur))
-    BACKDROPS[pick(rng, list(BACKDROPS))](behind, rng, width, height)
-    photo.stamp(behind, blur)
+    photo = _place(rng, pick(rng, list(BACKDROPS)), width, height, blur)
     _things_in_front(photo, rng, [])
     return _camera(photo.rgba()[..., :3], rng)
+
+
+def _place(rng: np.random.Generator, kind: str, width: int, height: int, blur: float) -> Sheet:
+    """A backdrop, out of focus by ``blur`` px."""
+    photo, behind = Sheet(width, height), Sheet(width, height, detail=_detail(blur))
+    BACKDROPS[kind](behind, rng, width, height)
+    photo.stamp(behind, blur)
+    return photo
 
 
 def _detail(blur_px: float) -> float:
@@ -189,11 +184,7 @@ def _detail(blur_px: float) -> float:
     return 0.7 if blur_px < 1 else float(np.clip(1.5 / blur_px, 0.3, 0.6))
 
 
-def _left(item: tuple[Person, tuple[float, float, float, float]]) -> float:
-    return item[1][0]
-
-
-def _things_in_front(photo: Sheet, rng: np.random.Generator, boxes: list[tuple[float, float, float, float]]) -> None:
+def _things_in_front(photo: Sheet, rng: np.random.Generator, boxes: list[Edges]) -> None:
     """Up to two things before the people; one that would touch a face is left out."""
     for _ in range(int(pick(rng, [0, 1, 2], [0.45, 0.4, 0.15]))):
         blur = float(rng.uniform(1, 5))
@@ -201,13 +192,10 @@ def _things_in_front(photo: Sheet, rng: np.random.Generator, boxes: list[tuple[f
         FRONTS[pick(rng, list(FRONTS))](front, rng, photo.width, photo.height)
         cover = front.rgba()[..., 3]
         margin = 3 * blur + 4
-        spans = [[max(0, int(edge * front.detail)) for edge in _grown(box, margin)] for box in boxes]
+        grown = [(left - margin, top - margin, right + margin, low + margin) for left, top, right, low in boxes]
+        spans = [[max(0, int(edge * front.detail)) for edge in box] for box in grown]
         if not any(cover[top:bottom, left:right].any() for left, top, right, bottom in spans):
             photo.stamp(front, blur)
-
-
-def _grown(box: tuple[float, float, float, float], margin: float) -> tuple[float, float, float, float]:
-    return box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin
 
 
 def _camera(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -223,11 +211,8 @@ def _camera(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
         length = int(rng.integers(3, 7))
         image = cv2.blur(image, pick(rng, [(length, 1), (1, length)]))
     warmth, green = rng.normal(0, 0.06), rng.normal(0, 0.02)
-    tones = (
-        np.linspace(0, 1, 256)[:, None]
-        * [1 + warmth, 1 + green, 1 - warmth]
-        * 2 ** float(np.clip(rng.normal(-0.03, 0.2), -0.5, 0.2))
-    )
+    exposure = 2 ** float(np.clip(rng.normal(-0.03, 0.2), -0.5, 0.2))
+    tones = np.linspace(0, 1, 256)[:, None] * [1 + warmth, 1 + green, 1 - warmth] * exposure
     tones = tones / (1 + np.maximum(tones - 0.9, 0) * 0.7)  # highlights roll off
     tones = ((tones - 0.5) * rng.uniform(0.82, 1.12) + 0.5) * 255
     shaded: Any = cv2.LUT(image, tones.astype(np.float32)[:, None])

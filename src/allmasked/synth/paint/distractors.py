@@ -29,14 +29,8 @@ Paint = Callable[[Brush, FaceGeometry, Colour, np.random.Generator], None]
 """Brush, face, the skin's colour, and what settles the rest."""
 
 FABRICS: tuple[Colour, ...] = (
-    (44, 46, 54),
-    (226, 222, 212),
-    (150, 40, 46),
-    (40, 66, 110),
-    (120, 124, 130),
-    (186, 150, 96),
-    (70, 104, 84),
-)
+    (44, 46, 54), (226, 222, 212), (150, 40, 46), (40, 66, 110), (120, 124, 130), (186, 150, 96), (70, 104, 84),
+)  # fmt: skip
 
 
 def _frame(face: FaceGeometry, places: list[tuple[float, float]]) -> Vector:
@@ -61,24 +55,14 @@ def _hand(brush: Brush, face: FaceGeometry, skin: Colour, rng: np.random.Generat
     x, y = _mouth(face)
     y += rng.uniform(-0.05, 0.1)
     sleeve, edge = pick(rng, FABRICS), deeper(skin, 0.42)
-    _line(
-        brush, face, [(x + side * 0.5, y + 0.75), (x + side * 0.75, y + 1.4), (x + side * 0.9, y + 2.2)], sleeve, 0.62
-    )
-    _line(brush, face, [(x + side * 0.34, y + 0.3), (x + side * 0.5, y + 0.72)], skin, 0.42)
-    palm = smooth(
-        _frame(
-            face,
-            [
-                (x + side * 0.05, y - 0.12),
-                (x + side * 0.38, y - 0.14),
-                (x + side * 0.52, y + 0.12),
-                (x + side * 0.48, y + 0.5),
-                (x + side * 0.2, y + 0.46),
-                (x + side * 0.0, y + 0.26),
-            ],
-        ),
-        True,
-    )
+
+    def beside(*spots: tuple[float, float]) -> list[tuple[float, float]]:
+        return [(x + side * across, y + down) for across, down in spots]
+
+    _line(brush, face, beside((0.5, 0.75), (0.75, 1.4), (0.9, 2.2)), sleeve, 0.62)
+    _line(brush, face, beside((0.34, 0.3), (0.5, 0.72)), skin, 0.42)
+    corners = beside((0.05, -0.12), (0.38, -0.14), (0.52, 0.12), (0.48, 0.5), (0.2, 0.46), (0.0, 0.26))
+    palm = smooth(_frame(face, corners), True)
     brush.fill(palm, BLACK, 0.35, soft=size * 0.05)
     brush.fill(palm, skin)
     with brush.inside(palm):
@@ -108,10 +92,8 @@ def _cup(brush: Brush, face: FaceGeometry, skin: Colour, rng: np.random.Generato
     start, end = _frame(face, [(x - 0.27, y), (x + 0.27, y)])
     brush.linear(body, start, end, [(0, WHITE, 0.2), (0.45, BLACK, 0.0), (1, BLACK, 0.4)])
     _line(brush, face, [(x - 0.27, y), (x, y + 0.025), (x + 0.27, y)], lighter(colour, 0.45), 0.05)
-    for k in range(4):  # the fingers around it
-        line = smooth(
-            _frame(face, [(x + 0.34, y + 0.3 + k * 0.12), (x, y + 0.33 + k * 0.12), (x - 0.2, y + 0.3 + k * 0.12)])
-        )
+    for down in np.arange(4) * 0.12:  # the fingers around it
+        line = smooth(_frame(face, [(x + 0.34, y + 0.3 + down), (x, y + 0.33 + down), (x - 0.2, y + 0.3 + down)]))
         brush.line(line, deeper(skin, 0.45), size * 0.125)
         brush.line(line, skin, size * 0.108)
 
@@ -145,11 +127,8 @@ def _scarf(brush: Brush, face: FaceGeometry, skin: Colour, rng: np.random.Genera
     with brush.inside(wrap):
         for k in range(6):
             y = 0.95 + k * 0.13 + lift
-            fold = [
-                (-0.9, y - 0.2 + rng.normal(0, 0.04)),
-                (rng.normal(0, 0.1), y + 0.12),
-                (0.9, y - 0.2 + rng.normal(0, 0.04)),
-            ]
+            left, middle, right = rng.normal(0, 0.04), rng.normal(0, 0.1), rng.normal(0, 0.04)
+            fold = [(-0.9, y - 0.2 + left), (middle, y + 0.12), (0.9, y - 0.2 + right)]
             brush.line(smooth(_frame(face, fold)), darker(colour, 0.55), size * 0.06, 0.5, soft=size * 0.03)
             above = [(u, v - 0.05) for u, v in fold]
             brush.line(smooth(_frame(face, above)), lighter(colour, 0.3), size * 0.04, 0.35, soft=size * 0.02)
@@ -161,16 +140,8 @@ def _beard(brush: Brush, face: FaceGeometry, skin: Colour, rng: np.random.Genera
     hair: Colour = pick(rng, [(30, 26, 24), (52, 38, 30), (86, 60, 42), (120, 84, 54), (150, 148, 146)])
     hair = darker(hair, 0.0 if sum(skin) > 300 else 0.4)
     side = [(0.97, 0.3), (0.88, 0.48), (0.6, 0.52), (0.36, 0.48)]
-    edge = [
-        *side,
-        (0.0, 0.46),
-        *[(-u, v) for u, v in side[::-1]],
-        (-0.95, 0.7),
-        (-0.5, 1.08),
-        (0, 1.16),
-        (0.5, 1.08),
-        (0.95, 0.7),
-    ]
+    below = [(-0.95, 0.7), (-0.5, 1.08), (0, 1.16), (0.5, 1.08), (0.95, 0.7)]
+    edge = [*side, (0.0, 0.46), *[(-u, v) for u, v in side[::-1]], *below]
     outline = smooth(face.at([u for u, _ in edge], [v for _, v in edge]), True)
     brush.fill(outline, hair, rng.uniform(0.4, 0.75), soft=size * 0.05)
     count = 700
@@ -178,26 +149,17 @@ def _beard(brush: Brush, face: FaceGeometry, skin: Colour, rng: np.random.Genera
     cheek = np.where(np.abs(u) > 0.45, 0.46 + 0.1 * rng.random(count), 0.47)
     lips = (np.abs(u) < 0.36) & (np.abs(v - 0.63) < 0.065)
     inside = (v > cheek) & ~lips & (np.abs(u) < 1.02 - 0.35 * np.maximum(v - 0.75, 0) * 2)
-    starts = face.at(u[inside], v[inside])
-    ends = face.at(
-        u[inside] * 1.02 + rng.normal(0, 0.03, inside.sum()), v[inside] + rng.uniform(0.03, 0.08, inside.sum())
-    )
-    for start, end in zip(starts, ends):
-        tone = (
-            lighter(hair, float(rng.uniform(0, 0.25)))
-            if rng.random() < 0.3
-            else darker(hair, float(rng.uniform(0, 0.4)))
-        )
+    u, v = u[inside], v[inside]
+    ends = face.at(u * 1.02 + rng.normal(0, 0.03, len(u)), v + rng.uniform(0.03, 0.08, len(v)))
+    for start, end in zip(face.at(u, v), ends):
+        change, most = (lighter, 0.25) if rng.random() < 0.3 else (darker, 0.4)
+        tone = change(hair, float(rng.uniform(0, most)))
         brush.line(polygon([start, end], False), tone, size * 0.011, 0.7)
     x, y = _mouth(face)
     lip = _frame(face, [(x, y)])[0]
     turn = math.degrees(math.atan2(face.across[1], face.across[0]))
-    brush.fill(
-        oval(lip[0], lip[1], size * 0.2, size * 0.06, turn),
-        deeper((skin[0], skin[1] * 0.85, skin[2] * 0.85), 0.12),
-        0.95,
-        soft=size * 0.015,
-    )
+    red = deeper((skin[0], skin[1] * 0.85, skin[2] * 0.85), 0.12)
+    brush.fill(oval(lip[0], lip[1], size * 0.2, size * 0.06, turn), red, 0.95, soft=size * 0.015)
 
 
 def _visor(brush: Brush, face: FaceGeometry, skin: Colour, rng: np.random.Generator) -> None:  # noqa: ARG001

@@ -41,10 +41,7 @@ def _grid(rng: np.random.Generator, step: float) -> Vector:
 
 def _marks(face: FaceGeometry, places: Vector, shape: Vector, size: float, curved: bool = True) -> Any:
     """One path of small shapes (N, 2) of half-size 1 laid on the fabric at ``places`` (M, 2) as (u, v)."""
-    points = face.at(
-        places[:, :1] + shape[..., 0] * size * 0.8,
-        places[:, 1:] + shape[..., 1] * size,
-    )
+    points = face.at(places[:, :1] + shape[..., 0] * size * 0.8, places[:, 1:] + shape[..., 1] * size)
     return together(smooth(outline, True) if curved else polygon(outline) for outline in points)
 
 
@@ -82,8 +79,7 @@ def _stripes(brush: Brush, face: FaceGeometry, colours: Colours, rng: np.random.
             brush.line(smooth(face.row(v, -1.1, 1.1)), colours[1], face.height * step * 0.45)
     else:
         for u in np.arange(-1.1, 1.15, step * 1.2):
-            line = face.column(u)
-            brush.line(smooth(line), colours[1], face.height * step * 0.42)
+            brush.line(smooth(face.column(u)), colours[1], face.height * step * 0.42)
 
 
 def _checks(brush: Brush, face: FaceGeometry, colours: Colours, rng: np.random.Generator) -> None:
@@ -91,8 +87,7 @@ def _checks(brush: Brush, face: FaceGeometry, colours: Colours, rng: np.random.G
     for v in np.arange(-0.05, 1.35, step):
         brush.line(smooth(face.row(v, -1.1, 1.1)), colours[1], face.height * step * 0.5, 0.55)
     for u in np.arange(-1.1, 1.15, step * 1.2):
-        line = smooth(face.column(u))
-        brush.line(line, colours[1], face.height * step * 0.48, 0.55)
+        brush.line(smooth(face.column(u)), colours[1], face.height * step * 0.48, 0.55)
 
 
 def _camouflage(brush: Brush, face: FaceGeometry, colours: Colours, rng: np.random.Generator) -> None:
@@ -104,13 +99,7 @@ def _camouflage(brush: Brush, face: FaceGeometry, colours: Colours, rng: np.rand
 
 
 PATTERNS: dict[str, Pattern] = {
-    "plain": _plain,
-    "dots": _dots,
-    "stripes": _stripes,
-    "checks": _checks,
-    "flowers": _flowers,
-    "stars": _shapes(STAR, curved=False),
-    "hearts": _shapes(HEART, curved=True),
-    "leaves": _shapes(LEAF, curved=True),
-    "camouflage": _camouflage,
-}
+    "plain": _plain, "dots": _dots, "stripes": _stripes, "checks": _checks, "flowers": _flowers,
+    "stars": _shapes(STAR, curved=False), "hearts": _shapes(HEART, curved=True),
+    "leaves": _shapes(LEAF, curved=True), "camouflage": _camouflage,
+}  # fmt: skip

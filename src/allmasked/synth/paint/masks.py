@@ -48,34 +48,14 @@ class MaskStyle:
 
 # fabrics and how often one sees them
 SURGICAL: dict[Colour, float] = {
-    (143, 192, 224): 5.0,
-    (172, 210, 232): 2.0,
-    (236, 239, 241): 3.0,
-    (46, 48, 54): 2.0,
-    (150, 204, 190): 1.5,
-    (240, 188, 204): 1.2,
-    (196, 182, 222): 0.6,
-}
-FFP2: dict[Colour, float] = {
-    (240, 240, 238): 6.0,
-    (52, 54, 58): 1.5,
-    (206, 216, 224): 1.0,
-    (236, 205, 208): 0.6,
-}
+    (143, 192, 224): 5.0, (172, 210, 232): 2.0, (236, 239, 241): 3.0, (46, 48, 54): 2.0, (150, 204, 190): 1.5,
+    (240, 188, 204): 1.2, (196, 182, 222): 0.6,
+}  # fmt: skip
+FFP2: dict[Colour, float] = {(240, 240, 238): 6.0, (52, 54, 58): 1.5, (206, 216, 224): 1.0, (236, 205, 208): 0.6}
 CLOTH: tuple[Colour, ...] = (
-    (36, 38, 44),
-    (230, 226, 216),
-    (176, 42, 52),
-    (34, 62, 112),
-    (58, 108, 82),
-    (222, 168, 60),
-    (126, 74, 128),
-    (214, 122, 140),
-    (96, 148, 180),
-    (120, 124, 130),
-    (206, 96, 56),
-    (60, 140, 140),
-)
+    (36, 38, 44), (230, 226, 216), (176, 42, 52), (34, 62, 112), (58, 108, 82), (222, 168, 60), (126, 74, 128),
+    (214, 122, 140), (96, 148, 180), (120, 124, 130), (206, 96, 56), (60, 140, 140),
+)  # fmt: skip
 
 
 def sample_style(rng: np.random.Generator) -> MaskStyle:
@@ -183,21 +163,15 @@ def _shade(brush: Brush, face: FaceGeometry, points: Vector, body: Any, light: L
     centre = points.mean(axis=0)
     fall = np.array([light.x, light.y * 0.6]) * size
     shade: Colour = (38, 40, 66) if not dark else (4, 4, 10)
-    brush.linear(
-        body,
-        centre + fall * 0.75,
-        centre - fall * 0.85,
-        [(0, WHITE, 0.16 * strength), (0.42, WHITE, 0.0), (0.5, shade, 0.0), (1, shade, 0.5 * strength)],
-    )
-    brush.linear(
-        body, face.middle(0.55), face.middle(1.15), [(0, shade, 0.0), (0.5, shade, 0.04), (1, shade, 0.42 * strength)]
-    )
+    stops = [(0, WHITE, 0.16 * strength), (0.42, WHITE, 0.0), (0.5, shade, 0.0), (1, shade, 0.5 * strength)]
+    brush.linear(body, centre + fall * 0.75, centre - fall * 0.85, stops)
+    stops = [(0, shade, 0.0), (0.5, shade, 0.04), (1, shade, 0.42 * strength)]
+    brush.linear(body, face.middle(0.55), face.middle(1.15), stops)
     ridge = face.middle(np.linspace(-0.02, 0.4, 6))
     side = -np.sign(light.x or 1.0) * face.across
     brush.line(smooth(ridge + side * size * 0.12), shade, size * 0.12, 0.32 * strength, soft=size * 0.045)
-    brush.line(
-        smooth(ridge - side * size * 0.02), WHITE, size * 0.07, (0.22 if dark else 0.5) * strength, soft=size * 0.03
-    )
+    shine = (0.22 if dark else 0.5) * strength
+    brush.line(smooth(ridge - side * size * 0.02), WHITE, size * 0.07, shine, soft=size * 0.03)
     x, y = face.at(0, NOSE_V + 0.09)
     brush.fill(oval(x, y, size * 0.16, size * 0.06), shade, 0.3 * strength, soft=size * 0.04)
     brush.line(body, shade, size * 0.07, 0.34 * strength, soft=size * 0.035)
@@ -305,13 +279,9 @@ def _ffp2(brush: Brush, face: FaceGeometry, style: MaskStyle, place: Place, rng:
     if rng.random() < 0.6:  # folded flat: a fold from nose to chin, welded lines on both halves
         _seam(brush, face, place, dark, 0.7)
         for side in (-1, 1):
-            for lines in ((0.28, 0.5), (0.38, 0.62)):
-                weld = np.array(
-                    [
-                        face.at(side * u, lie.top + (lie.bottom - lie.top) * v)
-                        for u, v in zip((0.12, 0.5, 0.85), (lines[0], sum(lines) / 2, lines[1]))
-                    ]
-                )
+            for first, last in ((0.28, 0.5), (0.38, 0.62)):
+                shares = np.array([first, (first + last) / 2, last])
+                weld = face.at(side * np.array([0.12, 0.5, 0.85]), lie.top + (lie.bottom - lie.top) * shares)
                 brush.line(smooth(weld), (60, 64, 76), face.height * 0.014, 0.3)
     else:  # three panels: two welded seams across
         for share in (0.34, 0.66):

@@ -126,9 +126,8 @@ def _geometry(face: Found, project: Callable[[Any], Vector], yaw: float, roll: f
         spot = place(EAR * [side, 1, 1])
         ears.append(None if hidden else (float(spot[0]), float(spot[1])))
     (left, right, nose), chin = face.points[:3].tolist(), place(CHIN).tolist()
-    return FaceGeometry(
-        tuple(left), tuple(right), tuple(nose), tuple(mouth.tolist()), tuple(chin), jaw, (ears[0], ears[1])
-    )
+    ends = tuple(mouth.tolist()), tuple(chin)
+    return FaceGeometry(tuple(left), tuple(right), tuple(nose), *ends, jaw, (ears[0], ears[1]))
 
 
 def _edge_angle(side: int, yaw: float) -> float:
@@ -171,10 +170,8 @@ def conditions(image: Image, box: tuple[float, float, float, float], geometry: F
     lit = float(np.percentile(grey, 85))
     left, top, right, bottom = box
     grow = (bottom - top) * 0.6
-    area = image[
-        max(0, int(top - grow)) : min(height, int(bottom + grow) + 1),
-        max(0, int(left - grow)) : min(width, int(right + grow) + 1),
-    ]
+    rows = slice(max(0, int(top - grow)), min(height, int(bottom + grow) + 1))
+    area = image[rows, max(0, int(left - grow)) : min(width, int(right + grow) + 1)]
     brightest = float(np.percentile(area.mean(axis=2), 97))
     exposure = float(np.clip(0.5 * lit / 195 + 0.5 * brightest / 235, 0.22, 1.06))
     mean = skin.mean(axis=0)
@@ -195,14 +192,9 @@ def colours_at(image: Image, points: Vector) -> NDArray[np.float64]:
 
 def _light(image: Image, geometry: FaceGeometry) -> Light:
     """From the cheeks' and the brow's brightness: the side that is lighter faces the light."""
-    left, right, upper = (
-        float(colours_at(image, geometry.at(*np.meshgrid(u, v))).mean())
-        for u, v in (
-            ([-0.6, -0.5, -0.4], [0.25, 0.35, 0.45]),
-            ([0.4, 0.5, 0.6], [0.25, 0.35, 0.45]),
-            ([-0.2, 0, 0.2], [-0.3, -0.25]),
-        )
-    )
+    cheek = [0.25, 0.35, 0.45]
+    places = (([-0.6, -0.5, -0.4], cheek), ([0.4, 0.5, 0.6], cheek), ([-0.2, 0, 0.2], [-0.3, -0.25]))
+    left, right, upper = (float(colours_at(image, geometry.at(*np.meshgrid(*place))).mean()) for place in places)
     level = max((left + right) / 2, 8.0)
     sideways, above = np.clip((right - left) / level, -0.8, 0.8), np.clip((upper - level) / level + 0.25, 0.05, 0.6)
     length = math.hypot(sideways, above)
@@ -243,10 +235,9 @@ def _noise(cv2: Any, area: Image) -> float:
 
 def skin_of(image: Image, geometry: FaceGeometry) -> tuple[float, float, float]:
     """The skin's colour (0-255) as the photo shows it on nose and cheeks."""
-    colours = np.median(
-        colours_at(image, geometry.at(*np.meshgrid([-0.5, -0.4, 0.0, 0.4, 0.5], [0.2, 0.28, 0.36]))), axis=0
-    )
-    return float(colours[0]), float(colours[1]), float(colours[2])
+    places = geometry.at(*np.meshgrid([-0.5, -0.4, 0.0, 0.4, 0.5], [0.2, 0.28, 0.36]))
+    red, green, blue = np.median(colours_at(image, places), axis=0).tolist()
+    return red, green, blue
 
 
 def looks_masked(image: Image, geometry: FaceGeometry) -> bool:

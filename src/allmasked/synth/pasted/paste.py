@@ -21,33 +21,20 @@ from allmasked.core.errors import DataError, require
 from allmasked.core.runs import claimed
 from allmasked.core.types import CLASSES, Class, Part
 from allmasked.data.dataset import sha256_of
+from allmasked.images.pixels import scaled
+from allmasked.predictors.devices import processors
 from allmasked.synth.paint.brush import pick, skia
 from allmasked.synth.paint.distractors import COVERED, DISTRACTORS
 from allmasked.synth.paint.masks import MaskStyle, Place, paint_mask, sample_style
-from allmasked.synth.painted import MANIFEST, Record, Summary, begin, check, cpus, fill, save, sheet
-from allmasked.synth.pasted import fitting, landmarks
+from allmasked.synth.painted import MANIFEST, Record, Summary, begin, check, fill, save, sheet
+from allmasked.synth.pasted import fitting, landmarks, survey
 from allmasked.synth.pasted.landmarks import Found
-from allmasked.synth.pasted.survey import (
-    LARGEST_PX,
-    SMALLEST_FACE_PX,
-    SURVEY,
-    all_views,
-    head_of,
-    load_photo,
-    sources_of,
-    surveyed,
-)
+from allmasked.synth.pasted.survey import LARGEST_PX, SMALLEST_FACE_PX, SURVEY, head_of, load_photo
 
 VERSION = 2
 """Raised whenever the same seed gives other photos; part of the manifest's settings."""
 
-PEOPLE_SHARES: tuple[tuple[int, int, float], ...] = (
-    (1, 1, 0.3),
-    (2, 2, 0.28),
-    (3, 3, 0.16),
-    (4, 5, 0.14),
-    (6, 99, 0.12),
-)
+PEOPLE_SHARES = ((1, 1, 0.3), (2, 2, 0.28), (3, 3, 0.16), (4, 5, 0.14), (6, 99, 0.12))
 """From so many people to so many: how often; in ``some`` the same without the first."""
 
 ENOUGH, JOINED_MOST = 150, 4
@@ -105,40 +92,28 @@ def paste_dataset(
     skia()
     landmarks.ready()
     require("scipy", "synth")
-    root, sources = sources_of(photos, part=part, data=data)
+    root, sources = survey.sources_of(photos, part=part, data=data)
     digest = hashlib.sha256()
     for source in sources:
         digest.update(f"{source.path} {sha256_of(root / source.path)} {source.faces}\n".encode())
     settings: Record = {
-        "kind": "pasted",
-        "version": VERSION,
-        "photos": count,
-        "seed": seed,
-        "strict": strict,
-        "sources": len(sources),
-        "sources_sha256": digest.hexdigest(),
-    }
-    workers = workers or cpus()
+        "kind": "pasted", "version": VERSION, "photos": count, "seed": seed, "strict": strict,
+        "sources": len(sources), "sources_sha256": digest.hexdigest(),
+    }  # fmt: skip
+    workers = workers or processors()
     try:
         with claimed(out):
             begin(out, settings)
-            found = surveyed(out, root, sources, workers)
-            views, left_out = all_views(found, strict)
+            found = survey.surveyed(out, root, sources, workers)
+            views, left_out = survey.all_views(found, strict)
             if not any(not view["bare"] for view in views):
                 (out / SURVEY).unlink(missing_ok=True)
                 (out / MANIFEST).unlink()
                 reasons = ", ".join(f"{reason}: {number}" for reason, number in left_out.items())
                 raise DataError(f"{photos}: no photo shows only faces that a mask can be painted on ({reasons})")
             tasks = plan(views, count, seed)
-            summary = fill(
-                out,
-                settings,
-                count,
-                partial(paste_photo, out, root, seed),
-                workers,
-                tasks=tasks,
-                extra=lambda: {"left_out": left_out},
-            )
+            paint = partial(paste_photo, out, root, seed)
+            summary = fill(out, settings, count, paint, workers, tasks, extra=lambda: {"left_out": left_out})
             chosen = np.random.default_rng([seed, 7]).permutation(count)[:24]
             paths = [next(out.glob(f"*/{index:04d}.jpg")) for index in sorted(chosen, key=lambda k: (k % 3, k))]
             sheet(paths, out / "sheet.png", columns=6)
@@ -167,9 +142,8 @@ def plan(views: Sequence[Record], count: int, seed: int) -> list[Record]:
             queue += rng.permutation([k for k in bins[bin_] if label != "all" or not views[k]["bare"]]).tolist()
         best = -1
         if like is not None:  # of the next dozen the one with faces of about the same size
-            best = max(
-                range(-min(12, len(queue)), 0), key=lambda k: -abs(np.log(_share(views[queue[k]]) / _share(like)))
-            )
+            size = _share(like)
+            best = max(range(-min(12, len(queue)), 0), key=lambda k: -abs(np.log(_share(views[queue[k]]) / size)))
         return views[queue.pop(best)]
 
     tasks = []
@@ -177,9 +151,8 @@ def plan(views: Sequence[Record], count: int, seed: int) -> list[Record]:
         label = CLASSES[index % len(CLASSES)]
         there = [any(label != "all" or not views[k]["bare"] for k in members) for members in bins]
         singles = there[0]
-        usable = [
-            k for k in range(len(bins)) if (there[k] or (singles and 0 < k < JOINED_MOST)) and (k or label != "some")
-        ]
+        can_join = [singles and 0 < k < JOINED_MOST for k in range(len(bins))]
+        usable = [k for k in range(len(bins)) if (there[k] or can_join[k]) and (k or label != "some")]
         bin_ = pick(rng, usable, [PEOPLE_SHARES[k][2] for k in usable])
         joined = 0 < bin_ < JOINED_MOST and singles and rng.random() > len(bins[bin_]) / ENOUGH
         chosen = [next_of(label, 0 if joined else bin_)]
@@ -207,8 +180,7 @@ def paste_photo(out: Path, root: Path, seed: int, task: Record) -> Record:
     masked = people if label == "all" else 0 if label == "none" else int(rng.integers(1, people + (bare > 0)))
     worn = set(rng.permutation(people)[:masked].tolist())
     flat = bool(rng.random() < FLAT_SHARE)
-    pictures: list[Image.Image] = []
-    frames, marked = [], []
+    pictures, frames, marked = list[Image.Image](), [], []
     for number, view in enumerate(views):
         image = load_photo(root / view["path"])[0]
         marks: list[Record] = [{"wear": "bare", "box": box} for box in view["bare"]]
@@ -293,21 +265,15 @@ def dress(
         what |= {"kind": style.kind, "pattern": style.pattern, "place": place, "style_seed": style.seed}
         what["colour"] = [round(value) for value in style.colours[0]]
         if flat:
-            image = fitting.stick(
-                image, face, lambda brush, front: paint_mask(brush, front, style, place, seen.light, flat=True)
-            )
+            light = seen.light
+            image = fitting.stick(image, face, lambda b, front: paint_mask(b, front, style, place, light, flat=True))
         else:
             layer = fitting.paint_layer(image, face, lambda brush: paint_mask(brush, face, style, place, seen.light))
             image = fitting.lay(image, layer, face, seen, rng)
     if distracted and found.height_px >= 36:
         name = pick(rng, COVERED if place else list(DISTRACTORS))
-        bare_skin = tuple(float(v) for v in np.asarray(skin) / np.maximum(seen.exposure * seen.cast, 0.2))
-        layer = fitting.paint_layer(
-            image,
-            face,
-            lambda brush: DISTRACTORS[name](brush, face, (bare_skin[0], bare_skin[1], bare_skin[2]), rng),
-            2.6,
-        )
+        red, green, blue = (np.asarray(skin) / np.maximum(seen.exposure * seen.cast, 0.2)).tolist()
+        layer = fitting.paint_layer(image, face, lambda b: DISTRACTORS[name](b, face, (red, green, blue), rng), 2.6)
         image = fitting.lay(image, layer, face, seen, rng)
         what["distractor"] = name
     return image, what
@@ -325,12 +291,8 @@ def framed(image: fitting.Image, view: Record, rng: np.random.Generator) -> tupl
     left, top, right, bottom = view["rect"]
     heads = [head_of(box, right, bottom) for box in [*(face["box"] for face in view["faces"]), *view["bare"]]]
     if rng.random() < 0.6:
-        free = [
-            min(head[0] for head in heads) - left,
-            min(head[1] for head in heads) - top,
-            right - max(head[2] for head in heads),
-            bottom - max(head[3] for head in heads),
-        ]
+        lefts, tops, rights, bottoms = zip(*heads)
+        free = [min(lefts) - left, min(tops) - top, right - max(rights), bottom - max(bottoms)]
         cut = [int(max(0, gap) * share) for gap, share in zip(free, rng.uniform(0, 0.8, 4))]
         if min(right - left - cut[0] - cut[2], bottom - top - cut[1] - cut[3]) >= 80:
             left, top, right, bottom = left + cut[0], top + cut[1], right - cut[2], bottom - cut[3]
@@ -342,8 +304,7 @@ def framed(image: fitting.Image, view: Record, rng: np.random.Generator) -> tupl
     if mirrored:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if shrink < 1:
-        size = (max(1, round(picture.width * shrink)), max(1, round(picture.height * shrink)))
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
+        picture = picture.resize(scaled(picture.size, shrink), Image.Resampling.LANCZOS)
     return picture, {"crop": [left, top, right, bottom], "mirrored": mirrored, "shrunk": round(shrink, 3)}
 
 

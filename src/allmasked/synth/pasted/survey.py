@@ -23,7 +23,7 @@ from allmasked.data.albums import files_in, relative
 from allmasked.data.dataset import is_split, read_split
 from allmasked.data.readers import READERS, Options, read_dataset, root_of
 from allmasked.images import pixels
-from allmasked.synth.painted import Record, spread
+from allmasked.synth.painted import Record, journal, spread
 from allmasked.synth.pasted import fitting, landmarks
 from allmasked.synth.pasted.landmarks import Box, Found
 
@@ -73,11 +73,8 @@ def sources_of(
         return root, plain
     else:
         raise DataError(f"{photos}: is neither a folder of photos, nor a data set, nor a split.json")
-    chosen = [
-        Source(photo.path, photo.faces)
-        for photo in listed
-        if photo.label == "none" or (photo.label == "some" and photo.faces)
-    ]
+    fitting = (photo for photo in listed if photo.label == "none" or (photo.label == "some" and photo.faces))
+    chosen = [Source(photo.path, photo.faces) for photo in fitting]
     if not chosen:
         raise DataError(f"{photos}: has no photo of unmasked people (class none)")
     return root, sorted(chosen, key=lambda source: source.path)
@@ -118,8 +115,7 @@ def load_photo(path: Path) -> tuple[fitting.Image, float]:
     image = pixels.decode(path)
     scale = min(1.0, LARGEST_PX / max(image.size))
     if scale < 1:
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        image = image.resize(size, Image.Resampling.LANCZOS)
+        image = image.resize(pixels.scaled(image.size, scale), Image.Resampling.LANCZOS)
     return np.asarray(image), scale
 
 
@@ -178,14 +174,7 @@ def _inside(box: Box, other: Sequence[float]) -> bool:
 def surveyed(out: Path, root: Path, sources: Sequence[Source], workers: int) -> list[Record]:
     """The survey of all photos, in their order; kept in ``out`` so that it is not made twice."""
     cache = out / SURVEY
-    known: dict[str, Record] = {}
-    if cache.is_file():
-        for line in cache.read_text(encoding="utf-8").splitlines():
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:  # the line that a kill cut off
-                continue
-            known[record["path"]] = record
+    known = {record["path"]: record for record in journal(cache)}
     missing = [source for source in sources if source.path not in known]
     if missing:
         with bar() as progress, cache.open("w", encoding="utf-8") as file:
@@ -210,14 +199,10 @@ def all_views(records: Sequence[Record], strict: bool) -> tuple[list[Record], di
         found = views_of(record, strict)
         views += found
         if not found:
-            reasons = [
-                face["why"] for face in record.get("faces", []) if "why" in face and face["why"] != "wears a mask"
-            ]
-            nobody = HEMMED if record.get("faces") else "no face found"
-            reason = (
-                "cannot be read" if "error" in record else Counter(reasons).most_common(1)[0][0] if reasons else nobody
-            )
-            left_out[reason] += 1
+            whys = Counter(face.get("why", "") for face in record.get("faces", []))
+            known = [why for why, _ in whys.most_common() if why not in ("", "wears a mask")]
+            reason = known[0] if known else HEMMED if record.get("faces") else "no face found"
+            left_out["cannot be read" if "error" in record else reason] += 1
     return views, dict(left_out.most_common())
 
 
@@ -242,17 +227,9 @@ def views_of(record: Record, strict: bool) -> list[Record]:
             continue
         inside = [k for k in paintable if _contains(rect, heads[k])]
         seen.update(inside)
-        bare = [
-            k for k in range(len(record["faces"])) if k not in paintable and k not in shy and _contains(rect, heads[k])
-        ]
-        views.append(
-            {
-                "path": record["path"],
-                "rect": list(rect),
-                "faces": [record["faces"][k] for k in inside],
-                "bare": [record["faces"][k]["box"] for k in bare],
-            }
-        )
+        bare = [k for k in heads if k not in paintable and k not in shy and _contains(rect, heads[k])]
+        faces, boxes = [record["faces"][k] for k in inside], [record["faces"][k]["box"] for k in bare]
+        views.append({"path": record["path"], "rect": list(rect), "faces": faces, "bare": boxes})
     return views
 
 
