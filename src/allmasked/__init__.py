@@ -29,27 +29,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "AllmaskedError",
-    "Answer",
-    "ConfigError",
-    "DataError",
-    "FoundFace",
-    "MissingExtraError",
-    "Model",
-    "PhotoError",
-    "RunError",
-    "WeightsError",
-    "__version__",
-    "compare",
-    "ensemble",
-    "evaluate",
-    "explain",
-    "export",
-    "inspect",
-    "load",
-    "split",
-    "train",
-]
+    "AllmaskedError", "Answer", "ConfigError", "DataError", "FoundFace", "MissingExtraError", "Model", "PhotoError",
+    "RunError", "WeightsError", "__version__", "compare", "ensemble", "evaluate", "explain", "export", "inspect",
+    "load", "split", "train",
+]  # fmt: skip
 
 _ERRORS = ("AllmaskedError", "ConfigError", "DataError", "MissingExtraError", "PhotoError", "RunError", "WeightsError")
 _JOBS = ("compare", "ensemble", "evaluate", "explain", "export", "inspect", "split", "train")

@@ -150,16 +150,14 @@ def tell(what: str, estimate: Callable[[float], Estimate], *, at_most: bool = Fa
         return
     gpu = " without the GPU" if shutil.which("nvidia-smi") else ""
     limit = "at most " if at_most else ""
-    progress.stderr.print(
-        f"{what}: {limit}about {in_words(found.seconds)} on {_cores()}{gpu}, {found.mb / 1000:.1f} GB of memory"
-    )
+    where, memory = f"on {_cores()}{gpu}", f"{found.mb / 1000:.1f} GB of memory"
+    progress.stderr.print(f"{what}: {limit}about {in_words(found.seconds)} {where}, {memory}")
     from allmasked.cli.doctor import memory_bytes
 
     there = memory_bytes()
     if there is not None and found.mb * 1e6 > 0.9 * there:
-        progress.stderr.print(
-            f"warning: this machine has {there / 1e9:.1f} GB; a smaller --batch-size or --size needs less"
-        )
+        way_out = "a smaller --batch-size or --size needs less"
+        progress.stderr.print(f"warning: this machine has {there / 1e9:.1f} GB; {way_out}")
 
 
 def tell_training(split: Split, config: TrainConfig, *, done: int = 0) -> None:

@@ -126,13 +126,9 @@ def _fill(split: Split, photos: Sequence[Photo], spec: InputSpec, whole: Path, s
 
 
 def _decode(
-    split: Split,
-    photos: Sequence[Photo],
-    spec: InputSpec,
-    array: NDArray[np.uint8],
-    done: NDArray[np.uint8],
+    split: Split, photos: Sequence[Photo], spec: InputSpec, array: NDArray[np.uint8], done: NDArray[np.uint8],
     marks: Path,
-) -> list[PhotoError]:
+) -> list[PhotoError]:  # fmt: skip
     """Decode the photos that ``done`` does not mark into ``array``, marking them in the file now and then."""
 
     def one(index: int) -> PhotoError | None:
@@ -237,10 +233,8 @@ def make_room(folder: Path, needed: float, spare: str = "") -> list[Entry]:
     if gone:
         size = sum(entry.size_bytes for entry in gone) / GB
         sets = "1 set" if len(gone) == 1 else f"{len(gone)} sets"
-        stderr.print(
-            f"{sets} of decoded photos not used for longest removed ({size:.1f} GB), to keep the limit of "
-            f"{limit / GB:g} GB (ALLMASKED_CACHE_GB)"
-        )
+        why = f"to keep the limit of {limit / GB:g} GB (ALLMASKED_CACHE_GB)"
+        stderr.print(f"{sets} of decoded photos not used for longest removed ({size:.1f} GB), {why}")
     return gone
 
 
@@ -267,10 +261,8 @@ def remove(folder: Path, entry: Entry) -> bool:
 def told(folder: Path) -> str:
     """Where decoded photos lie and how much they take, as one line."""
     size = sum(entry.size_bytes for entry in entries(folder)) / GB
-    return (
-        f"decoded photos: {size:.1f} GB in {folder} (limit {limit_bytes() / GB:g} GB); 'allmasked cache' shows and "
-        "clears them"
-    )
+    where = f"{size:.1f} GB in {folder} (limit {limit_bytes() / GB:g} GB)"
+    return f"decoded photos: {where}; 'allmasked cache' shows and clears them"
 
 
 def _use(folder: Path, key: str) -> tuple[Any, Path]:

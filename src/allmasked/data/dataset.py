@@ -76,17 +76,14 @@ def make_split(
         raise ConfigError(f"validation {validation:g} and test {test:g} must be 0 or more and together less than 1")
     root = Path(root).resolve()
     photos = sorted(photos, key=lambda photo: photo.path)
-    readable: list[Photo] = []
-    unreadable: list[Photo] = []
-    descriptors: list[Descriptor] = []
+    readable, unreadable, descriptors = list[Photo](), list[Photo](), list[Descriptor]()
     for photo, found in zip(photos, describe([root / photo.path for photo in photos], spread)):
         if isinstance(found, PhotoError):
             digest = sha256_of(root / photo.path)
-            unreadable.append(dataclasses.replace(photo, sha256=digest, part="left_out", reason=found.reason))
+            unreadable.append(left_out(dataclasses.replace(photo, sha256=digest), found.reason))
         else:
             descriptors.append(found)
-            known = {"sha256": found.sha256, "width": found.width, "height": found.height}
-            readable.append(dataclasses.replace(photo, **known))  # type: ignore[arg-type]
+            readable.append(measured(photo, found))
     if not readable:
         raise DataError(f"{root}: none of its {len(photos):,} photos can be read")
     pairs = siblings([photo.path for photo in readable], descriptors)
@@ -108,9 +105,8 @@ def make_split(
     if not kept:
         raise DataError(f"{root}: no photo is left: all are copies of each other with labels that disagree")
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
-    for index, part in zip(
-        kept, divide([readable[index] for index in kept], [scenes[index] for index in kept], shares, seed)
-    ):
+    divided = divide([readable[index] for index in kept], [scenes[index] for index in kept], shares, seed)
+    for index, part in zip(kept, divided):
         readable[index] = dataclasses.replace(readable[index], part=part)
     readable = _nobody(readable, scenes)
     if parts is not None:
@@ -127,6 +123,16 @@ def make_split(
     return Split(root=root, photos=tuple(everything), seed=seed, settings=settings)
 
 
+def left_out(photo: Photo, reason: str) -> Photo:
+    """The photo as it is where it is used for nothing."""
+    return dataclasses.replace(photo, part="left_out", reason=reason)
+
+
+def measured(photo: Photo, found: Descriptor) -> Photo:
+    """The photo with what its file says of it."""
+    return dataclasses.replace(photo, sha256=found.sha256, width=found.width, height=found.height)
+
+
 def _left_out(photos: list[Photo], parts: Mapping[str, Part]) -> list[Photo]:
     """The photos, with those marked that are exact duplicates (in one given part) or whose copies' labels differ."""
     members: dict[int, list[Photo]] = defaultdict(list)
@@ -141,11 +147,9 @@ def _left_out(photos: list[Photo], parts: Mapping[str, Part]) -> list[Photo]:
             same = [other for other in others if other.sha256 == photo.sha256]
             other = (same or others)[0]
             how = "exact duplicate" if same else "near-duplicate"
-            reason = f"labels disagree: {photo.label}, but its {how} {other.path} is {other.label}"
-            photo = dataclasses.replace(photo, part="left_out", reason=reason)
+            photo = left_out(photo, f"labels disagree: {photo.label}, but its {how} {other.path} is {other.label}")
         elif (same_one := first[photo.sha256, parts.get(photo.path, "")]) is not photo:
-            reason = f"exact duplicate of {same_one.path}"
-            photo = dataclasses.replace(photo, part="left_out", reason=reason)
+            photo = left_out(photo, f"exact duplicate of {same_one.path}")
         out.append(photo)
     return out
 
@@ -163,8 +167,7 @@ def _apart(photos: list[Photo], scenes: Sequence[int], pattern: str) -> list[Pho
         if photo.part != "left_out" and there:
             photo = dataclasses.replace(photo, part="test")
         elif photo.part != "left_out" and scene in shown:
-            reason = f"shows the same as {shown[scene]} of the test source"
-            photo = dataclasses.replace(photo, part="left_out", reason=reason)
+            photo = left_out(photo, f"shows the same as {shown[scene]} of the test source")
         out.append(photo)
     return out
 
@@ -189,7 +192,7 @@ def _nobody(photos: list[Photo], scenes: Sequence[int]) -> list[Photo]:
             reason = f"shows the same as {other.path} ({other.part})"
             if other is photo:
                 reason = "nobody is there, which only photos for training may say"
-            photo = dataclasses.replace(photo, part="left_out", reason=reason)
+            photo = left_out(photo, reason)
         out.append(photo)
     return out
 
@@ -354,9 +357,8 @@ def read_split(path: str | Path, data: str | Path | None = None) -> Split:
         raise RunError(f"{path}: {twice} stands in it twice; make it again with 'allmasked split'")
     seed, settings = content.get("seed"), content.get("settings", {})
     if not isinstance(seed, int) or not isinstance(settings, dict):
-        raise RunError(
-            f"{path}: 'seed' must be a whole number and 'settings' a table; make it again with 'allmasked split'"
-        )
+        wanted = "'seed' must be a whole number and 'settings' a table"
+        raise RunError(f"{path}: {wanted}; make it again with 'allmasked split'")
     root = root_of(data) if data is not None else (path.parent / str(content.get("data", "."))).resolve()
     if not root.is_dir():
         raise RunError(f"{path}: its photos' folder {root} is not there; say where it is with --data")
@@ -383,9 +385,7 @@ def _photo(path: Path, number: int, row: Any) -> Photo:
     faces = None
     if row.get("faces") is not None:
         try:
-            faces = tuple(
-                Face(WORDS.get(wear, wear), *(float(edge) for edge in edges)) for wear, *edges in row["faces"]
-            )
+            faces = tuple(Face(WORDS.get(wear, wear), *map(float, edges)) for wear, *edges in row["faces"])
         except (TypeError, ValueError):
             faces = (Face("?", 0, 0, 0, 0),)  # type: ignore[arg-type]
         edges = [edge for face in faces for edge in (face.left, face.top, face.right, face.bottom)]

@@ -246,9 +246,8 @@ def _yaml(file: Path) -> Any:
             keys = [key for key, _ in table.value] if isinstance(table, yaml.MappingNode) else []
             if twice := [key for k, key in enumerate(keys) if any(key.value == one.value for one in keys[:k])]:
                 line = twice[0].start_mark.line + 1
-                raise DataError(
-                    f"{file}:{line}: gives {shown(str(twice[0].value)[:40])!r} for the second time; remove one"
-                )
+                name = shown(str(twice[0].value)[:40])
+                raise DataError(f"{file}:{line}: gives {name!r} for the second time; remove one")
         return loader.construct_document(node) if node else None
     except RecursionError:
         raise DataError(f"{file}: can't be read as YAML (it is nested too deeply)") from None
@@ -378,9 +377,8 @@ def _read_lines(file: Path, photo: str, named: ClassList | None, marks: Marks) -
             at = int(kind) if kind == int(kind) else -1
         except (ValueError, OverflowError) as error:
             why = f" ({error})" if str(error).startswith("it ") else ""
-            marks.spoil(
-                where, f"{line.strip()[:60]!r} is not 'class x y width height' in shares of the photo{why}", photo
-            )
+            wanted = "'class x y width height' in shares of the photo"
+            marks.spoil(where, f"{line.strip()[:60]!r} is not {wanted}{why}", photo)
             continue
         used.add(at)
         if named and at not in named.names:
@@ -403,9 +401,8 @@ def _yolo_box(values: list[float], landmarks: int) -> tuple[float, float, float,
     """
     x, y, width, height = values[:4]
     box = x - width / 2, y - height / 2, x + width / 2, y + height / 2
-    corners = len(values) == 8 and all(
-        abs(values[k] + values[k + 4] - values[k + 2] - values[k + 6]) < 1e-3 for k in (0, 1)
-    )
+    gaps = [values[k] + values[k + 4] - values[k + 2] - values[k + 6] for k in (0, 1)] if len(values) == 8 else [1.0]
+    corners = max(map(abs, gaps)) < 1e-3
     if landmarks or len(values) in (4, 5) or (not corners and _are_landmarks(values[4:], box)):
         if landmarks and len(values) != 4 + landmarks:
             raise ValueError(f"it has {len(values)} numbers, not 4 and {landmarks} of landmarks")

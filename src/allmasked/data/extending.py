@@ -12,21 +12,18 @@ import numpy as np
 
 from allmasked.core.errors import ConfigError, PhotoError
 from allmasked.core.types import LABELS, Photo, Split
+from allmasked.data.albums import relative
 from allmasked.data.annotations import Options
-from allmasked.data.dataset import sha256_of
+from allmasked.data.dataset import left_out, measured, sha256_of
 from allmasked.data.duplicates import describe, groups
 from allmasked.data.readers import read_dataset
 from allmasked.data.siblings import siblings
 
 
 def extend_split(
-    split: Split,
-    sources: Sequence[str | Path],
-    options: Options | None = None,
-    *,
-    most: int | None = None,
+    split: Split, sources: Sequence[str | Path], options: Options | None = None, *, most: int | None = None,
     keep: float = 1.0,
-) -> Split:
+) -> Split:  # fmt: skip
     """The split with the photos of further data sets in its training part.
 
     Left out, each with a reason: what can't be read, what shows the same as a photo of the validation or test part,
@@ -54,13 +51,9 @@ def extend_split(
         root = Path(os.path.commonpath([split.root, *(folder for folder, _, _ in read)]))
     except ValueError:
         raise ConfigError("the data sets lie on different drives; put them below one folder") from None
-    known = [dataclasses.replace(photo, path=_below(split.root / photo.path, root)) for photo in split.photos]
+    known = [dataclasses.replace(photo, path=relative(split.root / photo.path, root)) for photo in split.photos]
     new = [
-        dataclasses.replace(
-            photo,
-            path=_below(folder / photo.path, root),
-            part="train",
-        )
+        dataclasses.replace(photo, path=relative(folder / photo.path, root), part="train")
         for folder, photos, _ in read
         for photo in photos
     ]
@@ -77,16 +70,14 @@ def extend_split(
     for index, (photo, one) in enumerate(zip(new, found)):
         if isinstance(one, PhotoError):
             digest = sha256_of(root / photo.path)
-            added.append(dataclasses.replace(photo, sha256=digest, part="left_out", reason=one.reason))
+            added.append(left_out(dataclasses.replace(photo, sha256=digest), one.reason))
             continue
-        photo = dataclasses.replace(
-            photo, sha256=one.sha256, width=one.width, height=one.height, group=first_group + numbers[index]
-        )
+        photo = dataclasses.replace(measured(photo, one), group=first_group + numbers[index])
         if numbers[index] in reserved:
             other = reserved[numbers[index]]
-            photo = dataclasses.replace(photo, part="left_out", reason=f"shows the same as {other.path} ({other.part})")
+            photo = left_out(photo, f"shows the same as {other.path} ({other.part})")
         elif one.sha256 in seen:
-            photo = dataclasses.replace(photo, part="left_out", reason="exact duplicate of a photo in the split")
+            photo = left_out(photo, "exact duplicate of a photo in the split")
         seen.add(one.sha256)
         added.append(photo)
     photos = tuple(sorted([*known, *added], key=lambda photo: photo.path))
@@ -106,21 +97,12 @@ def keep_share(split: Split, share: float) -> Split:
             if sizes[group] <= wanted:
                 wanted -= sizes[group]
                 kept.add(group)
-    left_out = f"not among the share of {share:g} that was kept"
-    photos = tuple(
-        photo
-        if photo.part != "train" or photo.group in kept
-        else dataclasses.replace(photo, part="left_out", reason=left_out)
-        for photo in split.photos
-    )
-    return dataclasses.replace(split, photos=photos)
+    reason = f"not among the share of {share:g} that was kept"
+    photos = (p if p.part != "train" or p.group in kept else left_out(p, reason) for p in split.photos)
+    return dataclasses.replace(split, photos=tuple(photos))
 
 
 def _drawn(photos: list[Photo], most: int, rng: np.random.Generator) -> list[Photo]:
     if len(photos) <= most:
         return photos
     return [photos[index] for index in sorted(rng.choice(len(photos), most, replace=False))]
-
-
-def _below(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()

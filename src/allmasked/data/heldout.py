@@ -9,7 +9,7 @@ from pathlib import Path
 
 from allmasked.core.errors import DataError, PhotoError
 from allmasked.core.types import Photo, Split
-from allmasked.data.dataset import load_photos
+from allmasked.data.dataset import load_photos, measured
 from allmasked.data.duplicates import Descriptor, describe, groups, near_duplicates
 
 
@@ -56,25 +56,16 @@ def foreign_photos(source: Path, run_split: Split) -> Foreign:
     regrouped: dict[str, Photo] = {}
     for photo, descriptor, number in zip(photos, found, numbers):
         if not isinstance(descriptor, PhotoError):
-            photo = dataclasses.replace(
-                photo,
-                sha256=photo.sha256 or descriptor.sha256,
-                width=descriptor.width,
-                height=descriptor.height,
-                group=number,
-            )
+            sha256 = photo.sha256 or descriptor.sha256
+            photo = dataclasses.replace(measured(photo, descriptor), sha256=sha256, group=number)
         if number in of_training:
             seen.add(photo.path)
         regrouped.setdefault(photo.key, photo)
     kept = tuple(regrouped.values())
     missing = len(run_split.part("train")) - len(trained)
     note = f"{missing:,} training photos are not where they were, so only exact copies of them were ruled out"
-    seen_photos = trained_on(run_split, kept) + [photo for photo in kept if photo.path in seen]
-    return Foreign(
-        dataclasses.replace(other, photos=kept),
-        tuple({photo.path: photo for photo in seen_photos}.values()),
-        note if missing else "",
-    )
+    seen_photos = {p.path: p for p in (*trained_on(run_split, kept), *(p for p in kept if p.path in seen))}
+    return Foreign(dataclasses.replace(other, photos=kept), tuple(seen_photos.values()), note if missing else "")
 
 
 def _groups(found: list[Descriptor | PhotoError]) -> list[int]:

@@ -114,9 +114,8 @@ def assemble(
     for run in runs[1:]:
         refuse_other_split(runs[0], split, run, read_split(run.split, where))
     found = members_say([run.folder for run in runs], "validation", where, ask)
-    members = tuple(
-        _member(run, name, target, found, number, measure) for number, (run, name) in enumerate(zip(runs, _names(runs)))
-    )
+    named = enumerate(zip(runs, _names(runs)))
+    members = tuple(_member(run, name, target, found, number, measure) for number, (run, name) in named)
     if early_stop and all(HEADS[member.head].maps for member in members if member.head in HEADS):
         raise ConfigError("--early-stop: these runs find faces, and the answer is read off those of all; leave it out")
     calibrated = np.stack([votes.scaled(own, member.temperature) for own, member in zip(found.own, members)])
@@ -179,26 +178,15 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 
 def _member(run: Run, name: str, target: Run, said: Said, number: int, measure: Callable[[Path], float]) -> Member:
-    config = TrainConfig.read(run.config)
-    facts = read_json(run.config).get("facts", {})
-    spec = input_of(run)
+    config, spec, facts = TrainConfig.read(run.config), input_of(run), read_json(run.config).get("facts", {})
+    where = Path(os.path.relpath(run.folder.resolve(), target.folder.resolve())).as_posix()
     return Member(
-        name=name,
-        run=Path(os.path.relpath(run.folder.resolve(), target.folder.resolve())).as_posix(),
-        model_sha256=sha256_of(run.model),
-        backbone=config.backbone,
-        head=config.head,
-        loader=config.loader,
-        seed=config.seed,
-        size=spec.size,
-        fit=spec.resize_mode,
-        parameters=int(facts.get("parameters", 0)),
-        train_seconds=float(facts.get("train_seconds", 0.0)),
-        ms=round(measure(run.folder), 4),
-        mb=round(run.model.stat().st_size / 1e6, 3),
+        name, where, sha256_of(run.model), config.backbone, config.head, config.loader, config.seed, spec.size,
+        spec.resize_mode, int(facts.get("parameters", 0)), float(facts.get("train_seconds", 0.0)),
+        ms=round(measure(run.folder), 4), mb=round(run.model.stat().st_size / 1e6, 3),
         accuracy=said.accuracy(said.predicted[number]),
         temperature=metrics.fit_temperature(said.labels, said.probabilities[number]),
-    )
+    )  # fmt: skip
 
 
 def judge_votes(calibrated: Floats, said: Said, members: Sequence[Member]) -> dict[str, dict[str, float]]:
@@ -239,10 +227,8 @@ def markdown(name: str, ensemble: Ensemble) -> str:
     )
     best = max(ensemble.members, key=lambda member: member.accuracy)
     photos = ensemble.facts.get("validation_photos", 0)
-    lines += [
-        f"Votes on {photos:,} validation photos (cross-fitted where fitted; best member {best.accuracy:.4f}):",
-        "",
-    ]
+    how = f"(cross-fitted where fitted; best member {best.accuracy:.4f})"
+    lines += [f"Votes on {photos:,} validation photos {how}:", ""]
     lines += table(
         ["vote", "accuracy", "log loss", "cost when asked in turn"],
         [

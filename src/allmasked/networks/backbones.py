@@ -149,9 +149,8 @@ def _application(row: Backbone, _photo: Any, scaled: Any, source: str, seed: int
     weights = "imagenet" if source == "imagenet" else None
     try:
         with contextlib.redirect_stdout(sys.stderr):  # Keras prints its download there; stdout is for data
-            donor = getattr(keras.applications, row.name)(
-                weights=weights, include_top=False, input_tensor=scaled, **options
-            )
+            make = getattr(keras.applications, row.name)
+            donor = make(weights=weights, include_top=False, input_tensor=scaled, **options)
     except Exception as error:  # Keras raises a bare Exception when a download fails
         if weights is None:
             raise

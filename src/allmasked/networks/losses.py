@@ -43,9 +43,8 @@ def faces_loss(map_weight: float = 1.0, box_weight: float = 0.5) -> Any:
         logits = y_pred[..., :2]
         p = ops.sigmoid(logits)
         centre = ops.cast(heat > 0.999, "float32")
-        focal = centre * (1 - p) ** 2 * ops.softplus(-logits) + (1 - centre) * (1 - heat) ** 4 * p**2 * ops.softplus(
-            logits
-        )
+        there, away = (1 - p) ** 2 * ops.softplus(-logits), (1 - heat) ** 4 * p**2 * ops.softplus(logits)
+        focal = centre * there + (1 - centre) * away
         distance = ops.abs(boxes - y_pred[..., 2:6]) * has_box
         total = ops.sum(focal * known, axis=(1, 2, 3)) + box_weight * ops.sum(distance, axis=(1, 2, 3))
         maps = total / (2 * ops.sqrt(ops.maximum(ops.sum(has_box, axis=(1, 2, 3)), 1.0)))
@@ -94,9 +93,8 @@ def log_answer(logits: Any, asked: Any) -> Any:
     heights, cells = ops.top_k(ops.reshape(ops.where(summit, masked_out, -1e4), (photos, -1)), 2)
     counted = ops.take_along_axis(ops.reshape(peak, (photos, -1)), cells, axis=1)
     missing = ops.stop_gradient(ops.where(heights > -1e3, 1 - counted, 0))[..., None]
-    two = ops.sum(
-        missing * ops.take_along_axis(ops.reshape(of_each, (photos, -1, 3)), cells[..., None], axis=1), axis=1
-    )
+    of_two = ops.take_along_axis(ops.reshape(of_each, (photos, -1, 3)), cells[..., None], axis=1)
+    two = ops.sum(missing * of_two, axis=1)
     some = 1 - ops.exp(nobody_bare + two[:, 1]) - ops.exp(nobody_masked + two[:, 2]) + ops.exp(nobody + two[:, 0])
     found = [less_nobody(nobody_bare), less_nobody(nobody_masked), ops.log(ops.relu(some) + 1e-4), nobody]
     return ops.maximum(ops.stack(found, axis=-1), -25.0)

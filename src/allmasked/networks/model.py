@@ -98,9 +98,8 @@ def _take_weights(model: keras.Model, run: Run, config: TrainConfig) -> None:
     try:
         with_weights_of(given, model)  # the second look is trained anew
     except ValueError:
-        raise WeightsError(
-            f"{run.folder}: its weights do not fit at {config.recipe.size}; give --size as it has"
-        ) from None
+        size = config.recipe.size
+        raise WeightsError(f"{run.folder}: its weights do not fit at {size}; give --size as it has") from None
 
 
 def classifier(model: keras.Model) -> keras.Model:
@@ -206,9 +205,8 @@ def load(path: str | Path) -> keras.Model:
         model = keras.saving.load_model(str(path), compile=False, safe_mode=True)
     except Exception as error:
         if "LogSumExp" in str(error):
-            raise RunError(
-                f"{path}: was made by an older allmasked that read its answer otherwise; train it again"
-            ) from None
+            why = "was made by an older allmasked that read its answer otherwise"
+            raise RunError(f"{path}: {why}; train it again") from None
         raise RunError(f"{path}: is not a model that Keras can load ({str(error).splitlines()[0][:200]})") from None
     model.jit_compile = jit_compile()
     return model

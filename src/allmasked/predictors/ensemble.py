@@ -176,9 +176,8 @@ class EnsemblePredictor(Predictor):
             return Answers(np.zeros((0, len(CLASSES)), np.float32))
         if not self.finds_faces:
             given = dict(zip(self.views, views))
-            found, _ = self.ensemble.ask(
-                count, lambda k, rows: self.members[k].predict(given[self.members[k].input][rows]), early=early
-            )
+            asked = [(member, given[member.input]) for member in self.members]
+            found, _ = self.ensemble.ask(count, lambda k, rows: asked[k][0].predict(asked[k][1][rows]), early=early)
             return Answers(found.astype(np.float32), voted=True)
         said = self.said(views)
         probabilities, nobody = parted(self.ensemble.combine([one.own for one in said]))

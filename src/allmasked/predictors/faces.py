@@ -62,9 +62,8 @@ def prediction_from(
     found = reading.counted(found, counting)
     count = int(found.counts.sum())
     voted = None if four is None else reading.possible(four, count)
-    p_all, p_none, p_some, nobody = (
-        reading.answer_of(found, counting.some_factor) if voted is None else voted
-    ).tolist()
+    answer = reading.answer_of(found, counting.some_factor) if voted is None else voted
+    p_all, p_none, p_some, nobody = answer.tolist()
     label = reading.label_of((p_all, p_none, p_some, nobody), count)
     wears = reading.kinds(found, label)
     faces = []

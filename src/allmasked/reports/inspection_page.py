@@ -176,9 +176,8 @@ def _with_faces(root: Path, wanted: Sequence[tuple[str, Sequence[Box], bool]]) -
             bottom = min(bottom, max(box.bottom for box in boxes) + around)
         scale = min(THUMBNAIL[0] / max(1, right - left), THUMBNAIL[1] / max(1, bottom - top))
         size = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
-        shown = photo.resize(
-            size, Image.Resampling.BICUBIC, box=(left, top, max(right, left + 1), max(bottom, top + 1))
-        )
+        part = (left, top, max(right, left + 1), max(bottom, top + 1))
+        shown = photo.resize(size, Image.Resampling.BICUBIC, box=part)
         pen = ImageDraw.Draw(shown)
         for box in boxes:
             x, y = (box.left - left) * scale - 1, (box.top - top) * scale - 1

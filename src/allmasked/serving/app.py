@@ -47,7 +47,7 @@ from allmasked.predictors.predictor import Look
 from allmasked.predictors.views import decoded
 from allmasked.serving.batching import Batcher, Full
 from allmasked.serving.guard import Guard
-from allmasked.serving.types import PREDICT_BODY, Face, Model, Photo, Photos, Problem, Ready
+from allmasked.serving.types import PREDICT_BODY, Model, Photo, Photos, Problem, Ready
 from allmasked.serving.uploads import Intake, Refused, Upload, busy
 
 DRAIN_SECONDS = 2.0
@@ -145,15 +145,10 @@ class Service:
         self.predictor, self.limits, self.look, self.metrics = predictor, limits, look, Metrics()
         self.intake = Intake(limits.max_bytes, limits.max_files, limits.max_seconds)
         self.batcher = Batcher(
-            predictor,
-            batch_size=limits.batch_size,
-            wait_seconds=limits.batch_wait_seconds,
-            most=limits.max_photos,
-            most_seconds=limits.max_seconds / 2,
-            on_batch=self._count_batch,
-        )
-        self.active = 0
-        self.draining = False
+            predictor, batch_size=limits.batch_size, wait_seconds=limits.batch_wait_seconds, most=limits.max_photos,
+            most_seconds=limits.max_seconds / 2, on_batch=self._count_batch,
+        )  # fmt: skip
+        self.active, self.draining = 0, False
         self._decoders = ThreadPoolExecutor(processors(), thread_name_prefix="decode")
         self._slow_decoders = ThreadPoolExecutor(max(1, processors() // 2), thread_name_prefix="decode-slow")
         widths, heights = zip(*(view.size for view in predictor.views))
@@ -203,9 +198,8 @@ class Service:
         working = asyncio.ensure_future(work)
         listening = asyncio.ensure_future(_gone(request))
         try:
-            done, _ = await asyncio.wait(
-                (working, listening), timeout=self.limits.max_seconds, return_when=asyncio.FIRST_COMPLETED
-            )
+            both, most = (working, listening), self.limits.max_seconds
+            done, _ = await asyncio.wait(both, timeout=most, return_when=asyncio.FIRST_COMPLETED)
             if working in done:
                 return working.result()
             if listening in done:
@@ -264,21 +258,15 @@ class Service:
     def model(self) -> Model:
         """What ``GET /v1/model`` says."""
         assert self.blank is not None
+        share, spec, own = self.look.min_face_share, self.predictor.input, self.blank.counting
         return Model(
-            name=self.predictor.name,
-            width=self.predictor.input.size[0],
-            height=self.predictor.input.size[1],
-            fit=self.predictor.input.resize_mode,
-            labels=list(CLASSES if self.blank.nobody is None else LABELS),
-            finds_faces=self.predictor.finds_faces,
-            heatmaps=self.blank.evidence is not None or self.blank.cam is not None,
-            sure_margin=SURE_MARGIN,
-            min_face_px=self.blank.counting.min_face_px,
-            min_face_px_of_photo=self.look.min_face_px,
-            min_face_share=own if (own := self.look.min_face_share) is not None else self.blank.counting.min_face_share,
-            version=importlib.metadata.version("allmasked"),
-            limits=asdict(self.limits),
-        )
+            name=self.predictor.name, width=spec.size[0], height=spec.size[1], fit=spec.resize_mode,
+            labels=list(CLASSES if self.blank.nobody is None else LABELS), finds_faces=self.predictor.finds_faces,
+            heatmaps=self.blank.evidence is not None or self.blank.cam is not None, sure_margin=SURE_MARGIN,
+            min_face_px=own.min_face_px, min_face_px_of_photo=self.look.min_face_px,
+            min_face_share=own.min_face_share if share is None else share,
+            version=importlib.metadata.version("allmasked"), limits=asdict(self.limits),
+        )  # fmt: skip
 
     def ready(self) -> str:
         """Why no photo can be answered now; empty when all is well."""
@@ -295,37 +283,8 @@ async def _gone(request: Request) -> None:
 
 def described(prediction: Prediction, size: Size, *, boxes: bool) -> Photo:
     """A prediction as the API says it."""
-    assert prediction.probabilities is not None
-    p_all, p_none, p_some = (round(p, 6) for p in prediction.probabilities)
-    photo = Photo(
-        name=prediction.path,
-        label=prediction.label,
-        p_all=p_all,
-        p_none=p_none,
-        p_some=p_some,
-        p_nobody=None if prediction.p_nobody is None else round(prediction.p_nobody, 6),
-        masked=prediction.masked,
-        bare=prediction.bare,
-        sure=prediction.sure,
-        width=size[0],
-        height=size[1],
-    )
-    if boxes and prediction.faces is not None:
-        photo.faces = [
-            Face(
-                wear=face.wear,
-                score=round(face.score, 3),
-                p_masked=round(face.p_masked, 3),
-                counts=face.counts,
-                reason=face.reason or None,
-                left=round(face.left, 1),
-                top=round(face.top, 1),
-                right=round(face.right, 1),
-                bottom=round(face.bottom, 1),
-            )
-            for face in prediction.faces
-        ]
-    return photo
+    row = prediction.to_dict(boxes=boxes and prediction.faces is not None)
+    return Photo(name=row.pop("path"), width=size[0], height=size[1], **row)
 
 
 def heat_of(answers: Answers, row: int, prediction: Prediction) -> NDArray[np.float32] | None:
@@ -365,6 +324,11 @@ def preview_jpeg(image: Image.Image) -> bytes:
     return stream.getvalue()
 
 
+def _problems(told: dict[int, str]) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says of refusals, by status."""
+    return {status: {"model": Problem, "description": text} for status, text in told.items()}
+
+
 def create_app(
     predictor: Predictor,
     limits: Limits | None = None,
@@ -395,16 +359,11 @@ def create_app(
         await service.close()
         log.info("stopped")
 
-    app = FastAPI(
-        title="allmasked",
-        version=importlib.metadata.version("allmasked"),
+    app = FastAPI(  # without docs and redoc, which load scripts from other hosts
+        title="allmasked", version=importlib.metadata.version("allmasked"), license_info={"name": "MIT"},
         summary="Does everyone in this photo wear a face mask? all, some, none or nobody.",
-        license_info={"name": "MIT"},
-        docs_url=None,  # both load scripts from other hosts
-        redoc_url=None,
-        lifespan=lifespan,
-        redirect_slashes=False,
-    )
+        docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False,
+    )  # fmt: skip
     app.state.service, app.state.limits = service, service.limits
 
     def allowed(given: Annotated[str | None, Security(_KEY)]) -> None:
@@ -412,32 +371,21 @@ def create_app(
             raise Refused(401, "the header X-API-Key is missing or wrong", "key", {"WWW-Authenticate": "ApiKey"})
 
     secured: dict[str, Any] = {"dependencies": [Depends(allowed)] if api_key else []}
-    denied: dict[int | str, dict[str, Any]] = {
-        401: {"model": Problem, "description": "An API key is asked for."},
-        403: {"model": Problem, "description": "Asked under a foreign name, or by another server's page."},
-    }
-    refused: dict[int | str, dict[str, Any]] = {
-        400: {"model": Problem, "description": "Damaged multipart/form-data."},
-        **denied,
-        408: {"model": Problem, "description": "The request took too long to arrive."},
-        413: {"model": Problem, "description": "Too many bytes or photos."},
-        415: {"model": Problem, "description": "Neither a form nor a photo."},
-        422: {"model": Problem, "description": "Not one of the photos can be read, or a wrong parameter."},
-        503: {
-            "model": Problem,
-            "description": "Too much to do at the moment.",
-            "headers": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
-        },
-    }
+    denied = _problems(
+        {401: "An API key is asked for.", 403: "Asked under a foreign name, or by another server's page."}
+    )
+    refused = denied | _problems({
+        400: "Damaged multipart/form-data.", 408: "The request took too long to arrive.",
+        413: "Too many bytes or photos.", 415: "Neither a form nor a photo.",
+        422: "Not one of the photos can be read, or a wrong parameter.", 503: "Too much to do at the moment.",
+    })  # fmt: skip
+    waiting = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+    refused[503] |= {"headers": waiting}
 
     @app.post(
-        "/v1/predict",
-        response_model=Photos,
-        responses=refused,
-        openapi_extra={"requestBody": PREDICT_BODY},
-        summary="Answer for one photo or many",
-        **secured,
-    )
+        "/v1/predict", response_model=Photos, responses=refused, openapi_extra={"requestBody": PREDICT_BODY},
+        summary="Answer for one photo or many", **secured,
+    )  # fmt: skip
     async def predict(
         request: Request,
         heatmap: Annotated[bool, Query(description="Add a PNG to lay over each photo, as a data URI.")] = False,
@@ -462,23 +410,15 @@ def create_app(
     async def healthz() -> Ready:
         return Ready(status="ok")
 
-    @app.get(
-        "/readyz",
-        responses={503: {"model": Problem, "description": "Not now."}},
-        summary="Can photos be answered?",
-    )
+    @app.get("/readyz", responses=_problems({503: "Not now."}), summary="Can photos be answered?")
     async def readyz() -> Ready:
         if why := service.ready():
             raise Refused(503, why, "unready", {"Retry-After": "1"})
         return Ready(status="ready")
 
-    @app.get(
-        "/metrics",
-        response_class=Response,
-        responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format."}, **denied},
-        summary="For Prometheus",
-        **secured,
-    )
+    scraped = {200: {"content": {"text/plain": {}}, "description": "Prometheus' text format."}, **denied}
+
+    @app.get("/metrics", response_class=Response, responses=scraped, summary="For Prometheus", **secured)
     async def metrics() -> Response:
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
@@ -487,12 +427,9 @@ def create_app(
     add_problems(app, lambda reason: service.metrics.refused.labels(reason).inc())
     if origins:
         app.add_middleware(
-            CORSMiddleware,
-            allow_origins=sorted(origins),
-            allow_methods=["GET", "POST"],
-            allow_headers=["X-API-Key", "X-Request-ID"],
-            expose_headers=["X-Request-ID", "Retry-After"],
-        )
+            CORSMiddleware, allow_origins=sorted(origins), allow_methods=["GET", "POST"],
+            allow_headers=["X-API-Key", "X-Request-ID"], expose_headers=["X-Request-ID", "Retry-After"],
+        )  # fmt: skip
     refused_for = service.metrics.refused.labels
     app.add_middleware(Guard, hosts=hosts, origins=origins, refused=lambda reason: refused_for(reason).inc())
     paths = frozenset(getattr(route, "path", "") for route in app.routes)
@@ -548,13 +485,12 @@ class Envelope:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        given = dict(scope["headers"])
+        request_id = given.get(b"x-request-id", b"").decode("latin-1")
         if not re.fullmatch(r"[\w.-]{1,64}", request_id, re.ASCII):
             request_id = secrets.token_hex(8)
-        given = dict(scope["headers"])
-        coming = b"expect" not in given and (
-            b"transfer-encoding" in given or given.get(b"content-length", b"0") != b"0"
-        )
+        has_body = b"transfer-encoding" in given or given.get(b"content-length", b"0") != b"0"
+        coming = has_body and b"expect" not in given
         status, received = 0, 0
 
         async def counted() -> Any:

@@ -52,10 +52,9 @@ class Batcher:
         most_seconds: float = 15.0,
         on_batch: Callable[[int, float], None] | None = None,
     ) -> None:
-        self._predictor = predictor
+        self._predictor, self._on_batch = predictor, on_batch
         self._batch_size, self._wait_seconds, self._most = batch_size, wait_seconds, most
         self._most_seconds = most_seconds
-        self._on_batch = on_batch
         self._waiting: deque[tuple[Views, asyncio.Future[tuple[Answers, int]]]] = deque()
         self._more = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")

@@ -56,10 +56,7 @@ class Guard:
             foreign = origin is not None and origin.lower().partition("://")[2] != host.lower()
         visit = scope["method"] in ("GET", "HEAD") and given.get(b"sec-fetch-mode", "").lower() == "navigate"
         if foreign and not visit:  # a link that somebody follows is no page that asks
-            return (
-                "origin",
-                "pages of other servers may not use this one; --allow-origin http://host:port lets them",
-            )
+            return "origin", "pages of other servers may not use this one; --allow-origin http://host:port lets them"
         return None
 
     def _mine(self, host: str) -> bool:

@@ -104,33 +104,23 @@ class Model(BaseModel):
     sure_margin: float = Field(description="An answer is sure when its label leads by this much.")
     min_face_px: float = Field(description="A lower face, in px of the network's input, doesn't count.")
     min_face_px_of_photo: float | None = Field(
-        default=None,
-        description="Where the server has it, in px of the photo; it stands for min_face_px then.",
+        default=None, description="Where the server has it, in px of the photo; it stands for min_face_px then."
     )
     min_face_share: float = Field(description="Nor does one smaller than this share of the largest, by height.")
     version: str
     limits: dict[str, int | float] = Field(examples=[{"max_bytes": 33554432, "max_files": 32}])
 
 
+_BYTES = {"type": "string", "format": "binary"}
+_FILES = {
+    "type": "array", "minItems": 1, "items": {**_BYTES, "minLength": 1},
+    "description": "Photos: JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF.",
+}  # fmt: skip
+_FORM = {"type": "object", "required": ["files"], "properties": {"files": _FILES}}
 PREDICT_BODY: dict[str, Any] = {
     "required": True,
     "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["files"],
-                "properties": {
-                    "files": {
-                        "type": "array",
-                        "minItems": 1,
-                        "items": {"type": "string", "format": "binary", "minLength": 1},
-                        "description": "Photos: JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF.",
-                    }
-                },
-            }
-        },
-        **{
-            kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/*", "application/octet-stream")
-        },
+        "multipart/form-data": {"schema": _FORM},
+        "image/*": {"schema": _BYTES}, "application/octet-stream": {"schema": _BYTES},
     },
-}
+}  # fmt: skip

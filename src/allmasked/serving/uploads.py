@@ -102,9 +102,8 @@ class Intake:
         kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
         multipart = kind == "multipart/form-data"
         if not (multipart or kind in ("", "application/octet-stream") or kind.startswith("image/")):
-            raise Refused(
-                415, "send multipart/form-data, or a photo's bytes as image/* or application/octet-stream", "type"
-            )
+            wanted = "multipart/form-data, or a photo's bytes as image/* or application/octet-stream"
+            raise Refused(415, f"send {wanted}", "type")
         declared = request.headers.get("content-length", "0")
         if not declared.isdecimal() or int(declared) > self.max_bytes:
             raise self._too_large()

@@ -56,7 +56,6 @@ def write_competition(data: str | Path, out: str | Path, *, test: float = 0.2, s
         labels[part][name] = CATEGORIES[photo.label]
     write_json(out / "train_gt.json", labels["training"])
     for file, rows in (("true_results", labels["test"]), ("sample_submission", dict.fromkeys(labels["test"], 0))):
-        write_text(
-            out / f"{file}.csv", "Id,Category\n" + "".join(f"{name},{number}\n" for name, number in rows.items())
-        )
+        lines = ["Id,Category", *(f"{name},{number}" for name, number in rows.items()), ""]
+        write_text(out / f"{file}.csv", "\n".join(lines))
     return len(labels["training"]), len(labels["test"])
