@@ -147,15 +147,16 @@ class _Server(uvicorn.Server):
         self.service, self.drain_seconds = service, drain_seconds
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        service = self.service
-        if service and sig == signal.SIGTERM and self.drain_seconds and not service.draining:
+        if self.service is None:
+            super().handle_exit(sig, frame)
+            return
+        if sig == signal.SIGTERM and self.drain_seconds and not self.service.draining:
             waiting = threading.Timer(self.drain_seconds, super().handle_exit, (sig, frame))
             waiting.daemon = True
             waiting.start()
         else:
             super().handle_exit(sig, frame)
-        if service:
-            service.draining = True
+        self.service.draining = True
 
 
 def run(app: FastAPI, listening: socket.socket, *, drain_seconds: float = 0.0, level: int = logging.INFO) -> None:
@@ -172,11 +173,19 @@ def run(app: FastAPI, listening: socket.socket, *, drain_seconds: float = 0.0, l
     start_logs(level)
     _allow_connections()
     config = uvicorn.Config(
-        app, http=protocol(limits.max_seconds, DRAINED_BODIES * limits.max_bytes), ws="none", lifespan="on",
-        log_config=None, access_log=False, server_header=False, proxy_headers=False,
-        backlog=BACKLOG, limit_concurrency=CONNECTIONS,
-        timeout_keep_alive=15, timeout_graceful_shutdown=int(2 * limits.max_seconds) + 1,
-    )  # fmt: skip
+        app,
+        http=protocol(limits.max_seconds, DRAINED_BODIES * limits.max_bytes),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="on",
+        backlog=BACKLOG,
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=int(2 * limits.max_seconds) + 1,
+    )
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again once it is done
             signal.signal(number, lambda *_: sys.exit(0))
