@@ -11,13 +11,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from allmasked.core.errors import PhotoError, RunError, row_of
+from allmasked.core.errors import PhotoError, RunError
 from allmasked.core.runs import replacing
 from allmasked.core.types import CLASSES, Class, InputSpec, Prediction, Predictor, Size
 from allmasked.explaining.explain import Explanation, explain_paths
-from allmasked.explaining.maps import EXPLAINERS, explainer_for
+from allmasked.explaining.maps import explainer_for, explainer_named
 from allmasked.explaining.network import Floats
-from allmasked.explaining.pictures import TILE, free_stem, write_pictures
+from allmasked.explaining.pictures import TILE, write_pictures
 from allmasked.images import draw
 from allmasked.images import pixels as px
 from allmasked.predictors.ensemble import EnsemblePredictor
@@ -61,10 +61,11 @@ def explain_ensemble(
         RunError: a member has no network to look into.
         ConfigError: the explainer is unknown or does not fit a member's head.
     """
-    row = row_of("explainer", explainer, EXPLAINERS)
+    row = explainer_named(explainer)
     networks = [member.network for member in predictor.members]
-    if closed := [member.name for member, network in zip(predictor.members, networks) if network is None]:
-        raise RunError(f"{closed[0]}: only a run's own Keras model can be explained")
+    for member, network in zip(predictor.members, networks):
+        if network is None:
+            raise RunError(f"{member.name}: only a run's own Keras model can be explained")
     paths: deque[str] = deque()
 
     def noted() -> Iterator[tuple[str, str | Path]]:
@@ -108,7 +109,8 @@ def explain_ensemble(
 
 def combined(heats: Sequence[Floats], weights: NDArray[np.float64], photo: Size) -> Floats:
     """The weighted mean of heat maps over the same photo, divided by its maximum: (h, w) 0-1, all 0 where all are."""
-    size = px.scaled(photo, LONGEST_PX / max(photo))
+    scale = LONGEST_PX / max(photo)
+    size = max(1, round(photo[0] * scale)), max(1, round(photo[1] * scale))
     mean = sum(weight * draw.enlarge(heat, size) for weight, heat in zip(weights, heats))
     top = float(np.max(mean))
     return np.asarray(mean / top if top > 1e-12 else mean, np.float32)
@@ -151,7 +153,7 @@ def write_members(heats: Iterable[Heat], out: str | Path, *, tag: str = "grad-ca
     ``stretch``.
     """
     out = Path(out)
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     for heat in heats:
         if heat.members:
             try:
@@ -161,11 +163,16 @@ def write_members(heats: Iterable[Heat], out: str | Path, *, tag: str = "grad-ca
                 continue
             shown = [heat.combined, *heat.members]
             tiles = [photo, *(draw.overlay(photo, one.heat) for one in shown if one.heat is not None)]
-            captions = [_caption(one, "" if one is heat.combined else one.prediction.path) for one in shown]
-            name = free_stem(heat.combined.path, taken)
+            captions = [
+                "photo\n",
+                *(_caption(one, "" if one is heat.combined else one.prediction.path) for one in shown),
+            ]
+            stem = Path(heat.combined.path).stem[:120]
+            taken[stem.lower()] = number = taken.get(stem.lower(), 0) + 1
+            name = stem if number == 1 else f"{stem}-{number}"
             out.mkdir(parents=True, exist_ok=True)
             with replacing(out / f"{name}.{tag}.members.jpg") as temporary:
-                draw.grid(tiles, ["photo\n", *captions]).save(temporary, quality=90)
+                draw.grid(tiles, captions).save(temporary, quality=90)
         yield heat.combined
 
 

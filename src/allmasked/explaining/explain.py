@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from allmasked.core.errors import PhotoError, RunError, row_of
+from allmasked.core.errors import PhotoError, RunError
 from allmasked.core.types import CLASSES, Class, Prediction, Predictor, Size
-from allmasked.explaining.maps import EXPLAINERS, Explainer, explainer_for
+from allmasked.explaining.maps import Explainer, explainer_for, explainer_named
 from allmasked.explaining.network import Classes, Floats
 from allmasked.images import pixels as px
 from allmasked.predictors.faces import prediction_of
@@ -51,7 +51,7 @@ def explain_paths(
         ConfigError: unknown explainer, or one that does not fit the network.
         RunError: an explainer that looks into the network, for an exported file.
     """
-    row = row_of("explainer", explainer or explainer_for(predictor), EXPLAINERS)
+    row = explainer_named(explainer or explainer_for(predictor))
     spec = predictor.input
 
     def read(path: str | Path, name: str) -> tuple[str, Size, NDArray[np.uint8]]:
@@ -64,8 +64,9 @@ def explain_paths(
             pixels = np.stack([array for _, _, array in good])
             answers = predictor.answer(pixels)
             indices = np.full(len(good), CLASSES.index(wanted)) if wanted else answers.probabilities.argmax(1)
-            said = row.fits(answers)
-            heats = row.heat_said(answers, indices) if said else _look_into(predictor, row, pixels, indices)
+            heats = (
+                row.heat_said(answers, indices) if row.fits(answers) else _look_into(predictor, row, pixels, indices)
+            )
         number = 0
         for name, found in batch:
             if isinstance(found, PhotoError):

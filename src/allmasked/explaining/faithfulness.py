@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageFilter
 
-from allmasked.core.errors import DataError, PhotoError, row_of
+from allmasked.core.errors import DataError, PhotoError
 from allmasked.core.progress import track
 from allmasked.core.types import LABELS, NOBODY, Face, InputSpec, Photo, ResizeMode
-from allmasked.explaining.maps import EXPLAINERS
+from allmasked.explaining.maps import explainer_named
 from allmasked.explaining.network import Floats, Network, network
 from allmasked.images import pixels as px
 from allmasked.images.draw import enlarge
@@ -149,7 +149,7 @@ def measure(
     """
     cut = network(model)
     spec = InputSpec(cut.size, resize_mode)
-    rows = {name: row_of("explainer", name, EXPLAINERS) for name in explainers}
+    rows = {name: explainer_named(name) for name in explainers}
     names = [*rows, RANDOM]
     curves: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     hits: dict[str, list[bool]] = {name: [] for name in names}
@@ -169,9 +169,11 @@ def measure(
         truth = LABELS.index(photo.label)
         for name in names:
             if name == RANDOM:
-                heat = true_heat = rng.random(cut.features(pixels[None]).shape[1:3], np.float32)
+                shape = cut.features(pixels[None]).shape[1:3]
+                heat = true_heat = rng.random(shape, np.float32)
             else:
-                heat = true_heat = rows[name].heat(cut, pixels[None], [predicted])[0]
+                heat = rows[name].heat(cut, pixels[None], [predicted])[0]
+                true_heat = heat
                 if faces and truth != predicted:
                     true_heat = rows[name].heat(cut, pixels[None], [truth])[0]
             region = (left, top, right, bottom)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from allmasked.core.errors import ConfigError, RunError
 from allmasked.core.types import CLASSES, Size
-from allmasked.predictors.predictor import filled_up
 
 if TYPE_CHECKING:
     import keras
@@ -47,8 +46,9 @@ class Network:
         names = [layer.name for layer in model.layers]
         cut = "feature_map" if "feature_map" in names else "backbone"
         if cut not in names or model.layers[-1].name != "probabilities":
-            why = "it has no layer 'backbone', or does not end in 'probabilities'"
-            raise RunError(f"the model cannot be explained: {why}")
+            raise RunError(
+                "the model cannot be explained: it has no layer 'backbone', or does not end in 'probabilities'"
+            )
         backbone = model.get_layer(cut)
         self.after = model.layers[names.index(cut) + 1 :]
         feature_map = next(
@@ -128,8 +128,12 @@ def network(model: keras.Model | Network) -> Network:
 def _in_batches(model: keras.Model, pixels: NDArray[Any]) -> Floats:
     results = []
     for start in range(0, len(pixels), BATCH):
-        part = pixels[start : start + BATCH]
-        results.append(np.asarray(model.predict_on_batch(filled_up(part)), np.float32)[: len(part)])
+        part = np.asarray(pixels[start : start + BATCH], np.float32)
+        count = len(part)
+        full = 1 << (count - 1).bit_length()  # few shapes to compile for
+        if count < full:
+            part = np.concatenate([part, np.zeros((full - count, *part.shape[1:]), np.float32)])
+        results.append(np.asarray(model.predict_on_batch(part), np.float32)[:count])
     return np.concatenate(results) if results else np.zeros((0, *model.output_shape[1:]), np.float32)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -35,17 +34,6 @@ def true_label(path: str | Path) -> Class | None:
     return next((label for label in CLASSES if label == folder), None)
 
 
-def free_stem(path: str, taken: set[str]) -> str:
-    """What a picture of a photo is called, without its ending: as the photo, numbered where that is ``taken``."""
-    stem = own = os.fsdecode(os.fsencode(Path(path).stem)[:150])  # names are 255 bytes at most
-    for number in itertools.count(2):
-        if stem.lower() not in taken:
-            break
-        stem = f"{own}-{number}"
-    taken.add(stem.lower())
-    return stem
-
-
 def write_pictures(
     explanations: Iterable[Explanation],
     out: str | Path,
@@ -62,7 +50,9 @@ def write_pictures(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
-    tiles, captions, colours = list[Image](), list[str](), list[str]()
+    tiles: list[Image] = []
+    captions: list[str] = []
+    colours: list[str] = []
     for explanation in explanations:
         if explanation.heat is None or explanation.prediction.probabilities is None:
             yield explanation, None
@@ -72,7 +62,13 @@ def write_pictures(
         except PhotoError as error:
             yield replace(explanation, prediction=Prediction(error.path, None, None, error.reason)), None
             continue
-        target = out / f"{free_stem(explanation.path, taken)}.{tag}.jpg"
+        stem = stem_of_name = os.fsdecode(os.fsencode(Path(explanation.path).stem)[:150])  # names are 255 bytes at most
+        number = 1
+        while f"{stem}.{tag}".lower() in taken:
+            number += 1
+            stem = f"{stem_of_name}-{number}"
+        taken.add(f"{stem}.{tag}".lower())
+        target = out / f"{stem}.{tag}.jpg"
         with replacing(target) as temporary:
             overlaid.save(temporary, quality=90)
         if len(tiles) < tiles_shown:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from allmasked.core.errors import ConfigError, expect, row_of
+from allmasked.core.errors import ConfigError, expect, unknown
 from allmasked.core.runs import Run, replacing, working_folder
 from allmasked.core.types import Size
 from allmasked.exporting.formats import EXPORTS, PRECISIONS, Export
@@ -71,8 +71,11 @@ def export(
         ExportError: the file answers otherwise than Keras.
         MissingExtraError: what the format needs is not installed.
     """
-    row = row_of("format", format, EXPORTS)
-    row_of("precision", precision, PRECISIONS)
+    if format not in EXPORTS:
+        raise unknown("format", format, EXPORTS)
+    row = EXPORTS[format]
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
     if precision not in row.precisions:
         raise ConfigError(f"{format} is written in {', '.join(row.precisions)} only, not in {precision}")
     run = Run(folder).require_finished()

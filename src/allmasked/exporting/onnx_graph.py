@@ -126,11 +126,12 @@ def graph_of(model: keras.Model, inputs: Sequence[str] = (INPUT,), *, linear: bo
             graph.add("Identity", [value], f"{name}_end", output=name)
         ends.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", *shape[1:]]))
     initializers = [onnx.numpy_helper.from_array(array, name) for name, array in graph.constants.items()]
-    whole, opset = (
+    proto = helper.make_model(
         helper.make_graph(graph.nodes, "allmasked", starts, ends, initializers),
-        helper.make_opsetid("", OPSET),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="allmasked",
     )
-    proto = helper.make_model(whole, opset_imports=[opset], ir_version=IR_VERSION, producer_name="allmasked")
     proto = onnx.shape_inference.infer_shapes(proto, strict_mode=True)
     onnx.checker.check_model(proto)
     return proto
@@ -217,8 +218,11 @@ def _depthwise_kernel(variable: Any) -> NDArray[np.float32]:
 
 def _windows(layer: Any) -> dict[str, Any]:
     """Where a layer's kernel is laid, as attributes of Conv."""
-    pads = _window(layer, layer.kernel_size, layer.strides, layer.dilation_rate)
-    return {"strides": list(layer.strides), "dilations": list(layer.dilation_rate), "pads": pads}
+    return {
+        "strides": list(layer.strides),
+        "dilations": list(layer.dilation_rate),
+        "pads": _window(layer, layer.kernel_size, layer.strides, layer.dilation_rate),
+    }
 
 
 def _conv(graph: Graph, layer: Any, inputs: list[str]) -> str:
@@ -303,13 +307,16 @@ def _global_average(graph: Graph, layer: Any, inputs: list[str]) -> str:
     return value if layer.keepdims else graph.add("Flatten", [value], f"{layer.name}/flatten", axis=1)
 
 
-def _pool(operation: str, **attributes: Any) -> Callable[[Graph, Any, list[str]], str]:
-    def write(graph: Graph, layer: Any, inputs: list[str]) -> str:
-        pads = _window(layer, layer.pool_size, layer.strides)
-        shape: dict[str, Any] = {"kernel_shape": list(layer.pool_size), "strides": list(layer.strides), "pads": pads}
-        return graph.add(operation, inputs, layer.name, **shape, **attributes)
+def _max_pool(graph: Graph, layer: Any, inputs: list[str]) -> str:
+    pads = _window(layer, layer.pool_size, layer.strides)
+    shape: dict[str, Any] = {"kernel_shape": list(layer.pool_size), "strides": list(layer.strides), "pads": pads}
+    return graph.add("MaxPool", inputs, layer.name, **shape)
 
-    return write
+
+def _average_pool(graph: Graph, layer: Any, inputs: list[str]) -> str:
+    pads = _window(layer, layer.pool_size, layer.strides)
+    shape: dict[str, Any] = {"kernel_shape": list(layer.pool_size), "strides": list(layer.strides), "pads": pads}
+    return graph.add("AveragePool", inputs, layer.name, count_include_pad=0, **shape)
 
 
 def _zero_padding(graph: Graph, layer: Any, inputs: list[str]) -> str:
@@ -427,7 +434,7 @@ LAYERS: dict[str, Callable[[Graph, Any, list[str]], str]] = {
     "Activation": _activation,
     "Add": _element_wise("Add"),
     "AnswerOfFaces": onnx_readout.answer_of_faces,
-    "AveragePooling2D": _pool("AveragePool", count_include_pad=0),
+    "AveragePooling2D": _average_pool,
     "Concatenate": _concatenate,
     "Conv2D": _conv,
     "CustomScaleLayer": _scaled_sum,  # of InceptionResNetV2
@@ -438,7 +445,7 @@ LAYERS: dict[str, Callable[[Graph, Any, list[str]], str]] = {
     "Flatten": _flatten,
     "GivenSomebody": onnx_readout.given_somebody,
     "GlobalAveragePooling2D": _global_average,
-    "MaxPooling2D": _pool("MaxPool"),
+    "MaxPooling2D": _max_pool,
     "Multiply": _element_wise("Mul"),
     "Nobody": _nobody,
     "ReLU": _relu,

@@ -47,8 +47,10 @@ class _Writer:
     def edges(self, box: Sequence[str], column: Any, row: Any, cell: tuple[float, float]) -> dict[str, str]:
         """The edges and half sides, px, of boxes as the maps have them (dx, dy, log width, log height) in cells."""
         found: dict[str, str] = {}
-        axes = (("x", box[0], column, box[2], cell[0]), ("y", box[1], row, box[3], cell[1]))
-        for name, offset, at, extent, side in axes:
+        for name, offset, at, extent, side in (
+            ("x", box[0], column, box[2], cell[0]),
+            ("y", box[1], row, box[3], cell[1]),
+        ):
             centre = self("Mul", self("Add", self("Add", offset, at), 0.5), side)
             half = self("Mul", self("Exp", self("Clip", extent, -3.0, 6.0)), side / 2)
             found[f"low {name}"], found[f"high {name}"] = self("Sub", centre, half), self("Add", centre, half)
@@ -59,11 +61,9 @@ class _Writer:
         """:func:`allmasked.networks.readout.shared_area` of boxes (N, F) and (N, G) by their :meth:`edges`."""
         inner, areas = [], []
         for axis in ("x", "y"):
-            low, high = (
-                self(
-                    nearer, self("Unsqueeze", one[f"{end} {axis}"], [2]), self("Unsqueeze", other[f"{end} {axis}"], [1])
-                )
-                for nearer, end in (("Max", "low"), ("Min", "high"))
+            low = self("Max", self("Unsqueeze", one[f"low {axis}"], [2]), self("Unsqueeze", other[f"low {axis}"], [1]))
+            high = self(
+                "Min", self("Unsqueeze", one[f"high {axis}"], [2]), self("Unsqueeze", other[f"high {axis}"], [1])
             )
             inner.append(self("Relu", self("Sub", high, low)))
         for boxes, axes in ((one, [2]), (other, [1])):
@@ -126,8 +126,9 @@ def find_faces(graph: Graph, layer: Any, inputs: list[str]) -> str:
     equal = do("And", do("GreaterOrEqual", gap, 0.0), do("Greater", do.constant(earlier), 0.5))
     other = do("And", do("Or", do("Greater", gap, 0.0), equal), do("Greater", others, 0.0))
     smaller = do("Max", do("Min", own, their), 1e-6)
-    limits = do("Mul", union, OVERLAP), do("Mul", smaller, INSIDE)
-    alike = do("Or", *(do("Greater", shared, limit) for limit in limits))
+    alike = do(
+        "Or", do("Greater", shared, do("Mul", union, OVERLAP)), do("Greater", shared, do("Mul", smaller, INSIDE))
+    )
     again = do.true(do("And", other, alike))
     score = do("Where", do("Greater", do("ReduceMax", again, [2], keepdims=0), 0.5), 0.0, score)
     large = do("GreaterOrEqual", high, calibration.counting.min_face_px)

@@ -120,8 +120,10 @@ def compare(expected: Answers, found: Answers, tolerance: float, steady: NDArray
     count where the expected one is not a near tie. Raises :class:`ExportError` where no photo is steady."""
     kept = np.ones(len(expected.probabilities), bool) if steady is None else steady
     if not kept.any():
-        why = "for every picture the majority hangs on a member that is undecided"
-        raise ExportError(f"not written: {why}; give photos of people (--validate)")
+        raise ExportError(
+            "not written: for every picture the majority hangs on a member that is undecided; give photos of people"
+            " (--validate)"
+        )
     four, theirs = expected.own[kept], found.own[kept]
     difference = np.abs(four - theirs)
     ranked = np.sort(four, 1)

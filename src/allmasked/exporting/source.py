@@ -119,15 +119,19 @@ def open_ensemble_source(run: Run, size: Size | None) -> Source:
     model.jit_compile = models.jit_compile()
     heads, backbones = ({getattr(m.metadata, name) for m in members} for name in ("head", "backbone"))
     metadata = Metadata(
-        run.name, predictor.input.size, predictor.input.resize_mode, created_from=run.name,
-        backbone=backbones.pop() if len(backbones) == 1 else "", head=heads.pop() if len(heads) == 1 else "",
+        name=run.name,
+        size=predictor.input.size,
+        fit=predictor.input.resize_mode,
+        backbone=backbones.pop() if len(backbones) == 1 else "",
+        head=heads.pop() if len(heads) == 1 else "",
         version=importlib.metadata.version("allmasked"),
+        created_from=run.name,
         views=predictor.views if len(predictor.views) > 1 else (),
         members=tuple(member.name for member in predictor.ensemble.members),
         member_views=tuple(member.input for member in predictor.members),
         shares=predictor.ensemble.fitted.weights,
         calibration=tuple(row for m in members for row in m.metadata.calibration) if predictor.finds_faces else (),
-    )  # fmt: skip
+    )
     return Source(model, metadata, predictor)
 
 
@@ -142,8 +146,9 @@ def open_source(run: Run, size: Size | None = None, calibration: Calibration | N
         try:
             model = models.with_weights_of(trained, model)
         except ValueError:
-            width, height = config.recipe.size
-            raise ConfigError(f"the head {config.head!r} takes inputs of {width} x {height} px only") from None
+            raise ConfigError(
+                f"the head {config.head!r} takes inputs of {config.recipe.size[0]} x {config.recipe.size[1]} px only"
+            ) from None
         model.jit_compile = models.jit_compile()
     if calibration is not None:
         if not models.has_maps(model):
@@ -151,7 +156,13 @@ def open_source(run: Run, size: Size | None = None, calibration: Calibration | N
         models.calibrate(model, calibration)
     calibration = models.calibration_of(model)
     metadata = Metadata(
-        run.name, recipe.size, recipe.resize_mode, config.backbone, config.head, created_from=run.name,
-        calibration=(calibration,) if calibration else (), version=importlib.metadata.version("allmasked"),
-    )  # fmt: skip
+        name=run.name,
+        size=recipe.size,
+        fit=recipe.resize_mode,
+        backbone=config.backbone,
+        head=config.head,
+        calibration=(calibration,) if calibration else (),
+        version=importlib.metadata.version("allmasked"),
+        created_from=run.name,
+    )
     return Source(model, metadata)
