@@ -132,7 +132,8 @@ def parse_size(text: str | int | list[int] | tuple[int, ...]) -> Size:
         numbers = [int(part) for part in (str(text).lower().split("x") if isinstance(text, str | int) else text)]
     except (TypeError, ValueError, OverflowError):
         numbers = []
-    numbers *= 2 if len(numbers) == 1 else 1
+    if len(numbers) == 1:
+        numbers *= 2
     if len(numbers) != 2:
         raise ConfigError(f"size {text!r}: give one side in px (256) or width x height (416x320)")
     return numbers[0], numbers[1]

@@ -44,9 +44,11 @@ def settings_of(
     Raises:
         ConfigError: unknown backbone, head or recipe, or a wrong field.
     """
-    weights = weights or row_of("backbone", backbone, BACKBONES).default_weights
+    row = row_of("backbone", backbone, BACKBONES)
     head = row_of("head", head or head_of_recipe(recipe), HEADS).name
-    return TrainConfig(backbone, head, loader, weights, seed, recipe, read_recipe(recipe, overrides))
+    return TrainConfig(
+        backbone, head, loader, weights or row.default_weights, seed, recipe, read_recipe(recipe, overrides)
+    )
 
 
 def build(config: TrainConfig, *, any_size: bool = False) -> keras.Model:
