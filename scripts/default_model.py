@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from allmasked.core.errors import PhotoError
+from allmasked.core.errors import ConfigError, PhotoError
 from allmasked.core.progress import track
 from allmasked.core.types import NOBODY, Face, FoundFace, Photo, Split
 from allmasked.data.annotations import Options
@@ -59,10 +59,9 @@ WITH_NOBODY = Options(classes={NOBODY: NOBODY})
 class Making:
     """Where things lie."""
 
-    def __init__(self, photos: Path, out: Path, packages: Path | None, plan: Path = PLAN) -> None:
+    def __init__(self, photos: Path, out: Path, packages: Path | None, plan: dict[str, Any]) -> None:
         self.photos, self.out, self.packages = photos.resolve(), out.resolve(), packages
-        self.plan: dict[str, Any] = tomllib.loads(plan.read_text())
-        self.data = self.plan["data"]
+        self.plan, self.data = plan, plan["data"]
 
     def collection(self, name: str) -> Path:
         return self.photos / "more" / name
@@ -187,6 +186,24 @@ class Making:
         return dataclasses.replace(split, photos=tuple(photos))
 
 
+def read_plan(path: Path) -> dict[str, Any]:
+    """A plan with every table and key that the project's own has.
+
+    Raises:
+        ConfigError: no such file, no TOML, or something is missing.
+    """
+    try:
+        plan = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read as a plan ({error}); copy {PLAN.name} and edit it") from None
+    for table, values in tomllib.loads(PLAN.read_text(encoding="utf-8")).items():
+        if not isinstance(plan.get(table), dict):
+            raise ConfigError(f"{path}: lacks the table [{table}]; copy {PLAN.name} and edit it")
+        if lacks := sorted(values.keys() - plan[table].keys()):
+            raise ConfigError(f"{path}: lacks {lacks[0]!r} in [{table}]; copy {PLAN.name} and edit it")
+    return plan
+
+
 def with_found(photo: Photo, found: Sequence[FoundFace]) -> tuple[tuple[Face, ...] | None, str]:
     """A photo's faces with what the base network found, and what was done."""
     if photo.faces is None:
@@ -297,7 +314,11 @@ def main() -> None:
         parser.error(f"{options.photos}: has no folder {missing[0]}/")
     if importlib.util.find_spec("skimage") is None:
         parser.error("scripts/nobody.py needs it: pip install scikit-image")
-    making = Making(options.photos, options.out, options.packages, options.plan)
+    try:
+        plan = read_plan(options.plan)
+    except ConfigError as error:
+        parser.error(str(error))
+    making = Making(options.photos, options.out, options.packages, plan)
     making.out.mkdir(parents=True, exist_ok=True)
     for stage in STAGES[: STAGES.index(options.until) + 1]:
         done = making.out / f"{stage}.done"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from allmasked.core.errors import ConfigError
 from allmasked.core.types import Face, FoundFace, Photo
 from allmasked.data.dataset import read_split, write_split
 from conftest import load_script, make_split
@@ -67,3 +68,16 @@ def test_the_union_trains_on_what_either_trains_on(tmp_path: Path) -> None:
     )
     assert script.union([first, second]).photos == tuple(sorted(split.photos, key=lambda p: p.path))
     assert len(first.part("train")) == len(split.part("train")) - 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(None, "cannot be read"), ("x = [", "cannot be read"), ("[data]", r"in \[data\]"), ("", r"table \[data\]")],
+)
+def test_a_plan_that_is_none_is_told_before_anything_is_made(text: str | None, message: str, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    if text is not None:
+        plan.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        script.read_plan(plan)
+    assert script.read_plan(script.PLAN)["data"]["fold_a"]

@@ -106,6 +106,11 @@ def test_an_address_is_shown_without_its_secrets(given: str, shown: str) -> None
     assert SECRET not in scrub(f"Cannot connect to <{given}> ('{given}'), url={given}, see log")
 
 
+def test_why_a_store_refuses_is_one_line_with_the_reason_and_without_secrets() -> None:
+    error = ValueError(f'Parameter validation failed:\nInvalid bucket name "key:{SECRET}@b c": Bucket name must match')
+    assert addresses.reason(error) == 'Parameter validation failed: Invalid bucket name "b c": Bucket name must match'
+
+
 def test_an_unknown_query_keeps_photos_apart_without_being_shown() -> None:
     one, other = (clean(f"https://host/photo?member={SECRET}{n}") for n in (1, 2))
     assert one != other and SECRET not in one

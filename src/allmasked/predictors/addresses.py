@@ -38,6 +38,7 @@ THREADS = 16
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+_LOGIN = re.compile(r"[^\s'\"<>/]+@")
 _SIGNING = re.compile(
     r"x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid|expires|policy|s[eiprtv]|sig|sdd|spr|sip|ss|srt"
     r"|sk(oid|tid|t|e|s|v)|.*(token|secret|passw|signature|credential|auth|key).*",
@@ -119,7 +120,7 @@ def _harmless(query: str) -> str:
 
 def scrub(text: str) -> str:
     """A message without secrets: addresses in it are cleaned, values of secret environment variables left out."""
-    text = _IN_TEXT.sub(lambda found: clean(found[0]), text)
+    text = _LOGIN.sub("", _IN_TEXT.sub(lambda found: clean(found[0]), text))
     for name, value in os.environ.items():
         secrets = [value] if re.search("SECRET|TOKEN|PASSW|CREDENTIAL|KEY", name) else []
         if "CONNECTION_STRING" in name:  # Azure's: fields such as AccountKey=...
@@ -136,8 +137,7 @@ def _fields(value: str) -> list[tuple[str, str, str]]:
 
 def reason(error: BaseException) -> str:
     """What a store's library says, as one short line without secrets."""
-    lines = [line for line in scrub(str(error)).splitlines() if line.strip()]
-    return (lines[0].strip() if lines else type(error).__name__)[:200]
+    return (" ".join(scrub(str(error)).split()) or type(error).__name__)[:200]
 
 
 def filesystem(address: str) -> tuple[Any, str]:
