@@ -130,8 +130,10 @@ def assemble(
         "mb": round(sum(member.mb for member in members), 2), "validation_photos": len(found.labels),
     }  # fmt: skip
     order = votes.cost_order(worth, [member.ms for member in members])
-    judged = judge_votes(calibrated, found, members)
-    ensemble = Ensemble(vote, members, fitted, order, early_stop, judged, facts)
+    ensemble = Ensemble(
+        vote=vote, members=members, fitted=fitted, order=order, early_stop=early_stop,
+        validation=judge_votes(calibrated, found, members), facts=facts,
+    )  # fmt: skip
     with claimed(target.folder):
         if not unused(target.folder, split):  # by another process meanwhile
             raise RunError(f"{target.folder}: is in use; choose another --out")
@@ -179,12 +181,12 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 def _member(run: Run, name: str, target: Run, said: Said, number: int, measure: Callable[[Path], float]) -> Member:
     config, spec, facts = TrainConfig.read(run.config), input_of(run), read_json(run.config).get("facts", {})
-    where = Path(os.path.relpath(run.folder.resolve(), target.folder.resolve())).as_posix()
     return Member(
-        name, where, sha256_of(run.model), config.backbone, config.head, config.loader, config.seed, spec.size,
-        spec.resize_mode, int(facts.get("parameters", 0)), float(facts.get("train_seconds", 0.0)),
-        ms=round(measure(run.folder), 4), mb=round(run.model.stat().st_size / 1e6, 3),
-        accuracy=said.accuracy(said.predicted[number]),
+        name=name, run=Path(os.path.relpath(run.folder.resolve(), target.folder.resolve())).as_posix(),
+        model_sha256=sha256_of(run.model), backbone=config.backbone, head=config.head, loader=config.loader,
+        seed=config.seed, size=spec.size, fit=spec.resize_mode, parameters=int(facts.get("parameters", 0)),
+        train_seconds=float(facts.get("train_seconds", 0.0)), ms=round(measure(run.folder), 4),
+        mb=round(run.model.stat().st_size / 1e6, 3), accuracy=said.accuracy(said.predicted[number]),
         temperature=metrics.fit_temperature(said.labels, said.probabilities[number]),
     )  # fmt: skip
 
@@ -227,8 +229,8 @@ def markdown(name: str, ensemble: Ensemble) -> str:
     )
     best = max(ensemble.members, key=lambda member: member.accuracy)
     photos = ensemble.facts.get("validation_photos", 0)
-    how = f"(cross-fitted where fitted; best member {best.accuracy:.4f})"
-    lines += [f"Votes on {photos:,} validation photos {how}:", ""]
+    lines.append(f"Votes on {photos:,} validation photos (cross-fitted where fitted; best member {best.accuracy:.4f}):")
+    lines.append("")
     lines += table(
         ["vote", "accuracy", "log loss", "cost when asked in turn"],
         [

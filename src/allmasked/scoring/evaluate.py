@@ -146,8 +146,9 @@ class Scores:
         try:
             return parse(cls, read_json(run.scores))
         except (TypeError, ValueError):
-            way_out = "move it away and score again"
-            raise RunError(f"{run.scores}: was not written by 'allmasked evaluate'; {way_out}") from None
+            raise RunError(
+                f"{run.scores}: was not written by 'allmasked evaluate'; move it away and score again"
+            ) from None
 
     def write(self, run: Run) -> None:
         """Into ``scores.json`` and ``scores.md``."""
@@ -320,9 +321,9 @@ def aligned(
     same = alike(photos, found)
     failed = {prediction.path: prediction for one in found for prediction in one.failed}
     away = [one.nobody for one in same if one.nobody is not None]
-    nobody, probabilities = np.stack(away) if len(away) == len(found) else None, [one.probabilities for one in same]
-    failures = tuple(failed[photo.path] for photo in photos if photo.path in failed)
-    return same[0].photos, np.stack(probabilities), nobody, failures
+    nobody = np.stack(away) if len(away) == len(found) else None
+    probabilities = np.stack([one.probabilities for one in same])
+    return same[0].photos, probabilities, nobody, tuple(failed[photo.path] for photo in photos if photo.path in failed)
 
 
 def input_of(run: Run) -> InputSpec:
@@ -375,7 +376,9 @@ def evaluate(
     if unknown := sorted(set(on) - {"train", "validation", "test"}):
         raise ConfigError(f"part {unknown[0]!r}: must be train, validation or test")
     todo: list[tuple[str, tuple[Photo, ...], Split]] = []
-    seen, without, unsure = dict[str, int](), dict[str, int](), list[str]()
+    seen: dict[str, int] = {}
+    without: dict[str, int] = {}
+    unsure: list[str] = []
     if photos is None:
         for part in dict.fromkeys(on or ("validation", "test")):
             everything = split.part(cast(Part, part))
@@ -583,8 +586,10 @@ def markdown(scores: Scores, names: Sequence[str] | None = None) -> str:
                     ],
                 )
     for one in scores.earlier if names is None else ():
-        why = "for an earlier model or reading of this folder"
-        lines += [f"The test part was also scored at {one.scored_at} {why}.", ""]
+        lines.append(
+            f"The test part was also scored at {one.scored_at} for an earlier model or reading of this folder."
+        )
+        lines.append("")
     return "\n".join(lines)
 
 
