@@ -320,12 +320,13 @@ def summarise(photos: Sequence[Measures]) -> list[ClassSummary]:
         mine = [photo for photo in photos if photo.label == label]
         if label == NOBODY and not mine:
             continue
-        names = ("long_side", "short_side", "aspect", "size_bytes")
-        long_px, short_px, aspect, size = (Quantiles.of(getattr(p, name) for p in mine) for name in names)
+        spread = {name: Quantiles.of(getattr(p, name) for p in mine) for name in ("aspect", "size_bytes")}
+        spread |= {f"{name}_px": Quantiles.of(getattr(p, name) for p in mine) for name in ("long_side", "short_side")}
         share = round(len(mine) / len(photos), 4) if photos else 0.0
         formats = dict(Counter(p.format for p in mine).most_common())
         checks = {name: sum(check.bad(check.value(p)) for p in mine) for name, check in CHECKS.items()}
-        summaries.append(ClassSummary(label, len(mine), share, long_px, short_px, aspect, size, formats, checks))
+        row = ClassSummary(label=label, photos=len(mine), share=share, formats=formats, checks=checks, **spread)
+        summaries.append(row)
     return summaries
 
 
@@ -470,8 +471,9 @@ def inspect_photos(
     labels = {m.path: m.label for m in measured}
     seen = look(predictor, root, kept) if predictor else None
     inspection = Inspection(
-        root, tuple(measured), tuple(broken), tuple(skipped), tuple(summarise(measured)), flaws(measured),
-        tuple(exact_duplicates(measured)), tuple(near), tuple(scenes), len(groups),
+        root=root, photos=tuple(measured), broken=tuple(broken), skipped=tuple(skipped),
+        classes=tuple(summarise(measured)), flaws=flaws(measured), exact_duplicates=tuple(exact_duplicates(measured)),
+        near_duplicates=tuple(near), scenes=tuple(scenes), groups=len(groups),
         disagreeing_groups=tuple(group for group in groups if len({labels[path] for path in group}) > 1),
         size_leak=size_leak([readable[group[0]] for group in groups if labels[group[0]] != NOBODY]),
         people=people(kept), findings=(), seconds=time.monotonic() - started, said=tuple(said),

@@ -88,7 +88,8 @@ def measure(path: Path, label: Label, *, name: str = "") -> Measures:
     shares = np.bincount(grey.ravel(), minlength=256) / grey.size
     shares = shares[shares > 0]
     return Measures(
-        name, label, hashlib.sha256(data).hexdigest(), _format(data), len(data), image.width, image.height,
+        path=name, label=label, sha256=hashlib.sha256(data).hexdigest(), format=_format(data), size_bytes=len(data),
+        width=image.width, height=image.height,
         dark=round(float(dark), 4), light=round(float(light), 4), sharpness=round(_sharpness(grey), 3),
         entropy_bits=round(float(-(shares * np.log2(shares)).sum()), 3),
         colour=round(float(np.quantile(chroma, 0.99)), 1),
