@@ -20,6 +20,9 @@ ALLOWED: dict[str, tuple[str, str]] = {
     # advisory: (until when it may stay open, why it does no harm here)
 }
 
+AWAY = ("ConnectionError", "SSLError", "HTTPError", "Timeout", "resolve", "ServiceError")
+"""What pip-audit's last line has where a database can't be reached."""
+
 
 def looked_up(service: str, requirements: Path) -> list[dict[str, Any]]:
     """What pip-audit says of each package; nothing where the service can't be reached, or knows none of them.
@@ -35,7 +38,7 @@ def looked_up(service: str, requirements: Path) -> list[dict[str, Any]]:
         return []
     except (json.JSONDecodeError, KeyError):
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        if any(sign in last for sign in ("ConnectionError", "Timeout", "resolve", "ServiceError")):
+        if any(sign in last for sign in AWAY):
             return []
         raise ValueError(last[:200]) from None
     return packages if any("skip_reason" not in package for package in packages) else []

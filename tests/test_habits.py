@@ -120,6 +120,7 @@ def test_warnings_of_others_are_named_one_by_one() -> None:
 
 Audited = Callable[..., tuple[int, str]]
 AWAY = "Traceback\nrequests.exceptions.ConnectionError: no such host"
+NOT_TRUSTED = "Traceback\nrequests.exceptions.SSLError: HTTPSConnectionPool: certificate verify failed"
 
 
 @pytest.fixture
@@ -151,7 +152,7 @@ def test_the_audit_says_what_it_found(audited: Audited) -> None:
 
 def test_the_audit_says_in_one_line_that_nothing_was_looked_up(audited: Audited) -> None:
     skipped = json.dumps({"dependencies": [{"name": "a", "skip_reason": "not found"}]})
-    for stdout, stderr in ((skipped, ""), ("", AWAY)):
+    for stdout, stderr in ((skipped, ""), ("", AWAY), ("", NOT_TRUSTED)):
         code, said = audited(stdout, stderr)
         assert code == 0 and "can be reached" in said and len(said.splitlines()) == 1
     code, said = audited("", "No module named pip_audit")
