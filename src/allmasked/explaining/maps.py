@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from allmasked.core.errors import ConfigError, unknown
+from allmasked.core.errors import ConfigError, row_of
 from allmasked.core.types import Answers, Predictor
 from allmasked.explaining.network import BATCH, Classes, Floats, Network, gradients, network
 from allmasked.images import pixels as px
@@ -210,6 +210,4 @@ def explainer_for(predictor: Predictor) -> str:
 
 def explainer_named(name: str) -> Explainer:
     """The row of :data:`EXPLAINERS`; raises :class:`ConfigError` with the nearest name."""
-    if name not in EXPLAINERS:
-        raise unknown("explainer", name, EXPLAINERS)
-    return EXPLAINERS[name]
+    return row_of("explainer", name, EXPLAINERS)

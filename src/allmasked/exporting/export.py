@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from allmasked.core.errors import ConfigError, expect, unknown
+from allmasked.core.errors import ConfigError, expect, row_of, unknown
 from allmasked.core.runs import Run, replacing, working_folder
 from allmasked.core.types import Size
 from allmasked.exporting.formats import EXPORTS, PRECISIONS, Export
@@ -71,9 +71,7 @@ def export(
         ExportError: the file answers otherwise than Keras.
         MissingExtraError: what the format needs is not installed.
     """
-    if format not in EXPORTS:
-        raise unknown("format", format, EXPORTS)
-    row = EXPORTS[format]
+    row = row_of("format", format, EXPORTS)
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
     if precision not in row.precisions:
