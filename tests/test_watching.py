@@ -376,7 +376,7 @@ def test_webhook_delivers_in_order_and_tries_again() -> None:
     Receiver.got, Receiver.failures, told = [], 1, []
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        hook = Webhook(f"http://127.0.0.1:{server.server_port}/", complain=told.append)
+        hook = Webhook(f"http://127.0.0.1:{server.server_port}/", private=True, complain=told.append)
         for number in range(3):
             hook({"event": "change", "number": number})
         hook.close()
@@ -387,7 +387,7 @@ def test_webhook_delivers_in_order_and_tries_again() -> None:
 def test_a_redirect_is_not_followed_and_counts_as_failed() -> None:
     Receiver.got, Receiver.failures, told = [], 0, []
     with http_server(Receiver) as address:
-        hook = Webhook(f"{address}/moved", tries=1, complain=told.append)
+        hook = Webhook(f"{address}/moved", private=True, tries=1, complain=told.append)
         hook({"event": "change"})
         hook.close()
     assert not Receiver.got and len(told) == 1 and "HTTP 302, a redirect" in told[0]
@@ -397,10 +397,10 @@ def test_webhooks_are_signed_and_authorised_on_request() -> None:
     Receiver.got, Receiver.heads, Receiver.bodies, Receiver.failures = [], [], [], 0
     with http_server(Receiver) as address:
         for options in ({}, {"secret": "s3cret", "authorization": "Bearer abc"}):
-            hook = Webhook(address, complain=pytest.fail, **options)  # type: ignore[arg-type]
+            hook = Webhook(address, private=True, complain=pytest.fail, **options)  # type: ignore[arg-type]
             hook({"event": "change", "path": "ü.jpg"})
             hook.close()
-        hook = Webhook(address.replace("//", "//me:p%40ss@"), complain=pytest.fail)
+        hook = Webhook(address.replace("//", "//me:p%40ss@"), private=True, complain=pytest.fail)
         hook({"event": "end"})
         hook.close()
     plain, signed, basic = Receiver.heads
@@ -414,6 +414,29 @@ def test_webhooks_are_signed_and_authorised_on_request() -> None:
         assert "secret" not in str(error.value)
 
 
+PRIVATE = (
+    "http://127.0.0.1:9/", "http://localhost/x", "https://10.0.0.8/", "http://[::1]/", "http://[::ffff:192.168.1.5]/",
+    "http://169.254.1.2/", "http://2130706433/",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_private_addresses_only_if_asked_for(address: str) -> None:
+    with pytest.raises(ConfigError, match="--webhook-private"):
+        Webhook(address.replace("//", "//me:secret@"), complain=pytest.fail)
+    Webhook(address, private=True, complain=pytest.fail).close()
+
+
+def test_a_name_that_means_a_private_machine_later_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    Receiver.got, Receiver.failures, told = [], 0, []
+    with http_server(Receiver) as address:
+        monkeypatch.setattr("allmasked.watching.watch._private_address", lambda _: "")  # as if it were public so far
+        hook = Webhook(address, tries=1, complain=told.append)
+        hook({"event": "change"})
+        hook.close()
+    assert not Receiver.got and len(told) == 1 and "private network" in told[0]
+
+
 def test_the_secret_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("allmasked.model.open_predictor", lambda *_args, **_options: ColourModel())
     video = film(tmp_path / "x.mp4", [("all", 10)])
@@ -423,7 +446,7 @@ def test_the_secret_comes_from_a_file_or_the_environment(tmp_path: Path, monkeyp
     def run(*more: str) -> Any:
         Receiver.got, Receiver.heads, Receiver.bodies, Receiver.failures = [], [], [], 0
         with http_server(Receiver) as address:
-            return CliRunner().invoke(cli, ["watch", str(video), "--webhook", address, *more])
+            return CliRunner().invoke(cli, ["watch", str(video), "--webhook", address, "--webhook-private", *more])
 
     def signed_with(key: bytes) -> bool:
         signature = hmac.new(key, Receiver.bodies[0], hashlib.sha256).hexdigest()
@@ -456,7 +479,7 @@ def test_faces_that_are_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_webhook_that_is_not_there_holds_nothing_up() -> None:
     told: list[str] = []
-    hook = Webhook("http://127.0.0.1:9/", tries=1, most=2, complain=told.append)
+    hook = Webhook("http://127.0.0.1:9/", private=True, tries=1, most=2, complain=told.append)
     started = time.monotonic()
     for number in range(100):
         hook({"event": "change", "number": number})

@@ -142,6 +142,7 @@ def listen(host: str, port: int) -> socket.socket:
 @click.option("--existing", is_flag=True, help="Of a folder: begin with the photos that are there already.")
 @click.option("--out", type=opt.FILE, help="Append events here instead of to stdout.")
 @click.option("--webhook", metavar="URL", help="POST each event there, too, as JSON; no redirect is followed.")
+@click.option("--webhook-private", is_flag=True, help="Let URL be of this machine or a private network.")
 @click.option("--webhook-secret", metavar="FILE", type=opt.FILE,
               help="Sign each POST (HMAC-SHA256 of the body in X-Allmasked-Signature) with the secret in FILE, or in"
               " $ALLMASKED_WEBHOOK_SECRET.")  # fmt: skip
@@ -157,8 +158,8 @@ def listen(host: str, port: int) -> socket.socket:
 @opt.device
 def watch_command(
     source: str, model: Path | None, smooth_seconds: float | None, every_answer: bool, out: Path | None,
-    webhook: str | None, webhook_secret: Path | None, webhook_authorization: Path | None, threads: int | None,
-    device: str, video: Path | None, look: Look, **plan: Any,
+    webhook: str | None, webhook_private: bool, webhook_secret: Path | None, webhook_authorization: Path | None,
+    threads: int | None, device: str, video: Path | None, look: Look, **plan: Any,
 ) -> None:  # fmt: skip
     """Answer for a camera, a video, a stream or a folder, over time: one JSON line per event, until it ends or Ctrl-C.
 
@@ -182,9 +183,11 @@ def watch_command(
         smooth_seconds = 0.0 if folder else 2.0
     secret = _secret(webhook_secret, "webhook-secret")
     authorization = _secret(webhook_authorization, "webhook-authorization")
-    if webhook is None and (webhook_secret or webhook_authorization):
-        raise click.UsageError("--webhook-secret and --webhook-authorization are of use with --webhook only")
-    hook = Webhook(webhook, secret=secret, authorization=authorization, complain=tell) if webhook else None
+    hook = None
+    if webhook:
+        hook = Webhook(webhook, private=webhook_private, secret=secret, authorization=authorization, complain=tell)
+    elif webhook_private or webhook_secret or webhook_authorization:
+        raise click.UsageError("--webhook-private, -secret and -authorization are of use with --webhook only")
     opened = load(model, threads=threads, device=device)
     check_look(opened.predictor, look)
     unreadable = 0

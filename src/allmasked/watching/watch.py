@@ -7,9 +7,11 @@ import contextlib
 import hashlib
 import hmac
 import http.client
+import ipaddress
 import json
 import math
 import queue
+import socket
 import threading
 import urllib.error
 import urllib.parse
@@ -173,6 +175,9 @@ class Webhook:
 
     Args:
         address: http or https; a name and password in it become the header Authorization (Basic).
+        private: the receiver may be this machine or stand in a private network. Otherwise that is refused: at once, and
+            for each connection, since a name may mean another machine later (DNS rebinding). A proxy, where one is set,
+            connects in our place and is not asked.
         secret: signs each body with HMAC-SHA256, in the header :data:`SIGNATURE`.
         authorization: the header Authorization.
         tries: for an event, with a growing pause between.
@@ -184,6 +189,7 @@ class Webhook:
         self,
         address: str,
         *,
+        private: bool = False,
         secret: str = "",
         authorization: str = "",
         tries: int = 4,
@@ -203,13 +209,19 @@ class Webhook:
                 raise ConfigError("--webhook: has a name and password, so --webhook-authorization can't be given, too")
             pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
             authorization = "Basic " + base64.b64encode(pair.encode()).decode()
+        proxied = parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.hostname)
+        direct = not private and not proxied
+        if direct and (where := _private_address(parts.hostname)):
+            raise ConfigError(
+                f"--webhook {shown!r}: is in a private network or this machine ({where}); --webhook-private lets it"
+            )
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         address = parts._replace(netloc=host if port is None else f"{host}:{port}", fragment="").geturl()
         self._headers = {"Content-Type": "application/json"}
         if authorization:
             self._headers["Authorization"] = authorization
         self._address, self._secret, self._tries, self._complain = address, secret.encode(), tries, complain
-        self._opener = urllib.request.build_opener(_NoRedirect)
+        self._opener = urllib.request.build_opener(_NoRedirect, *([_Public, _PublicTLS] if direct else []))
         self._waiting: queue.Queue[Event | None] = queue.Queue(most)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="webhook", daemon=True)
@@ -263,6 +275,50 @@ class Webhook:
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_args: Any, **_more: Any) -> None:
         return None
+
+
+class _PublicConnection(http.client.HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        _let_public(self)
+
+
+class _PublicTLSConnection(http.client.HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        _let_public(self)
+
+
+class _Public(urllib.request.HTTPHandler):
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_PublicConnection, request)
+
+
+class _PublicTLS(urllib.request.HTTPSHandler):
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_PublicTLSConnection, request)
+
+
+def _let_public(connection: http.client.HTTPConnection) -> None:
+    peer = str(connection.sock.getpeername()[0])
+    if not _is_public(peer):
+        connection.close()
+        raise OSError(f"it is in a private network or this machine ({peer})")
+
+
+def _is_public(address: str) -> bool:
+    found = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(found, "ipv4_mapped", None) or found
+    return mapped.is_global and not mapped.is_multicast
+
+
+def _private_address(host: str) -> str:
+    """The first address of a host that is not public; empty where there is none, or where the host isn't known now."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return ""
+    return next((str(at[0]) for *_, at in found if not _is_public(str(at[0]))), "")
 
 
 class Film:
