@@ -579,7 +579,7 @@ def _answers_within(limit: int, body: bytes) -> tuple[Ended, int]:
         if limit:
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
-    began, said, status = time.perf_counter(), "", 0
+    began, said, status, answer = time.perf_counter(), "", 0, ""
     process = subprocess.Popen(
         [sys.executable, "-m", "allmasked", "serve", "--port", "0"],
         stderr=subprocess.PIPE,
@@ -595,7 +595,8 @@ def _answers_within(limit: int, body: bytes) -> tuple[Ended, int]:
                 with contextlib.suppress(OSError, http.client.HTTPException):
                     connection = http.client.HTTPConnection("127.0.0.1", int(address[1]), timeout=60)
                     connection.request("POST", "/v1/predict", body, {"Content-Type": "image/jpeg"})
-                    status = connection.getresponse().status
+                    response = connection.getresponse()
+                    status, answer = response.status, response.read().decode()[:300]
                 if status or process.poll() is not None:
                     break
                 time.sleep(0.2)
@@ -606,8 +607,8 @@ def _answers_within(limit: int, body: bytes) -> tuple[Ended, int]:
             break
     said += process.stderr.read()
     code = process.wait(60)
-    if code == 0 and status not in (200, 503):
-        said, code = f"{said}Traceback (the answer was {status})", 70
+    if code == 0 and status != 200 and "memory" not in answer:
+        said, code = f"{said}Traceback (the answer was {status}: {answer})", 70
     return Ended(code, said, time.perf_counter() - began), peak
 
 

@@ -48,7 +48,12 @@ WORK: dict[str, tuple[str, ...]] = {
     "": ("--version", PREDICT, "explain data/all/0.png --out heat", "doctor"),
     "web": ("serve",),
     "synth": ("synth drawn painted --photos 3 --size 320x240 --workers 1",),
-    "scale": ("predict data --engine local --out rows",),
+    "scale": (
+        "predict data --engine local --out rows",
+        "predict data --engine ray --out more",
+        "inspect data --engine ray --out inspected",
+        "split data --engine ray --out split.json",
+    ),
     "train": (*TRAIN, "report run"),
     "export": (
         *TRAIN,

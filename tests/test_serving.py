@@ -790,6 +790,22 @@ def test_a_network_that_fails() -> None:
         assert client.post("/v1/predict", files=form(encoded("all"))).status_code == 200
 
 
+def test_too_little_memory_for_a_photo_is_told_and_passes() -> None:
+    class Hungry(ColourModel):
+        def answer(self, pixels: np.ndarray) -> Any:
+            if len(self.batches) == 1:  # the first is the server's own
+                self.batches.append(1)
+                raise MemoryError("no more")
+            return super().answer(pixels)
+
+    with serving(Hungry()) as client:
+        refused = client.post("/v1/predict", files=form(encoded("all")))
+        assert refused.status_code == 503 and refused.headers["Retry-After"]
+        assert "too little memory" in refused.json()["detail"]
+        assert client.post("/v1/predict", files=form(encoded("all"))).status_code == 200
+        assert 'reason="memory"' in client.get("/metrics").text
+
+
 SERVER = """
 import socket, sys
 sys.path[:0] = {paths!r}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from PIL import Image
 
 from allmasked.cli import options as opt
 from allmasked.core.errors import ConfigError, require
@@ -80,8 +81,10 @@ def serve_command(
     try:
         address = listening.getsockname()[0]
         hosts = hosts_of(address, allow_hosts)
-        predictor = load(model, threads=threads, device=device).predictor
+        opened = load(model, threads=threads, device=device)
+        predictor = opened.predictor
         check_look(predictor, look)
+        opened(Image.new("RGB", (64, 64)))  # what is wrong with the network, or the memory, is told before it listens
         app = create_app(predictor, limit, api_key=key, page=page, look=look, hosts=hosts, origins=origins)
         start_logs()
         log = logging.getLogger("allmasked.serving")

@@ -458,6 +458,13 @@ def add_problems(app: FastAPI, refused: Callable[[str], None] = lambda _reason: 
         refused(error.reason)
         return problem(error.status, error.detail, error.headers)
 
+    @app.exception_handler(MemoryError)
+    async def _(_request: Request, _error: MemoryError) -> Response:
+        log.error("too little memory for a photo")
+        refused("memory")
+        full = busy(10, "the server has too little memory for this at the moment")
+        return problem(full.status, full.detail, full.headers)
+
     @app.exception_handler(ClientDisconnect)
     async def _(_request: Request, _error: ClientDisconnect) -> Response:
         refused("gone")
