@@ -51,7 +51,7 @@ WORK: dict[str, tuple[str, ...]] = {
     "scale": (
         "predict data --engine local --out rows",
         "predict data --engine ray --out more",
-        "inspect data --engine ray --out inspected",
+        "inspect data --engine ray --json inspected.json",
         "split data --engine ray --out split.json",
     ),
     "train": (*TRAIN, "report run"),

@@ -608,6 +608,16 @@ def test_photos_and_rows_in_an_s3_store(s3: dict[str, str], monkeypatch: pytest.
     assert last.path == str(named[2])
     with pytest.raises(PhotoError, match=r"s3://photos/in/gone\.jpg: no such object"):
         model("s3://photos/in/gone.jpg")
+    put("odd/all/../..", encoded("all"))
+    put("odd/all/x.jpg", encoded("all"))
+    gone, shown = allmasked.explain(None, [named[0], "s3://photos/odd/all/x.jpg"], tmp_path / "heat")
+    assert gone.prediction.error == "no such object" and gone.picture is None
+    assert shown.prediction.label == known["s3://photos/in/x.jpg"] and shown.picture == tmp_path / "heat/x.evidence.jpg"
+    told = CliRunner().invoke(cli, ["explain", *named[:2], "--out", str(tmp_path / "seen"), "--format", "jsonl"])
+    assert told.exit_code == 1 and [json.loads(line)["error"] for line in told.stdout.splitlines()] == [
+        "no such object", None,
+    ], told.output  # fmt: skip
+    assert {path.name for path in (tmp_path / "seen").iterdir()} == {"x.evidence.jpg", "grid.png"}
     stop, looks = threading.Event(), []
     looking = sources.looks(
         sources.source_of("s3://photos/in"), 0.05, note=lambda *told: looks.append(told), stop=stop, existing=False

@@ -7,6 +7,7 @@ inside of each function, so that ``import allmasked`` costs nothing.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,7 +181,7 @@ def evaluate(
     Args:
         run: its folder.
         on: parts of its split; validation and test when empty.
-        photos: a labelled data set or ``split.json`` to score instead.
+        photos: a labelled data set, its address or ``split.json`` to score instead.
         data: where the run's photos lie now, if they have moved.
         bootstrap: resamples for the intervals.
         seed: of the resamples.
@@ -201,9 +202,10 @@ def evaluate(
     """
     from allmasked.scoring.evaluate import evaluate as evaluate_run
 
+    other = None if photos is None else _here(photos)
     return evaluate_run(
-        Path(run), [on] if isinstance(on, str) else on, photos=_path(photos), data=_path(data),
-        bootstrap=bootstrap, seed=seed, plots=plots,
+        Path(run), [on] if isinstance(on, str) else on, photos=other, data=_path(data), bootstrap=bootstrap, seed=seed,
+        plots=plots,
     )  # fmt: skip
 
 
@@ -254,7 +256,7 @@ def explain(
 
     Args:
         model: a run, an ensemble's folder or an exported file; the model that ships when None.
-        photos: a pattern, a folder, a path, or several of these.
+        photos: a pattern, a folder, a path, an address, or several of these.
         out: the folder for the pictures.
         explainer: a row of :data:`allmasked.explaining.explain.EXPLAINERS`; what the model can do best when empty.
         label: the class to explain (``all``, ``none`` or ``some``); the one that is answered when None.
@@ -268,16 +270,18 @@ def explain(
         ['street.evidence.jpg']
     """
     from allmasked.explaining.ensemble_heat import write_heat
-    from allmasked.predictors.photo_files import find_photos
+    from allmasked.predictors.addresses import clean, in_files, listing
     from allmasked.predictors.predictor import open_predictor
 
     paths = [str(path) for path in ([photos] if isinstance(photos, str | Path) else photos)]
-    found = list(find_photos(paths))
-    if not found:
-        raise ConfigError(f"no photo found in {', '.join(paths[:3])}")
+    items = list(listing(paths, etags=False))
+    if not items:
+        raise ConfigError(f"no photo found in {', '.join(map(clean, paths[:3]))}")
     predictor = open_predictor(_path(model))
-    written: Iterator[Any] = write_heat(predictor, found, Path(out), explainer=explainer, wanted=label)
-    return [Explained(one.prediction, one.explained, picture) for one, picture in written]
+    with tempfile.TemporaryDirectory(prefix="allmasked-") as folder:
+        found = in_files(items, Path(folder))
+        written: Iterator[Any] = write_heat(predictor, found, Path(out), explainer=explainer, wanted=label)
+        return [Explained(one.prediction, one.explained, picture) for one, picture in written]
 
 
 def export(

@@ -93,12 +93,12 @@ def predict_command(
         raise click.UsageError("--sample goes with --format kaggle")
     if kind == "kaggle" and (unsure or boxes):
         raise click.UsageError(f"{'--unsure' if unsure else '--boxes'} doesn't go with --format kaggle")
-    if (code := predict_at_scale(ctx, lambda: _stdin_lines(null), look)) is not None:
+    if (code := predict_at_scale(ctx, lambda: stdin_lines(null), look)) is not None:
         ctx.exit(code)
     target = _file(out)
     kind = kind or format_for(target)
     folders = [folder for folder in (annotated, sort_to) if folder is not None]
-    far = photos_far(paths, lambda: _stdin_lines(null), bool(folders) or kind == "kaggle")
+    far = photos_far(paths, lambda: stdin_lines(null), bool(folders) or kind == "kaggle")
     photos = _outside(given_photos(paths, null), folders) if far is None else iter(())
     if kind == "kaggle":
         photos = iter(chosen(photos, sample))
@@ -156,7 +156,7 @@ def given_photos(paths: tuple[str, ...], null: bool) -> Iterator[tuple[str, str]
     from allmasked.predictors.photo_files import find_photos
 
     photos = itertools.chain.from_iterable(
-        find_photos(_stdin_lines(null) if path == "-" else [path], patterns=path != "-") for path in paths
+        find_photos(stdin_lines(null) if path == "-" else [path], patterns=path != "-") for path in paths
     )
     first = next(photos, None)
     if first is None:
@@ -202,7 +202,7 @@ def _for_pictures(photos: Iterator[tuple[str, str]], annotated: Path) -> Iterato
     return iter([first])
 
 
-def _stdin_lines(null: bool) -> Iterator[str]:
+def stdin_lines(null: bool) -> Iterator[str]:
     stream = sys.stdin.buffer
     if null:
         rest = b""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from allmasked.cli import options as opt
-from allmasked.cli.answers import count_photos, given_photos
+from allmasked.cli.answers import count_photos, given_photos, stdin_lines
 from allmasked.cli.rows import COLUMNS, FORMATS, Row, Tally, format_for, output, plain, print_table, with_bar, write
+from allmasked.cli.scaling import here, photos_far
 from allmasked.core import progress
 from allmasked.core.errors import RunError
 from allmasked.core.types import CLASSES, Class
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--out", type=opt.PATH, help="Folder for the pictures; with --score a JSON file.")
 @click.option("--format", "kind", type=click.Choice(FORMATS),
               help="Default: table on a terminal, csv otherwise (json with --score).")  # fmt: skip
-@click.option("--score", "data", type=opt.PATH, metavar="DATA|split.json",
+@click.option("--score", "data", metavar="DATA|split.json",
               help="Measure faithfulness on these photos instead.")  # fmt: skip
 @click.option("--on", "part", type=opt.PARTS, default="test", help="With --score: the part.")
 @click.option("--photos", "count", type=click.IntRange(1), default=50, help="With --score: photos, drawn at random.")
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def explain_command(
     ctx: click.Context, paths: tuple[str, ...], model: Path | None, explainers: tuple[str, ...], wanted: Class | None,
-    out: Path | None, kind: str | None, data: Path | None, null: bool, **score: Any,
+    out: Path | None, kind: str | None, data: str | None, null: bool, **score: Any,
 ) -> None:  # fmt: skip
     """Show where in each photo the answer comes from: heat map overlays, and all photos on one page (grid.png).
 
@@ -56,7 +58,7 @@ def explain_command(
     if data is not None:
         if paths:
             raise click.UsageError("--score takes its photos from DATA; leave out PATH")
-        failed = _score(model, data, explainers or ("all",), kind, out, **score)
+        failed = _score(model, here(data), explainers or ("all",), kind, out, **score)
     else:
         if not paths:
             raise click.UsageError("PATH is missing: photos to explain (or --score DATA)")
@@ -72,11 +74,14 @@ def _explain(
     model: Path | None, paths: tuple[str, ...], explainer: str, wanted: Class | None, out: Path, kind: str, null: bool
 ) -> int:
     from allmasked.explaining.ensemble_heat import write_heat
+    from allmasked.predictors.addresses import in_files
     from allmasked.predictors.predictor import open_predictor
 
     if out.exists() and not out.is_dir():
         raise click.UsageError(f"--out {out}: is a file; give a folder for the pictures")
-    photos = given_photos(paths, null)
+    far = photos_far(paths, lambda: stdin_lines(null))
+    folder = tempfile.TemporaryDirectory(prefix="allmasked-")  # of what lies at addresses
+    photos: Iterator[tuple[str, Any]] = given_photos(paths, null) if far is None else in_files(far, Path(folder.name))
     found = write_heat(open_predictor(model), photos, out, explainer=explainer, wanted=wanted)
     tally = Tally()
 
@@ -88,7 +93,7 @@ def _explain(
             yield {**prediction.to_dict(boxes=False), **extra}
 
     columns = (*COLUMNS[:-1], "explained", "picture", "error")
-    with output(None) as stream:
+    with folder, output(None) as stream:
         write(with_bar(rows(), "explain", lambda: count_photos(paths), kind, None), kind, stream, columns)
     tally.tell()
     if tally.labels.total() > tally.labels["failed"]:

@@ -71,7 +71,7 @@ def here(data: str | Path) -> Path:
     return copied(data)
 
 
-def photos_far(paths: Iterable[str], lines: Lines, pictures: bool) -> Iterator[Item] | None:
+def photos_far(paths: Iterable[str], lines: Lines, pictures: bool = False) -> Iterator[Item] | None:
     """The photos of a command line that names an address or a list file; None where it names neither."""
     from allmasked.predictors.addresses import is_far
 

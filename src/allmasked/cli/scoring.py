@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from allmasked.cli import options as opt
+from allmasked.cli.scaling import here
 from allmasked.core.types import Prediction
 
 if TYPE_CHECKING:
@@ -27,12 +28,12 @@ resampling_option = click.option("--seed", type=int, default=0, help="Seed of th
 @click.option("--on", type=opt.PARTS, multiple=True,
               help="Part to score; may be given more than once. Default: validation and test. 'train' scores photos"
               " that the run was trained on, which is refused otherwise.")  # fmt: skip
-@click.option("--photos", type=opt.PATH, metavar="DATA", help="Score this labelled data set or split.json instead.")
+@click.option("--photos", metavar="DATA", help="Score this labelled data set, its address or split.json instead.")
 @opt.data
 @bootstrap_option
 @resampling_option
 def evaluate_command(
-    run: Path, on: tuple[str, ...], photos: Path | None, data: Path | None, bootstrap: int, seed: int
+    run: Path, on: tuple[str, ...], photos: str | None, data: Path | None, bootstrap: int, seed: int
 ) -> None:
     """Score the run in the folder RUN.
 
@@ -43,7 +44,8 @@ def evaluate_command(
     """
     from allmasked.scoring.evaluate import evaluate
 
-    found = evaluate(run, on, photos=photos, data=data, bootstrap=bootstrap, seed=seed)
+    other = None if photos is None else here(photos)
+    found = evaluate(run, on, photos=other, data=data, bootstrap=bootstrap, seed=seed)
     show(str(found))
     for note in found.notes:
         click.echo(note, err=True)

@@ -41,7 +41,7 @@ class Heat:
 
 def explain_ensemble(
     predictor: EnsemblePredictor,
-    photos: Iterable[tuple[str, str | Path]],
+    photos: Iterable[tuple[str, str | Path | PhotoError]],
     *,
     explainer: str = "grad-cam",
     wanted: Class | None = None,
@@ -53,7 +53,7 @@ def explain_ensemble(
 
     Args:
         predictor: see :func:`allmasked.predictors.ensemble.open_ensemble`; its members are Keras models.
-        photos: (name, path) pairs.
+        photos: (name, path) pairs; an error in place of the path is the photo's.
         explainer: a row of :data:`allmasked.explaining.maps.EXPLAINERS` that fits every member's head.
         wanted: the class to explain; the one that the ensemble answers when None.
 
@@ -68,12 +68,14 @@ def explain_ensemble(
             raise RunError(f"{member.name}: only a run's own Keras model can be explained")
     paths: deque[str] = deque()
 
-    def noted() -> Iterator[tuple[str, str | Path]]:
+    def noted() -> Iterator[tuple[str, str | Path | PhotoError]]:
         for name, path in photos:
             paths.append(str(path))
             yield name, path
 
-    def read(path: str | Path, name: str) -> tuple[Size, tuple[NDArray[np.uint8], ...]]:
+    def read(path: str | Path | PhotoError, name: str) -> tuple[Size, tuple[NDArray[np.uint8], ...]]:
+        if isinstance(path, PhotoError):
+            raise path
         return read_views(predictor.views, path, name)
 
     weights = np.asarray(predictor.ensemble.fitted.weights)
@@ -118,7 +120,7 @@ def combined(heats: Sequence[Floats], weights: NDArray[np.float64], photo: Size)
 
 def write_heat(
     predictor: Predictor,
-    photos: Iterable[tuple[str, str | Path]],
+    photos: Iterable[tuple[str, str | Path | PhotoError]],
     out: str | Path,
     *,
     explainer: str = "",
@@ -128,7 +130,7 @@ def write_heat(
 
     Args:
         predictor: what answers; of an ensemble every member's map is written, too.
-        photos: (name, path) pairs.
+        photos: (name, path) pairs; an error in place of the path is the photo's.
         out: the folder for the pictures.
         explainer: a row of :data:`allmasked.explaining.explain.EXPLAINERS`; the predictor's best when empty.
         wanted: the class to explain; each photo's likeliest when None.

@@ -33,7 +33,7 @@ class Explanation:
 
 def explain_paths(
     predictor: Predictor,
-    photos: Iterable[tuple[str, str | Path]],
+    photos: Iterable[tuple[str, str | Path | PhotoError]],
     *,
     explainer: str = "",
     wanted: Class | None = None,
@@ -43,7 +43,7 @@ def explain_paths(
 
     Args:
         predictor: what answers. One without Keras (an exported file) can be explained by what it says itself.
-        photos: (name, path) pairs.
+        photos: (name, path) pairs; an error in place of the path is the photo's.
         explainer: a row of :data:`EXPLAINERS`; :func:`explainer_for` when empty.
         wanted: the class to explain; each photo's likeliest when None.
 
@@ -54,7 +54,9 @@ def explain_paths(
     row = explainer_named(explainer or explainer_for(predictor))
     spec = predictor.input
 
-    def read(path: str | Path, name: str) -> tuple[str, Size, NDArray[np.uint8]]:
+    def read(path: str | Path | PhotoError, name: str) -> tuple[str, Size, NDArray[np.uint8]]:
+        if isinstance(path, PhotoError):
+            raise path
         photo, (array,) = read_views([spec], path, name)  # as predict decodes it, so that both answer the same
         return str(path), photo, array
 

@@ -378,6 +378,26 @@ def fetched(photos: Iterable[Item | tuple[str, Given]]) -> Iterator[tuple[str, G
             yield from ((one.name, one.place) if isinstance(one, Item) else one for one in run)
 
 
+def in_files(photos: Iterable[Item], folder: Path) -> Iterator[tuple[str, str | PhotoError]]:
+    """(name, path) of each, in order, for what reads a photo more than once; those of stores are written below
+    ``folder``, each in a folder called as its own is. The error in place of a photo that can't be had."""
+    for number, (item, got) in enumerate(ahead(photos, fetch)):
+        if isinstance(got, bytes):
+            above, name = [part for part in unquote(item.name.partition("?")[0]).split("/") if part][-2:]
+            path = folder / str(number) / _as_name(above) / _as_name(name)
+            path.parent.mkdir(parents=True)
+            path.write_bytes(got)
+            got = str(path)
+        yield item.name, got
+
+
+def _as_name(text: str) -> str:
+    """What a file may be called, wherever ``text`` comes from."""
+    kept = re.sub(r'[\x00-\x1f\\/:*?"<>|]', "_", text).strip(" .") or "_"
+    stem, dot, suffix = kept.rpartition(".")
+    return f"{stem[-100:]}{dot}{suffix[:20]}" if stem else kept[-100:]
+
+
 def copy(item: Item, target: Path) -> None:
     """Write an object of a store into a file. Raises :class:`PhotoError`: it can't be had."""
     _had(item, lambda store, path: store.get_file(path, str(target)))
