@@ -179,7 +179,8 @@ EPOCH = '{"epoch": 1, "val_loss": 1, "val_accuracy": 1, "%s": %s}'
 @pytest.mark.parametrize(
     "line",
     ["null", "[]", "{}", '{"epoch": 1, "val_loss": "x"}', "{", EPOCH % ("loss", "{}"), EPOCH % ("seconds", "[1]"),
-     EPOCH % ("photos_per_second", '"masked"'), EPOCH % ("learning_rate", "1" + "0" * 30)],
+     EPOCH % ("photos_per_second", '"masked"'), EPOCH % ("learning_rate", "1" + "0" * 30),
+     EPOCH % ("learning_rate", "1e308")],
 )  # fmt: skip
 def test_a_history_that_is_none(tmp_path: Path, line: str) -> None:
     """Found by bench/fuzz.py: the report ended with a traceback."""
@@ -609,7 +610,7 @@ def test_names_in_a_data_set_find_only_its_own_photos(tmp_path: Path, name: str)
     assert found in ("", "inner/away.png")
 
 
-@pytest.mark.parametrize("name", [name for name in AWAY if name != "C:\\away.png"])
+@pytest.mark.parametrize("name", [*(name for name in AWAY if name != "C:\\away.png"), "a\0.png"])
 def test_a_split_leads_nowhere_else(tmp_path: Path, name: str) -> None:
     row = {"path": name, "label": "all", "part": "test", "sha256": "", "group": 0}
     (tmp_path / "split.json").write_text(json.dumps({"data": ".", "seed": 0, "photos": [row]}))

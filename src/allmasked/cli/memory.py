@@ -41,7 +41,10 @@ def limits(root: Path = Path("/sys/fs/cgroup"), own_group: Path = Path("/proc/se
 
 def line(what: str = "") -> str:
     """The line that is shown: what happened, the limits, what to do."""
-    under = ", ".join(f"{name}: {size / 1e9:.1f} GB" for name, size in limits().items())
+    under = ", ".join(
+        f"{name}: {size / 1e9:.1f} GB" if size >= 1e9 else f"{name}: {size / 1e6:.0f} MB"
+        for name, size in limits().items()
+    )
     return f"error: not enough memory{what}{f' ({under})' if under else ''}; {WAY_OUT}"
 
 

@@ -188,6 +188,8 @@ def read_json(path: str | Path) -> Any:
 
 _FIGURES = {"epoch", "val_loss", "val_accuracy"}
 """What each line of ``metrics.jsonl`` has."""
+MOST_LEARNING_RATE = 1e9
+"""Of a line; more is no rate, and can't be drawn."""
 _MORE_FIGURES = {"loss", "accuracy", "val_macro_f1", "learning_rate", "seconds", "photos_per_second"}
 
 
@@ -260,6 +262,7 @@ class Run:
             figures = (
                 [line.get(name) for name in _FIGURES | (_MORE_FIGURES & line.keys())] if isinstance(line, dict) else []
             )
-            if not figures or not all(isinstance(f, float) or (isinstance(f, int) and abs(f) < 2**53) for f in figures):
+            fine = all(isinstance(f, float) or (isinstance(f, int) and abs(f) < 2**53) for f in figures)
+            if not figures or not fine or line.get("learning_rate", 0) > MOST_LEARNING_RATE:
                 raise RunError(f"{self.metrics}: line {number} is not an epoch's figures; remove that line")
         return lines

@@ -371,7 +371,7 @@ def _photo(path: Path, number: int, row: Any) -> Photo:
     if not isinstance(row, dict) or not isinstance(row.get("path"), str):
         raise RunError(f"{where} has no path; make it again with 'allmasked split'")
     name = row["path"]
-    if name.startswith("/") or "\\" in name or ".." in name.split("/"):
+    if name.startswith("/") or "\\" in name or "\0" in name or ".." in name.split("/"):
         raise RunError(f"{where}: {name!r} is not a path below the data set's folder")
     labels = LABELS if row.get("part") in ("train", "left_out") else CLASSES
     for key, known in (("part", PARTS), ("label", labels)):
