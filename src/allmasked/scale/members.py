@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from allmasked.core.config import TrainConfig
-from allmasked.core.errors import AllmaskedError, ConfigError, RunError
+from allmasked.core.errors import AllmaskedError, ConfigError, RunError, expect
 from allmasked.core.progress import bar, tell
 from allmasked.core.runs import Run
 from allmasked.core.types import Split
@@ -41,7 +41,9 @@ def train_members(
     Raises:
         RunError: see :func:`allmasked.ensembles.sweep.runs_of`; or members have failed. The others are finished first.
         ConfigError: no machine of the cluster has what a member needs.
+        MissingExtraError: Keras is not installed here (extra ``train``).
     """
+    expect("keras", "train")
     runs = runs_of(split, members, out)
     missing = [name for name, run in runs.items() if not run.finished]
     if not missing:
