@@ -180,7 +180,7 @@ EPOCH = '{"epoch": 1, "val_loss": 1, "val_accuracy": 1, "%s": %s}'
     "line",
     ["null", "[]", "{}", '{"epoch": 1, "val_loss": "x"}', "{", EPOCH % ("loss", "{}"), EPOCH % ("seconds", "[1]"),
      EPOCH % ("photos_per_second", '"masked"'), EPOCH % ("learning_rate", "1" + "0" * 30),
-     EPOCH % ("learning_rate", "1e308")],
+     EPOCH % ("learning_rate", "1e308"), EPOCH % ("seconds", "NaN")],
 )  # fmt: skip
 def test_a_history_that_is_none(tmp_path: Path, line: str) -> None:
     """Found by bench/fuzz.py: the report ended with a traceback."""
