@@ -68,12 +68,14 @@ def test_no_old_name_is_in_use() -> None:
 @pytest.mark.parametrize("old", renamed.OPTIONS)
 def test_an_old_option_is_the_new_one(old: str) -> None:
     value = [] if " " in old else ["7"]
+    known = [renamed.OPTIONS[old].split()[0]]
     new = ["data", *renamed.OPTIONS[old].split(), *value, "--", *old.split()]
     with pytest.warns(renamed.OldSpelling, match=renamed.OPTIONS[old]):
-        assert renamed.options(["data", *old.split(), *value, "--", *old.split()]) == new
+        assert renamed.options(["data", *old.split(), *value, "--", *old.split()], known) == new
     with pytest.warns(renamed.OldSpelling):
-        assert renamed.options(["data", "=".join([*old.split(), *value]), "--", *old.split()]) == new
-    assert renamed.options(new) == new, "what is new stays, without a warning"
+        assert renamed.options(["data", "=".join([*old.split(), *value]), "--", *old.split()], known) == new
+    assert renamed.options(new, known) == new, "what is new stays, without a warning"
+    assert renamed.options(["data", *old.split()], ["--out"]) == ["data", *old.split()], "another command's"
 
 
 @pytest.mark.parametrize(

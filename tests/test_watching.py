@@ -29,7 +29,8 @@ from allmasked.core.types import LABELS
 from allmasked.model import Model
 from allmasked.watching import sources
 from allmasked.watching.sources import SourceError, source_of
-from allmasked.watching.watch import Smoother, Watch, Webhook, watch
+from allmasked.watching.watch import Smoother, Watch, watch
+from allmasked.watching.webhook import Webhook
 from colour_model import ColourModel, encoded, picture
 
 av = pytest.importorskip("av")
@@ -430,7 +431,7 @@ def test_private_addresses_only_if_asked_for(address: str) -> None:
 def test_a_name_that_means_a_private_machine_later_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     Receiver.got, Receiver.failures, told = [], 0, []
     with http_server(Receiver) as address:
-        monkeypatch.setattr("allmasked.watching.watch._private_address", lambda _: "")  # as if it were public so far
+        monkeypatch.setattr("allmasked.watching.webhook._private_address", lambda _: "")  # as if it were public so far
         hook = Webhook(address, tries=1, complain=told.append)
         hook({"event": "change"})
         hook.close()

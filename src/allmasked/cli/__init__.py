@@ -71,7 +71,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
-            return super().resolve_command(ctx, renamed.options(args))
+            name, command, rest = super().resolve_command(ctx, args)
         except click.UsageError:
             import difflib
 
@@ -81,6 +81,8 @@ class LazyGroup(click.Group):
             else:
                 hint = f" Did you mean {near[0]!r}?" if near else ""
             raise click.UsageError(f"no such command {args[0]!r}.{hint}", ctx) from None
+        own = [] if command is None else [name for one in command.params for name in (*one.opts, *one.secondary_opts)]
+        return name, command, renamed.options(rest, own)
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

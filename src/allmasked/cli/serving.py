@@ -174,7 +174,8 @@ def watch_command(
     from allmasked.model import load
     from allmasked.predictors.predictor import check_look
     from allmasked.watching.sources import source_of
-    from allmasked.watching.watch import Watch, Webhook, watch
+    from allmasked.watching.watch import Watch, watch
+    from allmasked.watching.webhook import Webhook
 
     found = source_of(source)
     if video is not None and video.suffix.lower() != ".mp4":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -47,24 +47,25 @@ def told(old: str, new: str) -> None:
     warnings.warn(f"{old} is now {new}; the old spelling goes with the next version", OldSpelling, stacklevel=3)
 
 
-def options(arguments: Iterable[str]) -> list[str]:
-    """A command's arguments with today's options.
+def options(arguments: Iterable[str], known: Collection[str]) -> list[str]:
+    """A command's arguments with today's options, of which it knows those named.
 
-    >>> options(["data", "--fit=squash"])  # and a warning
+    >>> options(["data", "--fit=squash"], ["--resize-mode"])  # and a warning
     ['data', '--resize-mode', 'stretch']
     """
+    olds = {old: new for old, new in OPTIONS.items() if new.split()[0] in known}
     left: list[str] = []
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        renamed = equals and any(old.split()[0] == name for old in OPTIONS)
+        renamed = equals and any(old.split()[0] == name for old in olds)
         left += [name, value] if renamed else [argument]
     found: list[str] = []
     while left:
         for length in (2, 1):
             old = " ".join(left[:length])
-            if old in OPTIONS:
-                told(old, OPTIONS[old])
-                left[:length] = OPTIONS[old].split()
+            if old in olds:
+                told(old, olds[old])
+                left[:length] = olds[old].split()
                 break
         found.append(left.pop(0))
         if found[-1] == "--":  # what follows is no option
