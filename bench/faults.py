@@ -319,6 +319,8 @@ def cases(shared: Path) -> list[Case]:
         Case("evaluate", ("evaluate", "out/one"), alone=True),
         Case("label-issues", ("label-issues", "out/one"), alone=True),
         Case("report", ("report", "out/one"), alone=True),
+        Case("compare", ("compare", one, two, "--out", "out/compared")),
+        Case("synth-competition", ("synth", "competition", data, "out/competition"), alone=True),
         Case("distil", ("distil", one, "--out", "out/small", *TINY[:6], *EPOCHS, "--size", "64x48"), alone=True),
     ]  # fmt: skip
 
