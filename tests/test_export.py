@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import subprocess
@@ -128,6 +129,29 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pictures(count: int = 5) -> np.ndarray:
     return round_trip.drawn_pictures(SIZE, count, seed=7)
+
+
+class ResourceExhaustedError(Exception):
+    """As TensorFlow calls it."""
+
+
+@pytest.mark.parametrize("said", [ResourceExhaustedError("SaveV2"), RuntimeError("iostream error"), RuntimeError("x")])
+def test_a_full_disk_whatever_a_library_calls_it(
+    said: Exception, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space")
+
+    def full(*_: object) -> None:
+        if str(said) == "iostream error":
+            monkeypatch.setattr(Path, "write_bytes", no_room)
+        raise said
+
+    monkeypatch.setitem(EXPORTS, "onnx", dataclasses.replace(EXPORTS["onnx"], write=full))
+    with pytest.raises(RuntimeError if str(said) == "x" else OSError) as error:
+        export(runs / "evidence", tmp_path / "x.onnx")
+    assert error.value is said if str(said) == "x" else error.value.filename == str(tmp_path / "x.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", EXPORTS)

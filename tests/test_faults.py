@@ -24,6 +24,7 @@ from allmasked.core.types import InputSpec, Split
 from allmasked.data import cache
 from allmasked.data.dataset import write_split
 from allmasked.images import pixels
+from allmasked.synth.competition import write_competition
 from allmasked.synth.painted import begin, spread
 from allmasked.training.loaders import LOADERS, Source
 from allmasked.training.train import _prepare_folder, train
@@ -124,6 +125,7 @@ def test_the_room_of_decoded_photos_is_taken_before_they_are(
     ("error", "line"),
     [
         (OSError(errno.ENOSPC, "No space"), "a.csv: cannot be read or written (no space); make room"),
+        (OSError(errno.ENOSPC, "No space", "photo.jpg", None, "copy.jpg"), "error: copy.jpg: cannot be read"),
         (PermissionError(errno.EACCES, "Denied"), "a.csv: cannot be read or written (denied); check the path"),
         (MemoryError(), "not enough memory"),
     ],
@@ -141,6 +143,23 @@ def test_no_room_and_no_memory_are_one_line(
     said = capsys.readouterr().err
     assert ended.value.code == 2 and line in said and said.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_competition_that_finds_no_room_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn_split: Split
+) -> None:
+    def full(_source: Path, target: Path) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    out = tmp_path / "out"
+    out.mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.copyfile", full)
+        with pytest.raises(OSError, match="No space"):
+            write_competition(drawn_split.root, out)
+    assert not list(tmp_path.glob(".*")) and not list(out.iterdir())
+    assert sum(write_competition(drawn_split.root, out)) == len(list(out.glob("*/*.*")))
 
 
 @pytest.mark.parametrize("suffix", ["bmp", "png", "tif"])

@@ -153,8 +153,9 @@ def _run() -> None:
 
 
 def _unusable(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename is not None else ""
-    reason = (error.strerror or str(error)).lower()
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    name = error.filename2 if full and error.filename2 is not None else error.filename  # of a copy, what is written
+    where = f"{name}: " if name is not None else ""
+    reason = (error.strerror or str(error)).lower()
     way_out = "make room and start again" if full else "check the path"
     return f"{where}cannot be read or written ({reason}); {way_out}"

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from allmasked.core.errors import ConfigError, expect, row_of, unknown
+from allmasked.core.errors import AllmaskedError, ConfigError, expect, row_of, unknown
 from allmasked.core.runs import Run, replacing, working_folder
 from allmasked.core.types import Size
 from allmasked.exporting.formats import EXPORTS, PRECISIONS, Export
@@ -114,12 +116,27 @@ def export(
     return Report(out, sum(map(_bytes, written)), source.metadata, found, drawn)
 
 
+def _is_full(folder: Path) -> bool:
+    try:
+        (folder / "probe").write_bytes(bytes(1 << 20))
+    except OSError as error:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return False
+
+
 @contextlib.contextmanager
 def _whole(out: Path, row: Export, written: list[Path]) -> Iterator[Path]:
     """A context with a temporary path; on success what was written there takes the place of ``out``."""
     with working_folder(out) as folder:
         temporary = folder / out.name
-        yield temporary
+        try:
+            yield temporary
+        except (OSError, AllmaskedError):
+            raise
+        except Exception as error:  # what libraries say of a full disk is of many kinds
+            if _is_full(folder) or type(error).__name__ == "ResourceExhaustedError":
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out)) from error
+            raise
         if temporary.is_dir():
             if out.is_dir() and not (out / "allmasked.json").is_file() and any(out.iterdir()):
                 raise ConfigError(f"--out {out}: is a folder with other things in it; give a new one")

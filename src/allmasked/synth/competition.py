@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from allmasked.core.errors import ConfigError, DataError
-from allmasked.core.runs import write_json, write_text
+from allmasked.core.runs import working_folder, write_json, write_text
 from allmasked.core.types import CATEGORIES, NOBODY
 from allmasked.data.readers import read_dataset
 
@@ -48,14 +48,19 @@ def write_competition(data: str | Path, out: str | Path, *, test: float = 0.2, s
     if not 0 < held_out < len(photos):
         raise ConfigError(f"test = {test}: leaves no photo on one side; {len(photos)} photos have a label")
     labels: dict[str, dict[str, int]] = {"test": {}, "training": {}}
-    for number, index in enumerate(order):
-        photo, part = photos[index], "test" if number < held_out else "training"
-        name = f"{FIRST + number}{Path(photo.path).suffix.lower()}"
-        (out / part).mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(root / photo.path, out / part / name)
-        labels[part][name] = CATEGORIES[photo.label]
-    write_json(out / "train_gt.json", labels["training"])
-    for file, rows in (("true_results", labels["test"]), ("sample_submission", dict.fromkeys(labels["test"], 0))):
-        lines = ["Id,Category", *(f"{name},{number}" for name, number in rows.items()), ""]
-        write_text(out / f"{file}.csv", "\n".join(lines))
+    with working_folder(out) as folder:
+        made = folder / out.name
+        for number, index in enumerate(order):
+            photo, part = photos[index], "test" if number < held_out else "training"
+            name = f"{FIRST + number}{Path(photo.path).suffix.lower()}"
+            (made / part).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / photo.path, made / part / name)
+            labels[part][name] = CATEGORIES[photo.label]
+        write_json(made / "train_gt.json", labels["training"])
+        for file, rows in (("true_results", labels["test"]), ("sample_submission", dict.fromkeys(labels["test"], 0))):
+            lines = ["Id,Category", *(f"{name},{number}" for name, number in rows.items()), ""]
+            write_text(made / f"{file}.csv", "\n".join(lines))
+        if out.is_dir():
+            out.rmdir()
+        made.rename(out)
     return len(labels["training"]), len(labels["test"])
