@@ -213,6 +213,8 @@ def weights(path: Path) -> str:
 
 TIMES = {
     "updated",
+    "run",  # its number, in the manifest of a job
+    "model_sha256",  # of a .keras file, which holds the time
     "seconds",
     "photos_per_second",
     "train_seconds",
