@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import http.server
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -430,9 +431,15 @@ def test_private_addresses_only_if_asked_for(address: str) -> None:
 
 def test_a_name_that_means_a_private_machine_later_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     Receiver.got, Receiver.failures, told = [], 0, []
+    known = iter(["93.184.216.34"])
+    found = socket.getaddrinfo
+
+    def looked_up(host: str, *more: Any, **options: Any) -> Any:
+        return found(next(known, "127.0.0.1") if host == "name.example" else host, *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", looked_up)
     with http_server(Receiver) as address:
-        monkeypatch.setattr("allmasked.watching.webhook._private_address", lambda _: "")  # as if it were public so far
-        hook = Webhook(address, tries=1, complain=told.append)
+        hook = Webhook(address.replace("127.0.0.1", "name.example"), tries=1, complain=told.append)
         hook({"event": "change"})
         hook.close()
     assert not Receiver.got and len(told) == 1 and "private network" in told[0]

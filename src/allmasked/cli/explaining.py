@@ -80,12 +80,11 @@ def _explain(
     if out.exists() and not out.is_dir():
         raise click.UsageError(f"--out {out}: is a file; give a folder for the pictures")
     far = photos_far(paths, lambda: stdin_lines(null))
-    folder = tempfile.TemporaryDirectory(prefix="allmasked-")  # of what lies at addresses
-    photos: Iterator[tuple[str, Any]] = given_photos(paths, null) if far is None else in_files(far, Path(folder.name))
-    found = write_heat(open_predictor(model), photos, out, explainer=explainer, wanted=wanted)
+    given = given_photos(paths, null) if far is None else iter(())
     tally = Tally()
 
-    def rows() -> Iterator[Row]:
+    def rows(photos: Iterator[tuple[str, Any]]) -> Iterator[Row]:
+        found = write_heat(open_predictor(model), photos, out, explainer=explainer, wanted=wanted)
         for explanation, picture in found:
             prediction = explanation.prediction
             tally.add(prediction)
@@ -93,8 +92,9 @@ def _explain(
             yield {**prediction.to_dict(boxes=False), **extra}
 
     columns = (*COLUMNS[:-1], "explained", "picture", "error")
-    with folder, output(None) as stream:
-        write(with_bar(rows(), "explain", lambda: count_photos(paths), kind, None), kind, stream, columns)
+    with tempfile.TemporaryDirectory(prefix="allmasked-") as folder, output(None) as stream:
+        photos = given if far is None else in_files(far, Path(folder))
+        write(with_bar(rows(photos), "explain", lambda: count_photos(paths), kind, None), kind, stream, columns)
     tally.tell()
     if tally.labels.total() > tally.labels["failed"]:
         progress.tell(f"pictures and grid.png in {out}")

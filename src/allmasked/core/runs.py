@@ -189,8 +189,8 @@ def read_json(path: str | Path) -> Any:
 _FIGURES = {"epoch", "val_loss", "val_accuracy"}
 """What each line of ``metrics.jsonl`` has."""
 _FINITE = {"epoch", "learning_rate", "seconds", "photos_per_second"}
-"""From 0 to :data:`MOST`; a loss may be NaN, where a training has come to nothing."""
-MOST = 1e9
+"""From 0 to :data:`_MOST`; a loss may be NaN, where a training has come to nothing."""
+_MOST = 1e9
 _MORE_FIGURES = {"loss", "accuracy", "val_macro_f1", "learning_rate", "seconds", "photos_per_second"}
 
 
@@ -264,6 +264,6 @@ class Run:
                 [line.get(name) for name in _FIGURES | (_MORE_FIGURES & line.keys())] if isinstance(line, dict) else []
             )
             fine = all(isinstance(f, float) or (isinstance(f, int) and abs(f) < 2**53) for f in figures)
-            if not figures or not fine or not all(0 <= line[name] <= MOST for name in _FINITE & line.keys()):
+            if not figures or not fine or not all(0 <= line[name] <= _MOST for name in _FINITE & line.keys()):
                 raise RunError(f"{self.metrics}: line {number} is not an epoch's figures; remove that line")
         return lines

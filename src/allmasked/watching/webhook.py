@@ -72,7 +72,7 @@ class Webhook:
         direct = not private and not proxied
         if direct and (where := _private_address(parts.hostname)):
             raise ConfigError(
-                f"--webhook {shown!r}: is in a private network or this machine ({where}); --webhook-private lets it"
+                f"--webhook {shown!r}: is in a private network or this machine ({where}); add --webhook-private"
             )
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         address = parts._replace(netloc=host if port is None else f"{host}:{port}", fragment="").geturl()
