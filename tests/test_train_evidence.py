@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,9 +88,20 @@ def test_stopped_and_resumed_gives_the_same_weights(
 
     validate = FacesTask.validate
     monkeypatch.setattr(FacesTask, "validate", stops)
+    asked: list[object] = []
+    learner = models.learner
+
+    def counted(model: Any) -> Any:
+        found = learner(model)
+        shape_of = found.compute_output_shape
+        found.compute_output_shape = lambda given: asked.append(given) or shape_of(given)
+        return found
+
+    monkeypatch.setattr(models, "learner", counted)
     with pytest.raises(KeyboardInterrupt):
         train(split, CONFIG, tmp_path / "run", cache=whole.folder.parent / "cache")
     monkeypatch.undo()
+    assert len(asked) == 1  # of four steps of one size: Keras goes through every layer for the answer
     again = train(split, CONFIG, tmp_path / "run", resume=True, cache=whole.folder.parent / "cache")
     for ours, theirs in zip(weights_of(again), weights_of(whole), strict=True):
         np.testing.assert_array_equal(ours, theirs)

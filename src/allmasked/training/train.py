@@ -194,6 +194,7 @@ class _Training:
         self.learner = models.learner(self.trained)
         self.view = models.part(self.model, "maps") if models.has_maps(self.model) else self.model
         self.history: History = []
+        self.grids: dict[Size, Size] = {}
         self.parts = 1
         self.phase = ""
         self.only = only_over(absent(source.photos("validation")))
@@ -203,8 +204,10 @@ class _Training:
 
     def _grid(self, size: Size) -> Size:
         """Width and height of the maps, in cells, for an input of a size."""
-        rows, columns = self.learner.compute_output_shape((None, size[1], size[0], 3))[1:3]
-        return columns, rows
+        if size not in self.grids:  # Keras goes through every layer for it, and each step asks
+            rows, columns = self.learner.compute_output_shape((None, size[1], size[0], 3))[1:3]
+            self.grids[size] = columns, rows
+        return self.grids[size]
 
     def go(self) -> None:
         """All epochs that are missing, and the model. Threads and the TensorBoard log are closed, also on an error."""
