@@ -11,6 +11,7 @@ import csv
 import functools
 import http.server
 import importlib.util
+import io
 import json
 import os
 import random
@@ -29,6 +30,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 import allmasked
 from allmasked.cli import cli
@@ -36,7 +38,7 @@ from allmasked.cli.scaling import TOLD
 from allmasked.core.errors import ConfigError, DataError, MissingExtraError, PhotoError, RunError
 from allmasked.core.runs import Run
 from allmasked.core.types import Split
-from allmasked.data.dataset import load_split, write_split
+from allmasked.data.dataset import load_split, read_split, write_split
 from allmasked.predictors import addresses
 from allmasked.predictors.addresses import Folder, Item, clean, listing, scrub
 from allmasked.scale import job, results
@@ -138,7 +140,8 @@ def test_values_of_secret_variables_are_left_out_of_messages(monkeypatch: pytest
         (["nowhere", "--engine", "local", "--out", "d", "--model", "gone"], "gone: no such run folder"),
         (["empty", "--engine", "local", "--out", "d"], "no photo found in empty"),
         (["gone.txt/../file.txt", "--engine", "local", "--out", "d"], "the list cannot be read"),
-        (["s3://a/b.jpg", "--sort", "s"], "take photos of this machine"),
+        (["s3://a/b.jpg", "--sort", "s3://a/sorted"], "sorts into a folder of this machine"),
+        (["nowhere", "--annotated", "https://host/d"], "nothing can be written to http"),
     ],
 )
 def test_wrong_use_gets_one_line(
@@ -159,6 +162,7 @@ def test_wrong_use_gets_one_line(
     ("arguments", "message"),
     [
         (["split", "d", "--out", "s.json", "--workers", "2"], "go with --engine ray"),
+        (["split", "d", "--out", "s3://bucket"], "names no file"),
         (["train", "d", "--out", "r", "--backbones", "all", "--devices", "2"], "--devices is for one training"),
     ],
 )
@@ -630,6 +634,86 @@ def test_photos_and_rows_in_an_s3_store(s3: dict[str, str], monkeypatch: pytest.
         next(sources.looks(sources.source_of("s3://nowhere/in"), 1, note=print, stop=stop))
     gone = invoke("s3://nowhere/in", "--engine", "local", "--out", str(tmp_path / "d"))
     assert isinstance(gone.exception, DataError) and "s3://nowhere/in: cannot be listed" in str(gone.exception)
+
+
+@needs("s3fs", "moto", "flask", "faiss")
+def test_what_is_drawn_sorted_and_written_of_a_store(
+    s3: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    store, _ = addresses.filesystem("s3://seen")
+    store.call_s3("create_bucket", Bucket="seen")
+    bodies = {f"in/{number}.jpg": encoded(("all", "none", "some")[number % 3]) for number in range(6)}
+    bodies |= {"in/a?b.jpg": encoded("all"), "in/a_b.jpg": encoded("none"), "in/../x.jpg": encoded("some")}
+    for name, body in {**bodies, "in/broken.jpg": b"no photo"}.items():
+        store.call_s3("put_object", Bucket="seen", Key=name, Body=body)
+
+    def names(below: str) -> list[str]:
+        return sorted("/".join(found) for found, _ in addresses.files_below(f"s3://seen/{below}", {".jpg", ".png"}))
+
+    def told(*arguments: str) -> Result:
+        result = CliRunner().invoke(cli, [*arguments])
+        assert SECRET not in result.output and result.exit_code in (0, 1), (result.output, result.exception)
+        return result
+
+    drawn = told("predict", "s3://seen/in", "--annotated", "s3://seen/out/drawn", "--sort", str(tmp_path / "sorted"))
+    assert drawn.exit_code == 1 and f"drawn on: {len(bodies) - 1} photos, in s3://seen/out/drawn" in drawn.output
+    written = names("out/drawn")
+    assert len(written) == len(bodies) - 1 and "seen/in/0.jpg.answer.jpg" in written  # in/../x.jpg is hidden
+    assert Image.open(io.BytesIO(Folder("s3://seen/out/drawn/seen/in").read("0.jpg.answer.jpg"))).width > 60
+    assert not list(tmp_path.glob("s3:*"))
+    found = list(csv.DictReader((tmp_path / "sorted/predictions.csv").open()))
+    assert len(found) == len(bodies)
+    for row in found:
+        if row["path"] == "s3://seen/in/broken.jpg":
+            assert not row["label"] and (tmp_path / "sorted" / row["copy"]).read_bytes() == b"no photo"
+        else:
+            body = bodies[row["path"].removeprefix("s3://seen/")]
+            assert (tmp_path / "sorted" / row["copy"]).read_bytes() == body
+    again = told("predict", "s3://seen/in", "--sort", str(tmp_path / "sorted"))
+    assert "moved" not in again.output and list(csv.DictReader((tmp_path / "sorted/predictions.csv").open())) == found
+    assert sum(path.suffix == ".jpg" for path in (tmp_path / "sorted").rglob("*")) == len(found)
+
+    one = told("predict", "s3://seen/in/1.jpg", "--annotated", "s3://seen/one.png", "--format", "kaggle")
+    assert one.exit_code == 0 and one.stdout.splitlines()[:2] == ["Id,Category", "1.jpg,0"] and "one.png" in names("")
+    (tmp_path / "sample.csv").write_text("Id,Category\n4.jpg,0\n0.jpg,0\n")
+    chosen = told("predict", "s3://seen/in", "--format", "kaggle", "--sample", str(tmp_path / "sample.csv"))
+    assert [line.partition(",")[0] for line in chosen.stdout.splitlines()[:3]] == ["Id", "4.jpg", "0.jpg"]
+    heat = told("explain", "s3://seen/in/0.jpg", "--out", "s3://seen/heat", "--format", "jsonl")
+    assert json.loads(heat.stdout)["picture"] == "s3://seen/heat/0.evidence.jpg"
+    assert names("heat") == ["0.evidence.jpg", "grid.png"]
+
+
+@needs("s3fs", "moto", "flask", "faiss")
+def test_a_split_at_an_address_says_where_its_photos_are_from_there(
+    s3: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    store, _ = addresses.filesystem("s3://kept")
+    store.call_s3("create_bucket", Bucket="kept")
+    here = make_split(tmp_path / "here", {"photo": 4}).root
+    for path in here.rglob("*.png"):
+        name = f"masks/{path.relative_to(here).as_posix()}"
+        store.call_s3("put_object", Bucket="kept", Key=name, Body=path.read_bytes())
+
+    def split(data: str, out: str) -> Any:
+        result = CliRunner().invoke(cli, ["split", data, "--out", out])
+        assert result.exit_code == 0 and f"written to {out}" in result.output, result.output
+        return json.loads(Folder(out.rpartition("/")[0]).read(out.rpartition("/")[2]))
+
+    assert split("s3://kept/masks", "s3://kept/masks/split.json")["data"] == "."
+    assert split("s3://kept/masks/", "s3://kept/splits/one.json")["data"] == "../masks"
+    assert split(str(here), "s3://kept/here.json")["data"] == here.resolve().as_posix()
+    assert split("s3://kept/masks", "s3://kept/split.json")["data"] == "masks"
+    for place in ("s3://kept/masks/split.json", "s3://kept/split.json"):  # read anywhere, the photos come along
+        assert len(read_split(copied(place)).photos) == 12
+    with pytest.raises(RunError, match="say where it is with --data"):
+        read_split(copied("s3://kept/splits/one.json"))
+    for option, name in (("--json", "found.json"), ("--html", "found.html")):
+        seen = CliRunner().invoke(cli, ["inspect", "s3://kept/masks", "--no-look", option, f"s3://kept/seen/{name}"])
+        assert seen.exit_code == 0 and Folder("s3://kept/seen").read(name), seen.output
 
 
 def test_who_cannot_read_data_sets_is_told_before_they_are_fetched(monkeypatch: pytest.MonkeyPatch) -> None:

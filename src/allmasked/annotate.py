@@ -23,6 +23,7 @@ from allmasked.core.runs import replacing
 from allmasked.core.types import LABELS, FoundFace, Prediction, Size
 from allmasked.images import pixels as px
 from allmasked.images.draw import enlarge, on_photo
+from allmasked.predictors.addresses import is_address, names_of
 from allmasked.predictors.predictor import Answered
 
 VERDICTS = {
@@ -166,11 +167,11 @@ def is_picture(out: Path) -> bool:
 
 def write_annotated(answered: Answered, out: Path, *, heat: bool = False) -> Prediction:
     """Write a photo with its answer to ``out`` where that names a picture (:func:`is_picture`); otherwise below it, at
-    the photo's own path and name plus ``.answer.jpg``.
+    the photo's own path or address and name plus ``.answer.jpg``.
 
     Returns the prediction, or one with the error where the photo can no longer be read.
     """
-    prediction, path = answered.prediction, str(answered.photo)
+    prediction = answered.prediction
     try:
         picture = drawn(answered, heat=heat)
     except PhotoError as error:
@@ -178,7 +179,11 @@ def write_annotated(answered: Answered, out: Path, *, heat: bool = False) -> Pre
     if is_picture(out):
         target = out
     else:
-        parts = [part for part in Path(os.path.relpath(path)).parts if part not in ("..", ".", os.sep)]
+        if is_address(prediction.path):
+            parts = names_of(prediction.path)
+        else:
+            path = Path(os.path.relpath(str(answered.photo)))
+            parts = [part for part in path.parts if part not in ("..", ".", os.sep)]
         target = out.joinpath(*parts[:-1], os.fsdecode(os.fsencode(parts[-1])[:200]) + ".answer.jpg")
     with replacing(target) as temporary:
         picture.save(temporary, quality=90)
@@ -210,15 +215,18 @@ class Sorted:
                 self._rows = {row["path"]: row for row in rows}
         self._copies = Counter(row["copy"] for row in self._rows.values())
 
-    def add(self, prediction: Prediction) -> None:
-        """Copy the photo at the prediction's path to where its answer says; if it isn't there, only write it down."""
-        photo = Path(prediction.path)
+    def add(self, prediction: Prediction, content: bytes | None = None) -> None:
+        """Copy the photo at the prediction's path to where its answer says, or what was fetched of an address; if it
+        isn't there, only write it down."""
+        far, source = is_address(prediction.path), prediction.path
+        photo = Path(names_of(source)[-1] if far else source)
+        if not far:
+            source = os.path.realpath(photo).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         folder = prediction.label if prediction.sure else UNSURE_FOLDER if prediction.label else UNREADABLE_FOLDER
         assert folder is not None
-        source = os.path.realpath(photo).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         row: dict[str, Any] = {"copy": "", "sha256": "", **prediction.to_dict(boxes=False), "path": source}
-        if photo.is_file():
-            target = copy_into(self.out / folder, photo)
+        if content is not None or (not far and photo.is_file()):
+            target = copy_into(self.out / folder, photo, content)
             row["copy"], row["sha256"] = target.relative_to(self.out).as_posix(), _sha256(target)
         self.count[folder] += 1
         before = self._rows.get(source)
@@ -261,15 +269,19 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def copy_into(folder: Path, photo: Path) -> Path:
-    """Copy a photo into a folder under its own name; numbered where another photo has that name already."""
+def copy_into(folder: Path, photo: Path, content: bytes | None = None) -> Path:
+    """Copy a photo, or its ``content``, into a folder under its own name; numbered where another photo has that name
+    already."""
     folder.mkdir(parents=True, exist_ok=True)
     number, target = 1, folder / photo.name
     while target.exists():
-        if filecmp.cmp(target, photo, shallow=False):
+        if target.read_bytes() == content if content is not None else filecmp.cmp(target, photo, shallow=False):
             return target
         number += 1
         target = folder / f"{photo.stem}-{number}{photo.suffix}"
     with replacing(target) as temporary:
-        shutil.copyfile(photo, temporary)
+        if content is None:
+            shutil.copyfile(photo, temporary)
+        else:
+            temporary.write_bytes(content)
     return target

@@ -83,7 +83,7 @@ def split(
     Args:
         data: a data set in any layout of ``docs/layouts.md``; of a ``split.json`` the split that it holds. At an
             address (``s3://bucket/masks``), it is copied to the cache folder first.
-        out: the ``split.json`` to write, too.
+        out: the ``split.json`` to write, too, or its address.
         seed: of the draw.
         validation, test: shares of the photos, 0-1.
         test_source: a pattern of names (``fmd_*``): those photos, and only they, are the test part.
@@ -103,14 +103,15 @@ def split(
         >>> len(split.part("train")) > len(split.part("test")) > 0
         True
     """
-    from allmasked.data.dataset import load_split, write_split
+    from allmasked.data.dataset import load_split
+    from allmasked.scale.copies import write_split_to
 
     found = load_split(
         _here(data), seed=seed, options=_options(layout, classes, wear, incorrect_is), test_source=test_source,
         keep_parts=keep_parts, relabel=None if relabel is None else Path(relabel), validation=validation, test=test,
     )  # fmt: skip
     if out is not None:
-        write_split(found, Path(out))
+        write_split_to(found, os.fspath(out), os.fspath(data))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sys
@@ -18,6 +19,7 @@ from allmasked.cli.scaling import engine_options, photos_far, predict_at_scale
 from allmasked.cli.submission import chosen, write_submission
 from allmasked.core import progress
 from allmasked.core.types import LABELS, Prediction
+from allmasked.predictors.addresses import is_address
 from allmasked.predictors.tiles import TILES
 
 if TYPE_CHECKING:
@@ -34,6 +36,12 @@ def _labels(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
     return names
 
 
+def _on_this_machine(_ctx: click.Context, _param: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None and is_address(str(value).replace(":/", "://", 1)):  # a Path has one slash for two
+        raise click.BadParameter("sorts into a folder of this machine; rows go to an address with --out")
+    return value
+
+
 @click.command("predict")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @opt.model
@@ -46,11 +54,11 @@ def _labels(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 @click.option("--out", metavar="FILE|DEST", help="Write here instead of to stdout; with --engine a folder or address.")
 @engine_options
 @click.option("--boxes", is_flag=True, help="Add the column faces: what each wears, score, edges in px (JSON in csv).")
-@click.option("--annotated", metavar="DIR|FILE", type=opt.PATH,
-              help="Write each photo with its faces and the verdict into this folder; one photo into this"
-              " .jpg, .png or .webp.")  # fmt: skip
+@click.option("--annotated", "pictures", metavar="DIR|FILE",
+              help="Write each photo with its faces and the verdict into this folder or to this address; one photo into"
+              " this .jpg, .png or .webp.")  # fmt: skip
 @click.option("--heat", is_flag=True, help="With --annotated: lay the evidence over the photo, too.")
-@click.option("--sort", "sort_to", metavar="DIR", type=opt.FOLDER,
+@click.option("--sort", "sort_to", metavar="DIR", type=opt.FOLDER, callback=_on_this_machine,
               help="Copy each photo into DIR/all, none, some or nobody; into DIR/unsure or DIR/unreadable where that is"
               " so. DIR/predictions.csv says what is where.")  # fmt: skip
 @opt.gathered("look", opt.look_of, opt.faces, click.option(
@@ -67,7 +75,7 @@ def _labels(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 @click.pass_context
 def predict_command(
     ctx: click.Context, paths: tuple[str, ...], model: Path | None, kind: str | None, sample: Path | None,
-    out: str | None, boxes: bool, annotated: Path | None, heat: bool, sort_to: Path | None, look: Look, unsure: bool,
+    out: str | None, boxes: bool, pictures: str | None, heat: bool, sort_to: Path | None, look: Look, unsure: bool,
     fail_on: frozenset[str], batch_size: int, threads: int | None, device: str, null: bool, **_scale: Any,
 ) -> None:  # fmt: skip
     """Answer for photos: does everyone (all), no one (none), or only some wear a mask? Or is nobody there?
@@ -85,9 +93,9 @@ def predict_command(
     """
     from allmasked.annotate import Sorted, write_annotated
     from allmasked.model import load
-    from allmasked.predictors.addresses import fetched
+    from allmasked.predictors.addresses import clean, fetched, outgoing
 
-    if heat and annotated is None:
+    if heat and pictures is None:
         raise click.UsageError("--heat goes with --annotated DIR")
     if sample and kind != "kaggle":
         raise click.UsageError("--sample goes with --format kaggle")
@@ -97,9 +105,12 @@ def predict_command(
         ctx.exit(code)
     target = _file(out)
     kind = kind or format_for(target)
+    stack = ctx.with_resource(contextlib.ExitStack())
+    annotated, send = stack.enter_context(outgoing(pictures)) if pictures else (None, lambda: None)
     folders = [folder for folder in (annotated, sort_to) if folder is not None]
-    far = photos_far(paths, lambda: stdin_lines(null), bool(folders) or kind == "kaggle")
-    photos = _outside(given_photos(paths, null), folders) if far is None else iter(())
+    far = photos_far(paths, lambda: stdin_lines(null))
+    photos: Iterator[tuple[str, Any]] = given_photos(paths, null) if far is None else ((one.name, one) for one in far)
+    photos = _outside(photos, folders)
     if kind == "kaggle":
         photos = iter(chosen(photos, sample))
     if annotated is not None:
@@ -108,7 +119,7 @@ def predict_command(
     sorting = None if sort_to is None else Sorted(sort_to)
     tally, drawn = Tally(), 0
 
-    found = opened.answered(photos if far is None else fetched(far), batch_size, look)
+    found = opened.answered(photos if far is None else fetched(one for _, one in photos), batch_size, look)
 
     def predictions() -> Iterator[Prediction]:
         nonlocal drawn
@@ -116,9 +127,10 @@ def predict_command(
             prediction = answered.prediction
             if prediction.label is not None and annotated is not None:
                 prediction = write_annotated(answered, annotated, heat=heat)
+                send()
                 drawn += prediction.label is not None
             if sorting is not None:
-                sorting.add(prediction)
+                sorting.add(prediction, answered.photo if isinstance(answered.photo, bytes) else None)
             tally.add(prediction)
             if prediction.label is None and not (out is None and sys.stdout.isatty() and kind != "kaggle"):  # else seen
                 progress.tell(f"{plain(prediction.path)}: {plain(prediction.error)}")
@@ -140,8 +152,8 @@ def predict_command(
         if sorting is not None:
             sorting.close()
     tally.tell()
-    if annotated is not None:
-        progress.tell(f"drawn on: {photos_of(drawn)}, in {annotated}")
+    if pictures:
+        progress.tell(f"drawn on: {photos_of(drawn)}, in {clean(pictures)}")
     if sorting is not None:
         progress.tell(str(sorting))
     _tell_other_photos(paths)
@@ -176,15 +188,20 @@ def count_photos(paths: tuple[str, ...], folders: Sequence[Path] = ()) -> int | 
     return sum(1 for _ in _outside(find_photos(paths), folders))
 
 
-def _outside(photos: Iterator[tuple[str, str]], folders: Sequence[Path]) -> Iterator[tuple[str, str]]:
-    """Photos that don't lie where pictures are being written."""
+def _outside(photos: Iterator[tuple[str, Any]], folders: Sequence[Path]) -> Iterator[tuple[str, Any]]:
+    """Photos, each by name with its path or as an item of a listing, that don't lie where pictures are being
+    written."""
     if not folders:
         return photos
     ours = tuple(os.path.join(os.path.realpath(folder), "") for folder in folders)  # noqa: PTH118
-    return ((name, path) for name, path in photos if not os.path.realpath(path).startswith(ours))
+    return ((name, one) for name, one in photos if not os.path.realpath(_place(one)).startswith(ours))
 
 
-def _for_pictures(photos: Iterator[tuple[str, str]], annotated: Path) -> Iterator[tuple[str, str]]:
+def _place(one: Any) -> str:
+    return one if isinstance(one, str) else str(one.place)
+
+
+def _for_pictures(photos: Iterator[tuple[str, Any]], annotated: Path) -> Iterator[tuple[str, Any]]:
     """The photos, of which there must be one, and another, where ``--annotated`` names a picture."""
     from allmasked.annotate import is_picture
 
@@ -197,7 +214,7 @@ def _for_pictures(photos: Iterator[tuple[str, str]], annotated: Path) -> Iterato
     first, *more = itertools.islice(photos, 2)
     if more:
         raise click.UsageError(f"--annotated {annotated}: is one picture, but there are more photos; name a folder")
-    if os.path.realpath(annotated) == os.path.realpath(first[1]):
+    if os.path.realpath(annotated) == os.path.realpath(_place(first[1])):
         raise click.UsageError(f"--annotated {annotated}: is the photo itself; name another file")
     return iter([first])
 

@@ -54,9 +54,13 @@ reading_options = opt.gathered(
 """How DATA is read, as ``options``."""
 
 
+split_file = click.option("--out", type=opt.FILE_OR_ADDRESS, required=True,
+                          help="The split.json to write, or its address.")  # fmt: skip
+
+
 @click.command("split")
 @click.argument("data", type=click.Path())
-@opt.split_file
+@split_file
 @click.option("--seed", default=0)
 @click.option("--validation", type=opt.SHARE, default=0.15, help="Share of the photos.")
 @click.option("--test", type=opt.SHARE, default=0.2, help="Share of the photos.")
@@ -71,7 +75,7 @@ reading_options = opt.gathered(
 @reading_options
 @reading_engine
 def split_command(
-    data: str, out: Path, test_source: str, parts: str, options: Options, spread: ContextManager[Spread], **asked: Any
+    data: str, out: str, test_source: str, parts: str, options: Options, spread: ContextManager[Spread], **asked: Any
 ) -> int:
     """Divide DATA, a data set or its address (s3://...), into train, validation and test and write it to a split.json.
 
@@ -89,19 +93,19 @@ def split_command(
     tell_splitting(root)
     given = {"options": options, "test_source": test_source, "keep_parts": parts == "given", **asked}
     with spread as reader:
-        return _keep(load_split(root, spread=reader, **given), out)
+        return _keep(load_split(root, spread=reader, **given), out, data)
 
 
 @click.command("extend")
 @click.argument("split_file", metavar="SPLIT", type=opt.PATH)
 @click.argument("data", nargs=-1, type=click.Path())
-@opt.split_file
+@split_file
 @click.option("--photos", "most", type=click.IntRange(1), help="At most this many of each DATA, drawn at random.")
 @click.option("--keep", type=opt.SHARE, default=1.0,
               help="Share of SPLIT's own training photos that stay, drawn at random: for learning curves.")  # fmt: skip
 @reading_options
 def extend_command(
-    split_file: Path, data: tuple[str, ...], out: Path, most: int | None, keep: float, options: Options
+    split_file: Path, data: tuple[str, ...], out: str, most: int | None, keep: float, options: Options
 ) -> int:
     """Add the photos of each DATA to the training part of SPLIT, a split.json, and write a new one.
 
@@ -120,16 +124,17 @@ def extend_command(
     return _keep(extend_split(read_split(split_file), [here(one) for one in data], options, most=most, keep=keep), out)
 
 
-def _keep(split: Split, out: Path) -> int:
+def _keep(split: Split, out: str, data: str = "") -> int:
     """Write a split and tell of it; the exit code, 1 where a photo could not be read."""
-    from allmasked.data.dataset import write_split
+    from allmasked.predictors.addresses import clean
+    from allmasked.scale.copies import write_split_to
 
-    write_split(split, out)
-    print_split(split, out)
+    write_split_to(split, out, data)
+    print_split(split, clean(out))
     return 1 if any(photo.part == "left_out" and photo.group < 0 for photo in split.photos) else 0
 
 
-def print_split(split: Split, out: Path) -> None:
+def print_split(split: Split, out: str) -> None:
     """A table of the split on stderr, and what was left out and why."""
     from rich.table import Table
 
@@ -187,15 +192,16 @@ def _few(names: list[str], few: int = 3) -> str:
 
 @click.command("inspect")
 @click.argument("data", type=click.Path())
-@click.option("--json", "json_file", metavar="FILE", help="Write all that was found as JSON; - for stdout.")
-@click.option("--html", type=opt.FILE, help="Write a page with thumbnails.")
+@click.option("--json", "json_file", type=opt.FILE_OR_ADDRESS,
+              help="Write all that was found as JSON to this file or address; - for stdout.")  # fmt: skip
+@click.option("--html", type=opt.FILE_OR_ADDRESS, help="Write a page with thumbnails to this file or address.")
 @click.option("--look/--no-look", default=None,
               help="Let the model that ships look at every photo, for faces that nobody marked and labels that it"
               f" contradicts. [default: up to {LOOKED_AT:,} photos; it looks at 25 to 80 a second]")  # fmt: skip
 @reading_options
 @reading_engine
 def inspect_command(
-    data: str, json_file: str | None, html: Path | None, look: bool | None, options: Options,
+    data: str, json_file: str | None, html: str | None, look: bool | None, options: Options,
     spread: ContextManager[Spread],
 ) -> int:  # fmt: skip
     """Show what is in DATA, a data set or its address (s3://...), and what is wrong with it.
@@ -211,6 +217,7 @@ def inspect_command(
     from allmasked.core.runs import write_json
     from allmasked.core.types import Predictor
     from allmasked.inspection.inspect import inspect
+    from allmasked.predictors.addresses import outgoing
     from allmasked.predictors.predictor import open_predictor
     from allmasked.reports.inspection_page import make_page, show
 
@@ -226,9 +233,11 @@ def inspect_command(
     else:
         show(found, Console())
         if json_file:
-            write_json(json_file, found.to_json())
+            with outgoing(json_file) as (file, _):
+                write_json(file, found.to_json())
     if html:
-        make_page(found, html)
+        with outgoing(html) as (file, _):
+            make_page(found, file)
     return 1 if found.broken else 0
 
 

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
               help="Which heat map; with --score as often as wanted.  [default: evidence where the model makes it, else"
               " grad-cam; with --score: all]")  # fmt: skip
 @click.option("--class", "wanted", type=click.Choice(CLASSES), help="Class to explain; default: the predicted one.")
-@click.option("--out", type=opt.PATH, help="Folder for the pictures; with --score a JSON file.")
+@click.option("--out", metavar="DIR|FILE",
+              help="Folder, or address of one, for the pictures; with --score a JSON file.")  # fmt: skip
 @click.option("--format", "kind", type=click.Choice(FORMATS),
               help="Default: table on a terminal, csv otherwise (json with --score).")  # fmt: skip
 @click.option("--score", "data", metavar="DATA|split.json",
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def explain_command(
     ctx: click.Context, paths: tuple[str, ...], model: Path | None, explainers: tuple[str, ...], wanted: Class | None,
-    out: Path | None, kind: str | None, data: str | None, null: bool, **score: Any,
+    out: str | None, kind: str | None, data: str | None, null: bool, **score: Any,
 ) -> None:  # fmt: skip
     """Show where in each photo the answer comes from: heat map overlays, and all photos on one page (grid.png).
 
@@ -55,10 +56,13 @@ def explain_command(
     With --score, measure on labelled photos how faithful the heat maps are: deletion AUC (low is good), insertion AUC
     (high is good) and, where boxes are known, the pointing game; each beside a random map, with 95 % intervals.
     """
+    from allmasked.predictors.addresses import outgoing
+
     if data is not None:
         if paths:
             raise click.UsageError("--score takes its photos from DATA; leave out PATH")
-        failed = _score(model, here(data), explainers or ("all",), kind, out, **score)
+        with outgoing(out or "") as (file, _):
+            failed = _score(model, here(data), explainers or ("all",), kind, file if out else None, **score)
     else:
         if not paths:
             raise click.UsageError("PATH is missing: photos to explain (or --score DATA)")
@@ -66,15 +70,17 @@ def explain_command(
             raise click.UsageError("--out DIR is missing: the folder for the pictures")
         if len(explainers) > 1 or "all" in explainers:
             raise click.UsageError("several explainers go with --score only; name one here")
-        failed = _explain(model, paths, "".join(explainers), wanted, out, kind or format_for(None), null)
+        with outgoing(out) as (folder, _):
+            failed = _explain(model, paths, "".join(explainers), wanted, folder, out, kind or format_for(None), null)
     ctx.exit(1 if failed else 0)
 
 
 def _explain(
-    model: Path | None, paths: tuple[str, ...], explainer: str, wanted: Class | None, out: Path, kind: str, null: bool
-) -> int:
+    model: Path | None, paths: tuple[str, ...], explainer: str, wanted: Class | None, out: Path, place: str, kind: str,
+    null: bool,
+) -> int:  # fmt: skip
     from allmasked.explaining.ensemble_heat import write_heat
-    from allmasked.predictors.addresses import in_files
+    from allmasked.predictors.addresses import clean, in_files, is_address
     from allmasked.predictors.predictor import open_predictor
 
     if out.exists() and not out.is_dir():
@@ -88,8 +94,10 @@ def _explain(
         for explanation, picture in found:
             prediction = explanation.prediction
             tally.add(prediction)
-            extra = {"explained": explanation.explained, "picture": str(picture) if picture else None}
-            yield {**prediction.to_dict(boxes=False), **extra}
+            shown = str(picture) if picture else None
+            if picture and is_address(place):
+                shown = f"{clean(place).rstrip('/')}/{picture.relative_to(out).as_posix()}"
+            yield {**prediction.to_dict(boxes=False), "explained": explanation.explained, "picture": shown}
 
     columns = (*COLUMNS[:-1], "explained", "picture", "error")
     with tempfile.TemporaryDirectory(prefix="allmasked-") as folder, output(None) as stream:
@@ -97,7 +105,7 @@ def _explain(
         write(with_bar(rows(photos), "explain", lambda: count_photos(paths), kind, None), kind, stream, columns)
     tally.tell()
     if tally.labels.total() > tally.labels["failed"]:
-        progress.tell(f"pictures and grid.png in {out}")
+        progress.tell(f"pictures and grid.png in {clean(place)}")
     return tally.labels["failed"]
 
 

@@ -17,9 +17,25 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 
+
+class FileOrAddress(click.ParamType):
+    """A file to write, on this machine or at an address; as it was given."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if "://" in value:
+            if not Path(value.partition("://")[2]).suffix:
+                self.fail(f"{value} names no file; end it in a file's name.", param, ctx)
+        else:
+            FILE.convert(value, param, ctx)
+        return str(value)
+
+
 PATH = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
+FILE_OR_ADDRESS = FileOrAddress()
 PARTS = click.Choice(["train", "validation", "test"])
 HELD_OUT = click.Choice(["validation", "test"])
 
@@ -73,7 +89,6 @@ data = click.option("--data", type=PATH, metavar="DIR", help="Where the photos l
 cache = click.option("--cache", type=PATH, help="Folder for decoded photos; the user's cache folder otherwise.")
 seed = click.option("--seed", default=0, help="Seed of everything random.")
 new_run = click.option("--out", required=True, type=PATH, help="The run folder to make.")
-split_file = click.option("--out", type=FILE, required=True, help="The split.json to write.")
 
 
 def batch_size(default: int, most: int | None = None) -> Command:

@@ -71,15 +71,13 @@ def here(data: str | Path) -> Path:
     return copied(data)
 
 
-def photos_far(paths: Iterable[str], lines: Lines, pictures: bool = False) -> Iterator[Item] | None:
+def photos_far(paths: Iterable[str], lines: Lines) -> Iterator[Item] | None:
     """The photos of a command line that names an address or a list file; None where it names neither."""
     from allmasked.predictors.addresses import is_far
 
     paths = list(paths)
     if not any(map(is_far, paths)):
         return None
-    if pictures:
-        raise click.UsageError("--annotated and --sort take photos of this machine, not addresses and list files")
     from itertools import chain
 
     from allmasked.predictors.addresses import clean, listing
@@ -104,7 +102,7 @@ def predict_at_scale(ctx: click.Context, lines: Lines, look: Look) -> int | None
         return None
     if out is None:
         raise click.UsageError("--engine needs --out DEST: a folder or an address for the shards")
-    names = {"annotated": "--annotated", "heat": "--heat", "sort_to": "--sort", "unsure": "--unsure"}
+    names = {"pictures": "--annotated", "heat": "--heat", "sort_to": "--sort", "unsure": "--unsure"}
     for name, option in names.items():
         if given[name]:
             raise click.UsageError(f"{option} doesn't go with --engine; the rows have it all")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -12,8 +13,10 @@ from allmasked.cli.rows import output, plain
 from allmasked.cli.rows import photos as photos_of
 from allmasked.core.errors import DataError
 from allmasked.core.types import CATEGORIES, CLASSES, NOBODY, Prediction
+from allmasked.predictors.addresses import is_address, names_of
 
 HEADER = ("Id", "Category")
+Given = TypeVar("Given")
 
 
 def category(prediction: Prediction) -> int:
@@ -53,20 +56,25 @@ def sample_ids(sample: Path) -> list[str]:
     return ids
 
 
-def chosen(photos: Iterable[tuple[str, str]], sample: Path | None) -> list[tuple[str, str]]:
-    """The photos that a submission is about: those of the sample, in its order; all that there are without one.
+def photo_id(place: str) -> str:
+    """A photo's file name."""
+    return names_of(place)[-1] if is_address(place) else Path(place).name
+
+
+def chosen(photos: Iterable[tuple[str, Given]], sample: Path | None) -> list[tuple[str, Given]]:
+    """The photos, each by name, that a submission is about: those of the sample, in its order; all without one.
 
     Raises:
         DataError: a photo of the sample is not there.
         click.UsageError: two photos have one Id.
     """
     ids = None if sample is None else sample_ids(sample)
-    known: dict[str, tuple[str, str]] = {}
-    for name, path in photos:
-        if ids is not None and Path(path).name not in ids:
+    known: dict[str, tuple[str, Given]] = {}
+    for name, photo in photos:
+        if ids is not None and photo_id(name) not in ids:
             continue
-        other = known.setdefault(Path(path).name, (name, path))
-        if other != (name, path):
+        other = known.setdefault(photo_id(name), (name, photo))
+        if other != (name, photo):
             raise click.UsageError(f"{plain(other[0])} and {plain(name)} would have the same Id; give one folder")
     if ids is None:
         return list(known.values())
@@ -87,4 +95,4 @@ def write_submission(predictions: Iterable[Prediction], out: Path | None) -> Non
     with output(out) as stream:
         rows = csv.writer(stream, lineterminator="\n")
         rows.writerow(HEADER)
-        rows.writerows((Path(prediction.path).name, category(prediction)) for prediction in answered)
+        rows.writerows((photo_id(prediction.path), category(prediction)) for prediction in answered)

@@ -297,9 +297,10 @@ def _named(names: Sequence[str]) -> str:
 # --- split.json -------------------------------------------------------------------------------------------------------
 
 
-def write_split(split: Split, path: str | Path) -> None:
-    """Write ``split.json``: one line a photo; the root relative to the file's folder. Same split, same bytes."""
-    write_text(path, _text(split, Path(path)))
+def write_split(split: Split, path: str | Path, root: str | None = None) -> None:
+    """Write ``split.json``: one line a photo; the root relative to the file's folder, or as ``root`` says. Same split,
+    same bytes."""
+    write_text(path, _text(split, Path(path), root))
 
 
 def unused(folder: Path, split: Split, *others: str) -> bool:
@@ -314,9 +315,9 @@ def unused(folder: Path, split: Split, *others: str) -> bool:
     return names <= {file.name, *others} and file.read_text(encoding="utf-8", errors="replace") == _text(split, file)
 
 
-def _text(split: Split, path: Path) -> str:
+def _text(split: Split, path: Path, root: str | None = None) -> str:
     try:
-        root = Path(os.path.relpath(split.root.resolve(), path.parent.resolve())).as_posix()
+        root = root or Path(os.path.relpath(split.root.resolve(), path.parent.resolve())).as_posix()
     except ValueError:  # another drive on Windows
         root = split.root.resolve().as_posix()
     head = {"data": root, "seed": split.seed, "settings": dict(split.settings)}

@@ -7,12 +7,14 @@ and what others say about it goes through :func:`scrub`.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import itertools
 import os
 import random
 import re
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -33,6 +35,8 @@ MAX_BYTES = 256_000_000
 """A larger object is not fetched: it is no photo."""
 TRIES = 4
 """How often an object is asked for before its row says that it can't be had."""
+NAME_CHARACTERS = 120
+"""A longer name of an object is shortened for a file."""
 THREADS = 16
 """That wait for the store at a time, each for one object."""
 
@@ -383,19 +387,32 @@ def in_files(photos: Iterable[Item], folder: Path) -> Iterator[tuple[str, str | 
     ``folder``, each in a folder called as its own is. The error in place of a photo that can't be had."""
     for number, (item, got) in enumerate(ahead(photos, fetch)):
         if isinstance(got, bytes):
-            above, name = [part for part in unquote(item.name.partition("?")[0]).split("/") if part][-2:]
-            path = folder / str(number) / _as_name(above) / _as_name(name)
+            path = folder.joinpath(str(number), *names_of(item.name)[-2:])
             path.parent.mkdir(parents=True)
             path.write_bytes(got)
             got = str(path)
         yield item.name, got
 
 
-def _as_name(text: str) -> str:
-    """What a file may be called, wherever ``text`` comes from."""
+def names_of(address: str) -> list[str]:
+    """The host or bucket, the folders and the name of an address, each as a file of this machine may be called."""
+    scheme, _, path = address.partition("://")
+    query = ""
+    if scheme.lower() not in _KEYS_ARE_WHOLE:
+        path, _, query = path.partition("?")
+        path = unquote(path)
+    *above, name = [part for part in path.split("/") if part]
+    return [*map(_as_name, above), _as_name(name, query)]
+
+
+def _as_name(text: str, query: str = "") -> str:
+    """What a file may be called, wherever ``text`` comes from; two texts never give one name."""
     kept = re.sub(r'[\x00-\x1f\\/:*?"<>|]', "_", text).strip(" .") or "_"
+    if kept == text and len(text) <= NAME_CHARACTERS and not query:
+        return text
     stem, dot, suffix = kept.rpartition(".")
-    return f"{stem[-100:]}{dot}{suffix[:20]}" if stem else kept[-100:]
+    stem, suffix = (stem, dot + suffix[:20]) if stem else (kept, "")
+    return f"{stem[-NAME_CHARACTERS:]}-{hashlib.sha256(f'{text}?{query}'.encode()).hexdigest()[:8]}{suffix}"
 
 
 def copy(item: Item, target: Path) -> None:
@@ -518,3 +535,35 @@ class Folder:
             raise DataError(
                 f"{self.name}: cannot be read or written ({reason(error)}); check address and credentials"
             ) from None
+
+
+@contextlib.contextmanager
+def outgoing(place: str | os.PathLike[str]) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """Where to write the file or folder that ``place`` names, and what sends all that lies there by now.
+
+    A path of this machine is that itself, and there is nothing to send. What belongs to an address is written to a
+    temporary folder, put there file by file, in the end at the latest, and removed here.
+
+    Raises:
+        ConfigError, MissingExtraError: see :class:`Folder`.
+        DataError: it can't be sent.
+    """
+    place = local_path(os.fspath(place))
+    if not is_address(place):
+        yield Path(place), lambda: None
+        return
+    scheme, _, path = place.partition("://")
+    above, slash, name = path.rstrip("/").rpartition("/")
+    folder = Folder(f"{scheme}://{above if slash else path}")
+    with tempfile.TemporaryDirectory(prefix="allmasked-") as here:
+
+        def send() -> None:
+            for file in sorted(Path(here).rglob("*")):
+                if file.is_file():
+                    folder.write(file.relative_to(here).as_posix(), file.read_bytes())
+                    file.unlink()
+
+        try:
+            yield Path(here) / (name if slash else ""), send
+        finally:
+            send()

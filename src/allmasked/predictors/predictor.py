@@ -263,30 +263,34 @@ def _answer(
 ) -> Iterator[Answered]:
     spec, views = predictor.input, predictor.views
 
-    def read(photo: px.PhotoLike | PhotoError, name: str) -> tuple[px.PhotoLike, Size, tuple[NDArray[np.uint8], ...]]:
+    def read(
+        photo: px.PhotoLike | PhotoError, name: str
+    ) -> tuple[px.PhotoLike, Size, tuple[NDArray[np.uint8], ...] | PhotoError]:
         if isinstance(photo, PhotoError):
             raise photo
-        return photo, *read_views(views, photo, name)
+        try:
+            return photo, *read_views(views, photo, name)
+        except PhotoError as error:
+            return photo, (0, 0), error
 
     for batch in px.decode_batches(photos, read, batch_size=batch_size, threads=threads):
-        good = [one for _, one in batch if not isinstance(one, PhotoError)]
-        if good:
-            answers = predictor.answer_views([np.stack(view) for view in zip(*(arrays for _, _, arrays in good))])
+        found = [(name, *(("", (0, 0), one) if isinstance(one, PhotoError) else one)) for name, one in batch]
+        if good := [arrays for *_, arrays in found if not isinstance(arrays, PhotoError)]:
+            answers = predictor.answer_views([np.stack(view) for view in zip(*good)])
         row = 0
-        for name, one in batch:
-            if isinstance(one, PhotoError):
-                yield Answered(Prediction(name, None, None, one.reason), "", (0, 0), spec)
+        for name, photo, photo_px, arrays in found:
+            if isinstance(arrays, PhotoError):
+                yield Answered(Prediction(name, None, None, arrays.reason), photo, photo_px, spec)
                 continue
-            photo, photo_px, _ = one
             prediction = prediction_of(name, answers, row, photo_px, spec, look.counting)
             if answers.faces is not None and closer.wanted(prediction, look.tiles):
                 with contextlib.suppress(PhotoError):  # gone since the first look, which then has to do
                     image = px.decode(photo, name=name, fit_within=closer.decoded_size(spec.size))
                     first = on_photo(answers.faces[row], photo_px, spec)
-                    found = closer.look_closer(predictor, image, photo_px, first)
+                    seen = closer.look_closer(predictor, image, photo_px, first)
                     nearer = replace(answers.counting, min_face_px=answers.counting.min_face_px * closer.SHARE)
                     counting = look.counting(nearer, photo_px, spec)  # parts show faces larger
-                    prediction = prediction_from(name, found, counting, photo=photo_px)
+                    prediction = prediction_from(name, seen, counting, photo=photo_px)
             evidence = None if answers.evidence is None else answers.evidence[row]
             yield Answered(prediction, photo, photo_px, spec, evidence)
             row += 1

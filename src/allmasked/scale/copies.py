@@ -9,14 +9,27 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import posixpath
 from pathlib import Path, PurePosixPath
 
 from allmasked.core.errors import ConfigError, DataError, PhotoError, expect
 from allmasked.core.progress import tell, track
 from allmasked.core.runs import replacing
+from allmasked.core.types import Split
 from allmasked.data.cache import COPIES, GB, default_folder, limit_bytes
+from allmasked.data.dataset import write_split
 from allmasked.images.pixels import SUFFIXES
-from allmasked.predictors.addresses import Item, ahead, clean, copy, files_below, is_address, known, local_path
+from allmasked.predictors.addresses import (
+    Item,
+    ahead,
+    clean,
+    copy,
+    files_below,
+    is_address,
+    known,
+    local_path,
+    outgoing,
+)
 
 MARKS = frozenset(
     {".csv", ".tsv", ".json", ".xml", ".txt", ".yaml", ".yml", ".names", ".labels", ".mat", ".parquet", ".tfrecord"}
@@ -41,8 +54,7 @@ def copied(data: str | os.PathLike[str]) -> Path:
     base, file = address.rstrip("/"), ""
     if PurePosixPath(base).suffix.lower() in MARKS:
         base, _, file = base.rpartition("/")
-    digest = hashlib.sha256(clean(base).encode()).hexdigest()[:8]
-    folder = default_folder() / COPIES / f"{PurePosixPath(clean(base)).name}-{digest}"
+    folder = copied_to(base)
     found: dict[Path, Item] = {}
     for names, item in files_below(base, SUFFIXES | MARKS):
         if any(name in ("", ".", "..") or "\\" in name for name in names):
@@ -74,6 +86,36 @@ def copied(data: str | os.PathLike[str]) -> Path:
     for line in [*lost[:10], *([f"... and {len(lost) - 10} more"] if len(lost) > 10 else [])]:
         tell(line)
     return folder / file
+
+
+def copied_to(base: str) -> Path:
+    """The folder of this machine for the copy of an address."""
+    shown = clean(base.rstrip("/"))
+    return default_folder() / COPIES / f"{PurePosixPath(shown).name}-{hashlib.sha256(shown.encode()).hexdigest()[:8]}"
+
+
+def write_split_to(split: Split, out: str, data: str = "") -> None:
+    """Write a ``split.json`` to a path or an address.
+
+    At an address it says where its photos are from where it lies itself, if ``data``, the data set that the split was
+    made of, is in the same store; else where they are on this machine.
+
+    Raises:
+        ConfigError, MissingExtraError, DataError: it can't be written there.
+    """
+    with outgoing(out) as (file, _):
+        write_split(split, file, _root(split, local_path(out), local_path(data)))
+
+
+def _root(split: Split, out: str, data: str) -> str | None:
+    if not is_address(out):
+        return None
+    (store, _, file), (others, _, folder) = (place.rstrip("/").partition("://") for place in (out, data))
+    if PurePosixPath(folder).suffix.lower() in MARKS:
+        folder = folder.rpartition("/")[0]
+    if others != store or folder.split("/")[0] != file.split("/")[0] or split.root != copied_to(data).resolve():
+        return split.root.as_posix()
+    return posixpath.relpath(folder, posixpath.dirname(file))
 
 
 def _stamp(item: Item) -> int:
