@@ -27,7 +27,9 @@ from allmasked.data.dataset import (
     verify,
     write_split,
 )
-from allmasked.data.readers import read_dataset
+from allmasked.data.extending import extend_split
+from allmasked.data.readers import Options, read_dataset
+from conftest import make_split as painted_split
 
 
 def picture(seed: int) -> Image.Image:
@@ -305,3 +307,37 @@ def test_a_source_can_be_the_test_part(tmp_path: Path) -> None:
     for pattern in ("c_*", "*"):
         with pytest.raises(ConfigError, match="photo matches"):
             make_split(root, photos, test_source=pattern)
+
+
+def test_photos_of_nobody_alone_are_told(tmp_path: Path) -> None:
+    for number in range(3):
+        save(picture(number), tmp_path / "nobody" / f"{number}.png")
+    with pytest.raises(DataError, match="nobody is in any of its 3 photos"):
+        load_split(tmp_path, options=Options(classes={"nobody": "nobody"}))
+
+
+def test_a_test_source_and_given_parts_exclude_each_other(data: Path) -> None:
+    with pytest.raises(ConfigError, match="ask for one of them"):
+        load_split(data, test_source="a*", keep_parts=True)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_data_set_in_one_file_of_any_encoding(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "set.json").write_text(json.dumps({"images": [], "annotations": []}), encoding=encoding)
+    assert not is_split(tmp_path / "set.json")
+    (tmp_path / "set.json").write_text(json.dumps({"photos": []}), encoding=encoding)
+    assert is_split(tmp_path / "set.json")
+
+
+def test_what_a_further_set_lacks_is_told_and_nothing_leaks_past_photos_that_are_gone(tmp_path: Path) -> None:
+    split = painted_split(tmp_path / "a", {"train": 2, "validation": 1, "test": 1})
+    for number, label in enumerate(CLASSES):
+        save(picture(number), tmp_path / "b" / f"{label}.png")
+    rows = ["path,label", "gone.png,all", *(f"{label}.png,{label}" for label in CLASSES)]
+    (tmp_path / "b" / "labels.csv").write_text("\n".join(rows))
+    found = extend_split(split, [tmp_path / "b"])
+    assert len(found.part("train")) == 9
+    assert [one["path"] for one in found.settings["skipped"]] == ["b/labels.csv:2"]
+    (split.root / split.part("test")[0].path).unlink()
+    with pytest.raises(DataError, match="1 of the split's held-out photos can't be read"):
+        extend_split(split, [tmp_path / "b"])

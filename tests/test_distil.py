@@ -235,9 +235,16 @@ def test_a_student_is_a_run_and_resumes_to_the_same_weights(
     assert not stopped.finished and len(stopped.history()) == 1
     from allmasked.data.dataset import read_split
 
-    training.train(read_split(stopped.split), CONFIG, stopped.folder, resume=True)
+    distil(ensemble.folder, CONFIG, stopped.folder, ask=None)  # type: ignore[arg-type]  # nobody is asked again
     for ours, theirs in zip(_weights(stopped), _weights(whole), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+    again = distil(ensemble.folder, CONFIG, stopped.folder, ask=None)  # type: ignore[arg-type]  # nobody is asked
+    assert again.finished and again.history() == stopped.history()
+    for other in ({"alpha": 0.4}, {"temperature": 3.0}):
+        with pytest.raises(RunError, match="begun with another teacher or other settings"):
+            distil(ensemble.folder, CONFIG, stopped.folder, **other)  # type: ignore[arg-type]
+    with pytest.raises(RunError, match="begun with other settings"):
+        distil(ensemble.folder, dataclasses.replace(CONFIG, seed=5), stopped.folder)
     assert {photo.label for photo in read_split(stopped.split).photos} == set(CLASSES)
 
 

@@ -181,6 +181,20 @@ def test_one_split_for_all(tmp_path: Path) -> None:
         sweep.split_for(None, tmp_path / "elsewhere", 0)
 
 
+def test_another_folder_or_seed_is_another_split(tmp_path: Path) -> None:
+    for name in "ab":
+        make_split(tmp_path / name, {"photo": 4})
+    made = sweep.split_for(tmp_path / "a", tmp_path / "out", 0)
+    assert sweep.split_for(tmp_path / "a", tmp_path / "out", 0).photos == made.photos
+    for data, seed in ((tmp_path / "b", 0), (tmp_path / "a", 1)):
+        with pytest.raises(RunError, match="another split"):
+            sweep.split_for(data, tmp_path / "out", seed)
+    write_split(made, tmp_path / "split.json")
+    (tmp_path / "a").rename(tmp_path / "moved")
+    moved = sweep.split_for(tmp_path / "split.json", tmp_path / "out", 0, tmp_path / "moved")
+    assert moved.photos == made.photos and moved.root == tmp_path / "moved"
+
+
 @pytest.mark.slow
 def test_the_command_trains_two_members_and_their_ensemble(tmp_path: Path) -> None:
     split = make_split(tmp_path / "data", {"train": 3, "validation": 3, "test": 3})

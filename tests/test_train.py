@@ -29,7 +29,7 @@ from allmasked.core.types import Split
 from allmasked.data.dataset import write_split
 from allmasked.networks import model as models
 from allmasked.training import train as training
-from allmasked.training.schedule import learning_rate, plan_epoch, plateaus
+from allmasked.training.schedule import kept_epoch, learning_rate, plan_epoch, plateaus
 from allmasked.training.tasks import class_weights
 from allmasked.training.train import set_trainable, train
 from conftest import make_split
@@ -55,6 +55,16 @@ def test_early_stopping_waits_for_its_patience() -> None:
     recipe = read_recipe("notebook", {"early_stopping_patience": 3})
     assert plan_epoch(recipe, history([1, 0.5, 0.6, 0.7])) is not None
     assert plan_epoch(recipe, history([1, 0.5, 0.6, 0.7, 0.8])) is None
+
+
+def test_an_epoch_whose_loss_is_no_number_is_not_the_best() -> None:
+    nan = float("nan")
+    recipe = read_recipe("notebook", {"early_stopping_patience": 3})
+    assert kept_epoch(recipe, history([0.9, 0.5, nan, nan])) == 2
+    assert kept_epoch(recipe, history([nan, nan])) == 1
+    assert plan_epoch(recipe, history([0.9, 0.5, nan, nan])) is not None
+    assert plan_epoch(recipe, history([0.9, 0.5, nan, nan, nan])) is None
+    assert kept_epoch(dataclasses.replace(recipe, keep="last"), history([0.5, nan, 0.7])) == 3
 
 
 def test_plateaus_are_those_of_keras() -> None:

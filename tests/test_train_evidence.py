@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 from allmasked.core.config import TrainConfig, read_recipe
-from allmasked.core.errors import ConfigError, WeightsError
+from allmasked.core.errors import ConfigError, RunError, WeightsError
 from allmasked.core.runs import Run
-from allmasked.core.types import CLASSES, Photo, Split
-from allmasked.data.cache import pixel_cache
+from allmasked.core.types import CLASSES, InputSpec, Photo, Split
+from allmasked.data.cache import entries, pixel_cache
 from allmasked.data.dataset import read_split, sha256_of, write_split
 from allmasked.data.extending import extend_split
 from allmasked.networks import model as models
@@ -27,7 +27,7 @@ from allmasked.networks.reading import Calibration
 from allmasked.predictors.calibrating import LEAST
 from allmasked.training.loaders import LOADERS, Source
 from allmasked.training.tasks import FacesTask
-from allmasked.training.train import train
+from allmasked.training.train import make_optimizer, train
 from conftest import draw_photo, make_split
 
 FIELDS = {"size": [96, 64], "frame": [64, 64], "mosaic": 0.5, "whole_frames": 0}
@@ -105,6 +105,34 @@ def test_stopped_and_resumed_gives_the_same_weights(
     again = train(split, CONFIG, tmp_path / "run", resume=True, cache=whole.folder.parent / "cache")
     for ours, theirs in zip(weights_of(again), weights_of(whole), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_each_photo_is_decoded_once_a_size_that_is_used(trained: tuple[Split, Run]) -> None:
+    sets = entries(trained[1].folder.parent / "cache")
+    assert len(sets) == 2, "training photos for frames, validation photos at the input's size"
+
+
+def test_resumed_on_other_photos_is_refused(trained: tuple[Split, Run]) -> None:
+    split, run = trained
+    fewer = dataclasses.replace(split, photos=split.photos[1:])
+    with pytest.raises(RunError, match="was begun with other photos"):
+        train(fewer, CONFIG, run.folder, resume=True)
+
+
+def test_frames_are_fitted_as_photos_are(tmp_path: Path) -> None:
+    split = make_split(tmp_path / "data", {"train": 1, "validation": 1})
+    recipe = dataclasses.replace(RECIPE, resize_mode="stretch")
+    task = FacesTask(Source(split, recipe.input, tmp_path / "cache"), LOADERS["cached"], recipe)
+    assert task.frames is not None and task.frames.input == InputSpec((120, 80), "stretch")
+
+
+def test_losses_of_half_precision_are_scaled() -> None:
+    recipe = dataclasses.replace(RECIPE, precision="mixed_float16")
+    for head in ("evidence", "softmax"):
+        model = models.learner(models.build(dataclasses.replace(CONFIG, head=head, recipe=recipe)))
+        model.compile(make_optimizer(recipe, model), "mse")
+        assert type(model.optimizer).__name__ == "LossScaleOptimizer", head
+        assert type(model.optimizer.inner_optimizer).__name__ == "AdamW", head
 
 
 def test_a_run_is_a_beginning_for_another_size_but_not_for_another_head(trained: tuple[Split, Run]) -> None:
@@ -223,11 +251,16 @@ def test_a_share_of_the_training_photos_is_kept_by_groups(tmp_path: Path, share:
         assert kept.part(part) == split.part(part)  # type: ignore[arg-type]
 
 
-def test_without_epochs_a_run_is_calibrated_at_another_size(trained: tuple[Split, Run], tmp_path: Path) -> None:
+def test_without_epochs_a_run_is_calibrated_at_another_size(
+    trained: tuple[Split, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     split, run = trained
     recipe = dataclasses.replace(RECIPE, size=(128, 96), epochs=0, head_epochs=0)
     config = dataclasses.replace(CONFIG, weights=str(run.folder), recipe=recipe)
-    other = train(split, config, tmp_path / "run", cache=tmp_path / "cache")
+    with monkeypatch.context() as stopped, pytest.raises(KeyboardInterrupt):
+        stopped.setattr(models, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        train(split, config, tmp_path / "run", cache=tmp_path / "cache")
+    other = train(split, config, tmp_path / "run", cache=tmp_path / "cache", resume=True)
     assert models.load(other.model).input_shape[1:] == (96, 128, 3)
     differ = [not np.array_equal(a, b) for a, b in zip(weights_of(other), weights_of(run), strict=True)]
     assert 1 <= sum(differ) <= 2, "only the calibration changes"

@@ -58,8 +58,8 @@ def distil_command(
 ) -> None:  # fmt: skip
     """Train one small student from the soft answers of ENSEMBLE (or of a run) on the training photos.
 
-    The student is an ordinary run folder. If it is stopped, `allmasked train --resume --out RUN` goes on. Ends with
-    student and teacher side by side: accuracy, ms a photo, MB.
+    The student is an ordinary run folder. The same command goes on where it was stopped. Ends with student and teacher
+    side by side: accuracy, ms a photo, MB.
     """
     from allmasked.cli.estimates import tell_training
     from allmasked.data.dataset import read_split

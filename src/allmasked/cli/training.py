@@ -20,6 +20,7 @@ from allmasked.networks.backbones import BACKBONES
 from allmasked.networks.heads import HEADS
 from allmasked.networks.model import settings_of
 from allmasked.training.loaders import LOADERS
+from allmasked.training.schedule import kept_epoch
 
 HEADINGS: dict[str, tuple[str, ...]] = {
     "Options": (
@@ -183,7 +184,7 @@ def train_command(
     estimates.tell_training(split, config, done=len(run.history()))
     run = train(split, config, out, resume=resume, cache=cache, devices=devices)
     history = run.history()
-    kept = history[-1] if config.recipe.keep == "last" else min(history, key=lambda line: line["val_loss"])
+    kept = history[kept_epoch(config.recipe, history) - 1]
     only = only_over(absent(split.part("validation")))
     figures = f"validation accuracy {kept['val_accuracy']:.3f}, macro-F1 {kept['val_macro_f1']:.3f}{only}"
     click.echo(f"{run.folder}: epoch {kept['epoch']} kept, {figures}")

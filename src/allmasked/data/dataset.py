@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import functools
 import hashlib
 import json
 import os
@@ -23,7 +24,7 @@ from allmasked.core.progress import Spread, on_threads
 from allmasked.core.renamed import WORDS
 from allmasked.core.runs import read_json, sweep, write_text
 from allmasked.core.types import CLASSES, LABELS, NOBODY, PARTS, Class, Face, Part, Photo, Split, Wear
-from allmasked.data.albums import Problem
+from allmasked.data.albums import Problem, read_document
 from allmasked.data.annotations import Options
 from allmasked.data.duplicates import COPIES, Descriptor, describe, groups
 from allmasked.data.readers import read, root_of
@@ -72,6 +73,8 @@ def make_split(
         ConfigError: the shares leave nothing to train on, or ``parts`` are none.
         DataError: no photo is left.
     """
+    if test_source and parts is not None:
+        raise ConfigError("a test source makes a test part, and given parts are kept; ask for one of them")
     if min(validation, test) < 0 or validation + test >= 1:
         raise ConfigError(f"validation {validation:g} and test {test:g} must be 0 or more and together less than 1")
     root = Path(root).resolve()
@@ -103,6 +106,8 @@ def make_split(
         settings["parts"] = "given"
     kept = [index for index, photo in enumerate(readable) if photo.part == "train" and photo.label != NOBODY]
     if not kept:
+        if all(photo.label == NOBODY for photo in readable):
+            raise DataError(f"{root}: nobody is in any of its {len(readable):,} photos, so no class can be learnt")
         raise DataError(f"{root}: no photo is left: all are copies of each other with labels that disagree")
     shares = {"train": 1 - validation - test, "validation": validation, "test": test}
     divided = divide([readable[index] for index in kept], [scenes[index] for index in kept], shares, seed)
@@ -136,14 +141,16 @@ def measured(photo: Photo, found: Descriptor) -> Photo:
 def _left_out(photos: list[Photo], parts: Mapping[str, Part]) -> list[Photo]:
     """The photos, with those marked that are exact duplicates (in one given part) or whose copies' labels differ."""
     members: dict[int, list[Photo]] = defaultdict(list)
+    labels: dict[int, set[str]] = defaultdict(set)
     first: dict[tuple[str, str], Photo] = {}
     for photo in photos:
         members[photo.group].append(photo)
+        labels[photo.group].add(photo.label)
         first.setdefault((photo.sha256, parts.get(photo.path, "")), photo)
     out = []
     for photo in photos:
-        others = [other for other in members[photo.group] if other.label != photo.label]
-        if others:
+        if len(labels[photo.group]) > 1:
+            others = [other for other in members[photo.group] if other.label != photo.label]
             same = [other for other in others if other.sha256 == photo.sha256]
             other = (same or others)[0]
             how = "exact duplicate" if same else "near-duplicate"
@@ -250,6 +257,12 @@ def sha256_of(path: str | Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""
+
+
+def division(split: Split) -> set[tuple[str, str, str, str]]:
+    """What two splits must have in common to be the same for a training; photos of nobody, which only some heads take,
+    aside."""
+    return {(one.sha256, one.path, one.label, one.part) for one in split.photos if one.label != NOBODY}
 
 
 def verify(split: Split, photos: Iterable[Photo] | None = None) -> list[PhotoError]:
@@ -406,7 +419,16 @@ def is_split(source: str | Path) -> bool:
     source = Path(source)
     if source.suffix.lower() != ".json" or not source.is_file():
         return False
-    content = read_json(source)
+    status = source.stat()
+    return _holds_photos(source.absolute(), status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=64)
+def _holds_photos(file: Path, *_version: int) -> bool:
+    try:
+        content = read_document(file)
+    except DataError as error:
+        raise RunError(str(error)) from None
     return isinstance(content, dict) and isinstance(content.get("photos"), list)
 
 

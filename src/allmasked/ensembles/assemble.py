@@ -113,11 +113,12 @@ def assemble(
         raise RunError(f"{target.folder}: is in use; choose another --out")
     for run in runs[1:]:
         refuse_other_split(runs[0], split, run, read_split(run.split, where))
+    heads = [TrainConfig.read(run.config).head for run in runs]
+    if early_stop and all(HEADS[head].maps for head in heads if head in HEADS):
+        raise ConfigError("--early-stop: these runs find faces, and the answer is read off those of all; leave it out")
     found = members_say([run.folder for run in runs], "validation", where, ask)
     named = enumerate(zip(runs, _names(runs)))
     members = tuple(_member(run, name, target, found, number, measure) for number, (run, name) in named)
-    if early_stop and all(HEADS[member.head].maps for member in members if member.head in HEADS):
-        raise ConfigError("--early-stop: these runs find faces, and the answer is read off those of all; leave it out")
     calibrated = np.stack([votes.scaled(own, member.temperature) for own, member in zip(found.own, members)])
     try:
         fitted = row.fit(calibrated, found.labels, found.groups)

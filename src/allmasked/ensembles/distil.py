@@ -36,8 +36,8 @@ def distil(
 ) -> Run:
     """Train a student of the run or ensemble in the folder ``teacher``; it becomes an ordinary run folder ``out``.
 
-    The teacher is asked once about every training photo (its answers are kept in its own folders too). If training is
-    stopped, ``allmasked train --resume --out RUN`` goes on, since the answers lie in the student's folder.
+    The teacher is asked once about every training photo (its answers are kept in its own folders too, and in the
+    student's). The same call, or ``allmasked train --resume --out RUN``, goes on where training was stopped.
 
     Args:
         teacher: what to learn from; every member of an ensemble is asked, early stop or not.
@@ -51,22 +51,26 @@ def distil(
 
     Raises:
         ConfigError: alpha or temperature out of range, a head or data loader that can't be taught.
-        RunError: the teacher is unfinished, or ``out`` is in use.
+        RunError: the teacher is unfinished, or ``out`` is in use, or was begun with another teacher or settings.
     """
     if config.loader != "cached":
         raise ConfigError(f"--loader {config.loader}: doesn't say which photo is which; distil with --loader cached")
-    Teacher("", alpha, temperature, {})
+    asked = Teacher(Run(teacher).name, alpha, temperature, {})
     source, run = Run(teacher).require_finished(), Run(out)
     where = Path(data) if data else None
     split = read_split(source.split, where)
-    if not unused(run.folder, split, run.teacher.name):
-        raise RunError(f"{run.folder}: is in use; go on with 'allmasked train --resume --out {run.folder}', or choose "
-                       "another --out")  # fmt: skip
-    answers = soft_answers(source, where, ask)
-    write_split(split, run.split)
-    Teacher(source.name, alpha, temperature, answers).write(run)
-    config.write(run.config)
-    return train(read_split(run.split), config, run.folder, resume=True, cache=cache)
+    if run.config.is_file() and run.teacher.is_file():
+        begun = dataclasses.replace(Teacher.read(run), answers={})
+        if begun != asked or read_split(run.split, where).photos != split.photos:
+            raise RunError(f"{run.folder}: was begun with another teacher or other settings; choose another --out")
+    elif unused(run.folder, split, run.teacher.name):
+        answers = soft_answers(source, where, ask)
+        write_split(split, run.split)
+        dataclasses.replace(asked, answers=answers).write(run)
+        config.write(run.config)
+    else:
+        raise RunError(f"{run.folder}: is in use; choose another --out")
+    return train(read_split(run.split, where), config, run.folder, resume=True, cache=cache)
 
 
 def soft_answers(teacher: Run, data: Path | None = None, ask: Ask = ask_model) -> dict[str, tuple[float, ...]]:

@@ -18,7 +18,8 @@ from allmasked.core.markdown import table
 from allmasked.core.progress import bar, tell
 from allmasked.core.runs import Run, read_json, write_json, write_text
 from allmasked.core.types import Split
-from allmasked.data.dataset import is_split, load_split, read_split, write_split
+from allmasked.data.dataset import division, is_split, load_split, read_split, write_split
+from allmasked.data.readers import root_of
 from allmasked.networks.backbones import BACKBONES
 from allmasked.networks.heads import head_of_recipe
 from allmasked.networks.model import settings_of
@@ -94,19 +95,19 @@ def _read_members(path: Path, base: TrainConfig, overrides: Mapping[str, Any]) -
 def split_for(data: Path | None, out: Path, seed: int, where: Path | None = None) -> Split:
     """The split that all members share: ``split.json`` in ``out``, made now of ``data`` where it isn't there."""
     kept = out / "split.json"
-    if kept.is_file() and data is not None and is_split(data):
-        given, ours = (_parts(read_split(path)) for path in (data, kept))
-        if given != ours:
-            raise RunError(f"{kept}: is another split than {data}; choose another --out, or leave out DATA")
+    if kept.is_file() and data is not None:
+        ours = read_split(kept, where)
+        if is_split(data):
+            same = division(read_split(data, where)) == division(ours)
+        else:
+            same = ours.seed == seed and root_of(where or data) == ours.root
+        if not same:
+            raise RunError(f"{kept}: is another split than that of {data}; choose another --out, or leave out DATA")
     if not kept.is_file():
         if data is None:
             raise ConfigError(f"{out}: has no split.json yet; give a data set, or a split.json")
         write_split(load_split(data, seed=seed, data=where), kept)
     return read_split(kept, where)
-
-
-def _parts(split: Split) -> set[tuple[str, str, str, str]]:
-    return {(photo.sha256, photo.path, photo.label, photo.part) for photo in split.photos}
 
 
 def runs_of(split: Split, members: Members, out: str | Path) -> dict[str, Run]:
@@ -151,7 +152,7 @@ def _refuse_other(run: Run, config: TrainConfig, split: Split) -> None:
         return
     if TrainConfig.read(run.config) != config:
         raise RunError(f"{run.folder}: was begun with other settings; give the same ones, or choose another --out")
-    if _parts(read_split(run.split)) != _parts(split):
+    if division(read_split(run.split, split.root)) != division(split):
         raise RunError(f"{run.folder}: was begun on another split; give the same one, or choose another --out")
 
 

@@ -18,7 +18,7 @@ from allmasked.core.errors import ConfigError, RunError, WeightsError, how_to_in
 from allmasked.core.runs import Run, replacing
 from allmasked.networks.backbones import BACKBONES, build_backbone
 from allmasked.networks.heads import HEADS, head_of_recipe, read_off
-from allmasked.networks.pretrained import refuse_large
+from allmasked.networks.pretrained import first_line, refuse_large
 from allmasked.networks.reading import Calibration
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def load(path: str | Path) -> keras.Model:
         if "LogSumExp" in str(error):
             why = "was made by an older allmasked that read its answer otherwise"
             raise RunError(f"{path}: {why}; train it again") from None
-        raise RunError(f"{path}: is not a model that Keras can load ({str(error).splitlines()[0][:200]})") from None
+        raise RunError(f"{path}: is not a model that Keras can load ({first_line(error)[:200]})") from None
     model.jit_compile = jit_compile()
     return model
 

@@ -134,7 +134,7 @@ def read_pth(path: str | Path) -> dict[str, NDArray[Any]]:
     except WeightsError as error:
         raise WeightsError(f"{path}: is refused as PyTorch weights: {error}") from None
     except Exception as error:  # a damaged pickle raises nearly anything
-        raise WeightsError(f"{path}: cannot be read as PyTorch weights ({_first_line(error)})") from None
+        raise WeightsError(f"{path}: cannot be read as PyTorch weights ({first_line(error)})") from None
 
 
 def _read_zip(path: Path) -> tuple[Any, Callable[[_Storage], bytes]]:
@@ -284,7 +284,7 @@ def load_weights(model: keras.Model, path: str | Path, *, lite_blocks: Iterable[
                     warnings.simplefilter("ignore")  # one for each missing group, before the error
                     model.load_weights(path)
             except Exception as error:
-                raise WeightsError(f"{path}: does not fit {model.name} ({_first_line(error)})") from None
+                raise WeightsError(f"{path}: does not fit {model.name} ({first_line(error)})") from None
     else:
         raise WeightsError(f"{path}: is neither a .keras, .h5, .weights.h5 nor a .pth file")
 
@@ -318,7 +318,7 @@ def _layers_of(path: Path) -> dict[str, list[NDArray[Any]]]:
     """Layer name -> weights of a ``.keras`` file; only those of its part named ``backbone`` where there is one."""
     import keras
 
-    import allmasked.networks.readout  # noqa: F401  (Keras must know our layers)
+    import allmasked.networks.second_look  # noqa: F401  (Keras must know our layers, those of the reading too)
 
     def flat(model: keras.Model) -> Iterable[Any]:
         for layer in model.layers:
@@ -333,7 +333,7 @@ def _layers_of(path: Path) -> dict[str, list[NDArray[Any]]]:
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        raise WeightsError(f"{path}: cannot be read as a Keras model ({_first_line(error)})") from None
+        raise WeightsError(f"{path}: cannot be read as a Keras model ({first_line(error)})") from None
     layers = list(flat(backbone(model) or model))
     names = auto_numbered(layers)
     return {names[layer.name]: layer.get_weights() for layer in layers}
@@ -426,6 +426,6 @@ def _assign(layer: Any, arrays: list[NDArray[Any]], model: keras.Model, path: Pa
     layer.set_weights(arrays)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__

@@ -21,7 +21,7 @@ from allmasked.images.pixels import PAD
 from allmasked.networks.evidence import PRESENCE
 
 Boxes = NDArray[np.float32]
-"""Face boxes (F, 5) in px of the input: left, top, right, bottom, masked (1 or 0)."""
+"""Face boxes (F, 5) in px of the input: left, top, right, bottom, masked (1 or 0, -1 where unknown or cut)."""
 Window = tuple[float, float, float, float]
 """Left, top, right, bottom px."""
 

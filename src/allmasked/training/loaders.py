@@ -10,7 +10,9 @@ A data loader is a function ``batches(source, part, batch_size, seed)`` that yie
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -156,10 +158,11 @@ def image_dataset_from_directory(source: Source, part: Part, batch_size: int, se
 def _directory_iterator(source: Source, part: Part, batch_size: int, seed: int | None) -> Any:
     tf = require("tensorflow", "train")
     width, height = source.input.size
-    return tf.keras.preprocessing.image.ImageDataGenerator().flow_from_directory(
-        str(source.class_folders(part)), classes=list(CLASSES), target_size=(height, width),
-        class_mode="categorical", batch_size=batch_size, shuffle=seed is not None, seed=seed,
-    )  # fmt: skip
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints
+        return tf.keras.preprocessing.image.ImageDataGenerator().flow_from_directory(
+            str(source.class_folders(part)), classes=list(CLASSES), target_size=(height, width),
+            class_mode="categorical", batch_size=batch_size, shuffle=seed is not None, seed=seed,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

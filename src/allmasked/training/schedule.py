@@ -32,13 +32,23 @@ def plan_epoch(recipe: Recipe, history: History) -> Plan | None:
         return None
     tuned = [line["val_loss"] for line in history[recipe.head_epochs :]]
     if recipe.early_stopping_patience and tuned:
-        since_best = len(tuned) - 1 - int(np.argmin(tuned))
+        since_best = len(tuned) - 1 - lowest(tuned)
         if since_best >= recipe.early_stopping_patience:
             return None
     rate = recipe.learning_rate
     if recipe.schedule == "plateau":
         rate *= recipe.plateau_factor ** plateaus(tuned, recipe.plateau_patience)
     return Plan("fine-tune", number, rate)
+
+
+def lowest(losses: list[float]) -> int:
+    """The index of the lowest loss; one that is no number is never it, unless none is one."""
+    return int(np.argmin(np.nan_to_num(losses, nan=np.inf)))
+
+
+def kept_epoch(recipe: Recipe, history: History) -> int:
+    """The number (from 1) of the epoch whose weights are kept: that of the lowest validation loss, or the last."""
+    return len(history) if recipe.keep == "last" else 1 + lowest([line["val_loss"] for line in history])
 
 
 def plateaus(losses: list[float], patience: int, min_delta: float = 1e-4) -> int:

@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import abc
-import contextlib
 import dataclasses
 import functools
-import io
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allmasked.core.config import Recipe
-from allmasked.core.types import CLASSES, LABELS, InputSpec, Size
+from allmasked.core.types import CLASSES, LABELS, Size
 from allmasked.images import pixels as px
 from allmasked.networks.evidence import map_targets, with_answer
 from allmasked.networks.losses import answer_accuracy, faces_loss, label_loss
@@ -95,22 +93,20 @@ class Task(abc.ABC):
         """One epoch, augmented by the recipe."""
         seed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
         given = self.loader.batches(self.frames or self.source, "train", self.recipe.batch_size, seed)
-        with contextlib.redirect_stdout(io.StringIO()):  # Keras' directory functions print
-            for step, batch in enumerate(given):
-                yield from self.steps(batch, (self.seed, epoch, step), pool, grid)
+        for step, batch in enumerate(given):
+            yield from self.steps(batch, (self.seed, epoch, step), pool, grid)
 
     def validate(self, model: keras.Model) -> dict[str, Any]:
         """Loss (with weight penalties, as Keras has it), accuracy and macro-F1 on the validation part."""
         from sklearn.metrics import f1_score
 
-        outputs, labels = [], []
-        with contextlib.redirect_stdout(io.StringIO()):
-            for batch in self.loader.batches(self.source, "validation", self.recipe.batch_size, None):
-                count = len(batch.pixels)
-                pixels = np.zeros((self.recipe.batch_size, *batch.pixels.shape[1:]), np.float32)
-                pixels[:count] = batch.pixels
-                outputs.append(np.asarray(model.predict_on_batch(pixels))[:count])
-                labels.append(batch.classes(self.source.labels("validation")))
+        outputs, labels, of_part = [], [], self.source.labels("validation")
+        for batch in self.loader.batches(self.source, "validation", self.recipe.batch_size, None):
+            count = len(batch.pixels)
+            pixels = np.zeros((self.recipe.batch_size, *batch.pixels.shape[1:]), np.float32)
+            pixels[:count] = batch.pixels
+            outputs.append(np.asarray(model.predict_on_batch(pixels))[:count])
+            labels.append(batch.classes(of_part))
         y = np.concatenate(labels)
         p, loss, fitted = self.judged(np.concatenate(outputs), y)
         return {
@@ -184,9 +180,8 @@ class FacesTask(Task):
         learns = recipe.epochs + recipe.head_epochs > 0 and self.loader.name == "cached"
         if learns and max(recipe.frame) and 2 * marked >= len(self.photos):
             width, height = self.source.input.size
-            larger = InputSpec((width * 5 // 4, height * 5 // 4))
+            larger = dataclasses.replace(self.source.input, size=(width * 5 // 4, height * 5 // 4))
             self.frames = Source(self.source.split, larger, self.source.folder)
-            self.frames.array("train")
 
     def taught(self, teacher: Teacher) -> Floats:
         return teacher.answer_targets(self.photos)

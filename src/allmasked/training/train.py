@@ -27,13 +27,13 @@ from allmasked.core.progress import bar, stderr, tell
 from allmasked.core.runs import Run, claimed, replacing, write_text
 from allmasked.core.types import NOBODY, Size, Split
 from allmasked.data.cache import told
-from allmasked.data.dataset import absent, only_over, told_of_absent, unused, write_split
+from allmasked.data.dataset import absent, division, only_over, read_split, told_of_absent, unused, write_split
 from allmasked.networks import model as models
 from allmasked.networks.backbones import notebook_frozen
 from allmasked.networks.heads import HEADS
 from allmasked.networks.reading import Calibration
 from allmasked.training.loaders import LOADERS, Loader, Source, ahead, source_of
-from allmasked.training.schedule import History, Plan, learning_rate, plan_epoch
+from allmasked.training.schedule import History, Plan, kept_epoch, learning_rate, plan_epoch
 from allmasked.training.tasks import TASKS
 from allmasked.training.teacher import Teacher
 
@@ -122,7 +122,7 @@ def _training_of(run: Run, split: Split, config: TrainConfig, loader: Loader, ca
     for part in ("train", "validation"):
         if not split.part(part):
             raise DataError(f"the split has no photo in its part {part!r}; make it again with 'allmasked split'")
-        source.array(part)
+    source.array("validation")
     for sentence in told_of_absent(split):
         stderr.print(f"warning: {sentence}", soft_wrap=True)
     _deterministic(config.seed)
@@ -143,9 +143,10 @@ def _prepare_folder(run: Run, split: Split, config: TrainConfig, resume: bool) -
         if not resume:
             state = "a finished run" if run.finished else "an unfinished run (go on with --resume)"
             raise RunError(f"{run.folder}: holds {state} already; choose another --out")
-        if TrainConfig.read(run.config) != config:
-            way_out = "resume without options, or choose another --out"
-            raise RunError(f"{run.folder}: was begun with other settings; {way_out}")
+        begun = TrainConfig.read(run.config) != config and "with other settings"
+        if begun or division(read_split(run.split, split.root)) != division(split):
+            way_out = "resume with the same ones, or choose another --out"
+            raise RunError(f"{run.folder}: was begun {begun or 'with other photos'}; {way_out}")
         return
     if not unused(run.folder, split, run.teacher.name):
         raise RunError(f"{run.folder}: is not empty and not a run folder; choose another --out")
@@ -185,14 +186,15 @@ class _Training:
     def __init__(self, run: Run, config: TrainConfig, source: Source, loader: Loader) -> None:
         self.run, self.config, self.recipe = run, config, config.recipe
         self.source = source
-        self.model = models.build(config)
         teacher = Teacher.read(run) if run.teacher.is_file() else None
         self.task = TASKS[HEADS[config.head].task](source, loader, self.recipe, config.seed, teacher)
+        (self.task.frames or source).array("train")
+        self.model = models.build(config)
         self.trained = self.model
         if self.task.frames:  # a second model of the same weights, for photos of other sizes
             self.trained = models.build(config, any_size=True)
         self.learner = models.learner(self.trained)
-        self.view = models.part(self.model, "maps") if models.has_maps(self.model) else self.model
+        self.view = models.learner(self.model)
         self.history: History = []
         self.grids: dict[Size, Size] = {}
         self.parts = 1
@@ -294,30 +296,28 @@ class _Training:
     def _share_weights(self) -> None:
         """Give the model what the one that learns from frames has learnt."""
         if self.trained is not self.model:
-            models.part(self.model, "maps").set_weights(self.trained.get_weights())
+            self.view.set_weights(self.trained.get_weights())
 
     def _validation_note(self) -> str:
         return f"validation macro-F1 {self.history[-1]['val_macro_f1']:.3f}{self.only}" if self.history else ""
 
-    def _best(self) -> int:
-        """The number (from 1) of the epoch whose weights are kept."""
-        if self.recipe.keep == "last":
-            return len(self.history)
-        return 1 + int(np.argmin([line["val_loss"] for line in self.history]))
-
     def _keep(self, line: dict[str, Any]) -> None:
         """Write the checkpoint of the epoch that just ended; each file is whole or not there."""
         state = self.run.state
-        best, epoch = self._best(), int(line["epoch"])
+        best, epoch = kept_epoch(self.recipe, self.history), int(line["epoch"])
         if best == epoch:
             write_arrays(state / f"best-{best:04d}.npz", self.trained.variables)
-        variables = [*self.trained.variables, *self.learner.optimizer.variables]
+        variables = [*self.trained.variables, *self._optimizing(line)]
         write_arrays(state / f"epoch-{epoch:04d}.npz", variables, history=json.dumps(self.history))
         for path in state.glob("*.npz"):
             if path.name not in (f"best-{best:04d}.npz", f"epoch-{epoch:04d}.npz"):
                 path.unlink()
         self._write_history()
         self._tensorboard(line)
+
+    def _optimizing(self, line: dict[str, Any]) -> list[Any]:
+        """The optimiser's variables; none where no epoch was trained."""
+        return [] if line["phase"] == "none" else list(self.learner.optimizer.variables)
 
     def _write_history(self) -> None:
         write_text(self.run.metrics, "".join(json.dumps(entry) + "\n" for entry in self.history))
@@ -329,14 +329,15 @@ class _Training:
             return
         with np.load(checkpoints[-1]) as stored:
             self.history = json.loads(str(stored["history"]))
-            self._enter(self.history[-1]["phase"])
-            self.learner.optimizer.build(self.learner.trainable_variables)
-            assign(stored, [*self.trained.variables, *self.learner.optimizer.variables], checkpoints[-1])
+            if (phase := self.history[-1]["phase"]) != "none":
+                self._enter(phase)
+                self.learner.optimizer.build(self.learner.trainable_variables)
+            assign(stored, [*self.trained.variables, *self._optimizing(self.history[-1])], checkpoints[-1])
         self._write_history()  # killed right after the checkpoint, it lacks a line
         stderr.print(f"resuming after epoch {len(self.history)}")
 
     def _finish(self) -> None:
-        best = self._best()
+        best = kept_epoch(self.recipe, self.history)
         path = self.run.state / f"best-{best:04d}.npz"
         with np.load(path) as stored:
             assign(stored, self.trained.variables, path)
@@ -405,13 +406,16 @@ def make_optimizer(recipe: Recipe, model: keras.Model) -> keras.optimizers.Optim
     """The recipe's optimiser; weight decay spares biases and batch normalisation."""
     from keras import optimizers
 
-    clip = recipe.clip_norm or None
+    clip, optimizer = recipe.clip_norm or None, None
     if recipe.optimizer == "sgd":
-        return optimizers.SGD(recipe.learning_rate, momentum=0.9, nesterov=True, global_clipnorm=clip)
-    if recipe.optimizer == "adam":
-        return optimizers.Adam(recipe.learning_rate, global_clipnorm=clip)
-    optimizer = optimizers.AdamW(recipe.learning_rate, weight_decay=recipe.weight_decay, global_clipnorm=clip)
-    optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) < 2])
+        optimizer = optimizers.SGD(recipe.learning_rate, momentum=0.9, nesterov=True, global_clipnorm=clip)
+    elif recipe.optimizer == "adam":
+        optimizer = optimizers.Adam(recipe.learning_rate, global_clipnorm=clip)
+    else:
+        optimizer = optimizers.AdamW(recipe.learning_rate, weight_decay=recipe.weight_decay, global_clipnorm=clip)
+        optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) < 2])
+    if recipe.precision == "mixed_float16" != model.dtype_policy.name:  # else Keras does it
+        return optimizers.LossScaleOptimizer(optimizer)
     return optimizer
 
 
