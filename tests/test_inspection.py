@@ -196,6 +196,8 @@ def test_labels_are_held_against_their_boxes() -> None:
     assert found is not None
     assert (found.photos, found.faces) == (4, 5)
     assert found.wear == {"masked": 3, "bare": 1, "incorrect": 1}
+    either = people([Photo("d.jpg", label, faces=(face("incorrect", 30),)) for label in ("all", "none")])  # type: ignore[arg-type]
+    assert either is not None and not either.contradictions
     assert found.small_faces == pytest.approx(1 / 5)
     assert found.without_faces == ("d.jpg",)
     assert [(c.path, c.label, c.boxes_say) for c in found.contradictions] == [

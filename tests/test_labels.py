@@ -455,6 +455,52 @@ def test_class_numbers_that_begin_at_1_are_refused(tmp_path):
         read_dataset(tmp_path)
 
 
+def test_a_label_of_one_part_is_never_another_parts(tmp_path):
+    for part in ("train", "test"):
+        photo(tmp_path / "csv" / part / "3.jpg")
+        photo(tmp_path / "coco/images" / part / "3.jpg")
+    (tmp_path / "csv/train/3.jpg").unlink()
+    write(tmp_path / "csv/labels.csv", "path,label\ntrain/3.jpg,some\ntest/3.jpg,all\n")
+    _, photos, problems = read_dataset(tmp_path / "csv")
+    assert [(one.path, one.label) for one in photos] == [("test/3.jpg", "all")]
+    assert "there is no photo train/3.jpg in the part 'train'" in problems[0].reason
+    (tmp_path / "coco/images/train/3.jpg").unlink()
+    names = [{"id": 0, "name": "with_mask"}, {"id": 1, "name": "without_mask"}]
+    for number, part in enumerate(("train", "test")):
+        box = {"image_id": 7, "category_id": number, "bbox": [2, 2, 20, 20]}
+        content = {"images": [{"id": 7, "file_name": "3.jpg"}], "annotations": [box], "categories": names}
+        write(tmp_path / f"coco/annotations/instances_{part}.json", json.dumps(content))
+    photo(tmp_path / "coco/images/train/4.jpg")
+    _, photos, _ = read_dataset(tmp_path / "coco")
+    assert [(one.path, one.label) for one in photos] == [("images/test/3.jpg", "none")]
+
+
+def test_ids_that_a_table_made_fractions_of(tmp_path):
+    make_coco(tmp_path)
+    whole = labels(tmp_path)
+    file = tmp_path / "annotations/instances_train.json"
+    content = json.loads(file.read_text())
+    for row in content["annotations"]:
+        row |= {"image_id": float(row["image_id"]), "category_id": float(row["category_id"])}
+    file.write_text(json.dumps(content))
+    assert labels(tmp_path) == whole
+    for row in content["annotations"]:
+        row["image_id"] = f"x{row['image_id']}"
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="its image_id is not in the file"):  # and not all of them photos of nobody
+        read_dataset(tmp_path)
+
+
+def test_absolute_names_of_another_machine_and_names_that_are_none(tmp_path):
+    photo(tmp_path / "train/0.jpg")
+    write(tmp_path / "labels.csv", "path,label\n/home/dev/faces/0.jpg,all\n")
+    assert labels(tmp_path) == {"0.jpg": "all"}
+    photo(tmp_path / "other/1.jpg")
+    write(tmp_path / "other/train_gt.json", json.dumps({"1.jpg": [1]}))
+    with pytest.raises(DataError, match=r"1\.jpg"):
+        read_dataset(tmp_path / "other")
+
+
 def test_the_subset_says_which_photo_of_a_name_is_meant(tmp_path):
     rows = []
     for number, (part, wear) in enumerate((("Train", "mask"), ("Val", "no_mask"))):

@@ -11,7 +11,8 @@ import re
 import stat
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -41,7 +42,12 @@ def told(error: DataError, root: Path) -> Problem:
 def plain(name: object) -> str:
     """A name without what its spelling may differ in: case, Unicode form, and what stands between its words (space,
     ``_``, ``-``, ``.``, ``/``). Any script; all other signs stay, since ``mask-`` is not ``mask+``."""
-    text = unicodedata.normalize("NFKC", str(name)).casefold()
+    return _plain(str(name))
+
+
+@lru_cache(maxsize=4096)
+def _plain(name: str) -> str:
+    text = unicodedata.normalize("NFKC", name).casefold()
     text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf" and sign not in "\ufe0e\ufe0f")
     return re.sub(r"\s+", "", re.sub(r"(?<=[^\s_./-])[\s_./-]+(?=[^\s_./-])|^[\s_]+|[\s_.]+$", "", text))
 
@@ -90,10 +96,11 @@ def files_in(folder: Path, suffixes: Iterable[str]) -> Iterator[Path]:
     """Files anywhere below a folder with one of the suffixes (lower case), sorted, without hidden ones. Links to
     folders are followed, each folder once."""
     wanted = frozenset(suffixes)
-    yield from (path for path in _walk(folder) if path.suffix.lower() in wanted and not hidden(path.name))
+    yield from _walk(folder, lambda name: os.path.splitext(name)[1].lower() in wanted and not hidden(name))  # noqa: PTH122
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, wanted: Callable[[str], bool] = bool) -> Iterator[Path]:
+    """Files anywhere below a folder whose name is wanted; of others no path is made, which takes longest."""
     walked: set[str] = set()
     for here, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not hidden(name))
@@ -101,7 +108,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             folders[:] = []
             continue
         walked.add(real)
-        yield from (Path(here, name) for name in sorted(names))
+        yield from (Path(here, name) for name in sorted(filter(wanted, names)))
 
 
 _NO_PHOTOS = frozenset(
@@ -220,18 +227,19 @@ class Album:
         self.root = root
         self.paths = [relative(path, root) for path in files_in(root, SUFFIXES)]
         self._known = set(self.paths)
+        self._parts = {part_of(path) for path in self.paths} - {None}
         self._named: dict[str, list[str]] = defaultdict(list)
         for path in self.paths:
             for name in {loose(PurePosixPath(path).name), loose(PurePosixPath(path).stem)}:
                 self._named[name].append(path)
 
-    def find(self, name: object, near: Path | None = None) -> tuple[str, str]:
+    def find(self, name: object, near: Path | None = None, part: Part | None = None) -> tuple[str, str]:
         """(path relative to the root, "") or ("", why there is none); see :meth:`all_found`.
 
         Of several, the one that shares most names of folders with the name itself and with ``near``, the file that
         names the photo, where that is one.
         """
-        found, reason = self.all_found(name, near)
+        found, reason = self.all_found(name, near, part)
         if len(found) > 1 and near is not None:
             folders = PurePosixPath(str(name).strip().replace("\\", "/")).parent
             found = _nearest(found, f"{folders.as_posix()}/{relative(near, self.root)}") or found
@@ -239,11 +247,12 @@ class Album:
             return found[0], ""
         return "", reason or f"{shown(str(name))} could be {shown(found[0])} or {shown(found[1])}"
 
-    def all_found(self, name: object, near: Path | None = None) -> tuple[list[str], str]:
+    def all_found(self, name: object, near: Path | None = None, part: Part | None = None) -> tuple[list[str], str]:
         """The photos that a name may mean, or none and why.
 
         It is looked up in the folder of the file ``near``, then in the root, then by its last part anywhere, whatever
-        its case, Unicode form, percent-encoding and, at last, ending.
+        its case, Unicode form, percent-encoding and, at last, ending; but not in the folders of another part than
+        its own folders name, or else ``part``, if there are photos of that part.
         """
         text = str(name).strip().replace("\\", "/")
         given = PurePosixPath(text)
@@ -261,6 +270,10 @@ class Album:
         found = [path for path in found if loose(f"/{PurePosixPath(path).with_suffix('').as_posix()}").endswith(end)
                  or loose(f"/{path}").endswith(end)] or found  # fmt: skip
         found = [path for path in found if PurePosixPath(path).name == given.name] or found
+        own = None if given.is_absolute() or re.match(r"[A-Za-z]:", text) else part_of(text)  # no other machine's
+        part = own or (part if part in self._parts else None)
+        if part and found and not (found := [path for path in found if part_of(path) in (None, part)]):
+            return [], f"there is no photo {shown(text)} in the part {part!r}"
         where = "beside that file and below the data set's folder, by name in any case and with any photo's ending"
         return found, "" if found else f"there is no photo {shown(text)} (looked {where})"
 
@@ -299,10 +312,15 @@ def pair(album: Album, files: Iterable[Path]) -> tuple[dict[Path, str], list[Pro
     problems = []
     for stem, found in named.items():
         of_stem = photos.get(stem, [])
-        closeness = {(file, photo): _closeness(file, photo) for file in found for photo in of_stem}
+        beside = _by_folder(found, _LABEL_FOLDERS), _by_folder(of_stem, _PHOTO_FOLDERS)
         for photo in of_stem:
-            near = _closest({file: closeness[file, photo] for file in found})
-            back = _closest({other: closeness[near[0], other] for other in of_stem}) if len(near) == 1 else near
+            # all others are less close than those of the same folder, so that these alone have to be compared
+            candidates = _same(photo, _PHOTO_FOLDERS, beside[0]) or found
+            near = _closest({file: _closeness(file, photo) for file in candidates})
+            back = near
+            if len(near) == 1:
+                others = _same(near[0], _LABEL_FOLDERS, beside[1]) or of_stem
+                back = _closest({other: _closeness(near[0], other) for other in others})
             if len(near) == 1 and back == [photo]:
                 pairs[album.root / near[0]] = photo
             elif len(near) > 1:
@@ -313,6 +331,25 @@ def pair(album: Album, files: Iterable[Path]) -> tuple[dict[Path, str], list[Pro
     return pairs, problems
 
 
+def _folders(path: str, without: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """The names of a path's folders without some, and its folder as it is."""
+    whole = PurePosixPath(loose(path))
+    return tuple(name for name in whole.parts[:-1] if name not in without), whole.parent.as_posix()
+
+
+def _by_folder(paths: Iterable[str], without: Sequence[str]) -> dict[object, list[str]]:
+    found: dict[object, list[str]] = defaultdict(list)
+    for path in paths:
+        for key in _folders(path, without):
+            found[key].append(path)
+    return found
+
+
+def _same(path: str, without: Sequence[str], others: Mapping[object, list[str]]) -> list[str]:
+    """Those of ``others`` that lie in the same folder, or in one called so but for ``images`` and ``labels``."""
+    return list(dict.fromkeys(other for key in _folders(path, without) for other in others.get(key, ())))
+
+
 def _closest(closeness: dict[str, int]) -> list[str]:
     """Those that are closest, without those that can't be meant (below 0)."""
     best = max(closeness.values(), default=-1)
@@ -321,9 +358,8 @@ def _closest(closeness: dict[str, int]) -> list[str]:
 
 def _closeness(file: str, photo: str) -> int:
     """How much speaks for a label file being of a photo of the same name; -1: they are of different parts."""
-    of_file = [name for name in PurePosixPath(loose(file)).parts[:-1] if name not in _LABEL_FOLDERS]
-    of_photo = [name for name in PurePosixPath(loose(photo)).parts[:-1] if name not in _PHOTO_FOLDERS]
-    if of_file == of_photo or PurePosixPath(loose(file)).parent == PurePosixPath(loose(photo)).parent:
+    (of_file, file_in), (of_photo, photo_in) = _folders(file, _LABEL_FOLDERS), _folders(photo, _PHOTO_FOLDERS)
+    if of_file == of_photo or file_in == photo_in:
         return 1000 + (PurePosixPath(file).stem == PurePosixPath(photo).stem)
     if len({part_of(file), part_of(photo)} - {None}) > 1:
         return -1

@@ -189,6 +189,7 @@ class Marks:
         self.strange: Counter[str] = Counter()
         self.plain_faces: dict[str, list[Face]] = defaultdict(list)
         self.mended = 0
+        self._stored: dict[str, tuple[Size, int] | None] = {}
 
     def look_at(self, source: str, photo: str, size: Sequence[Any] = ()) -> None:
         """A file speaks of a photo, and perhaps says of which width and height (px) it was."""
@@ -335,13 +336,27 @@ class Marks:
                 )
         return sources[0][1]
 
+    def _stored_size(self, path: str) -> tuple[Size, int] | None:
+        """A photo's size as stored and how it is turned; None where it can't be read. Each file is opened once."""
+        if path not in self._stored:
+            try:
+                self._stored[path] = pixels.stored_size(self.root / path)
+            except Exception:  # decoders raise many kinds; that the photo is broken is told where it is read
+                self._stored[path] = None
+        return self._stored[path]
+
+    def size_of(self, path: str) -> Size:
+        """An upright photo's width and height, px; (1, 1) where it can't be read."""
+        if (found := self._stored_size(path)) is None:
+            return 1, 1
+        (width, height), turn = found
+        return (height, width) if turn >= 5 else (width, height)
+
     def _upright(self, path: str, faces: Sequence[Face]) -> tuple[Sequence[Face] | None, bool]:
         """The faces on the upright photo, and whether that is sure. None where they were drawn on another picture."""
-        try:
-            stored, turn = pixels.stored_size(self.root / path)
-        except Exception:  # decoders raise many kinds; that the photo is broken is told where it is read
+        if (found := self._stored_size(path)) is None:
             return faces, True
-        upright = stored[::-1] if turn >= 5 else stored
+        (stored, turn), upright = found, self.size_of(path)
         frame = self.frames.get(path)
         if (turn == 1 and frame in (None, stored)) or frame == upright != stored:
             return faces, True

@@ -45,6 +45,8 @@ def default_folder() -> Path:
 
 COPIES = "copies"
 """The folder in it of data sets that lie at addresses."""
+PAIRS = "duplicates"
+"""The folder in it of the near-duplicates that were found in a set of photos."""
 LIMIT_GB = 20.0
 """How much all sets of decoded photos may take where ``$ALLMASKED_CACHE_GB`` says nothing."""
 GB = 1e9

@@ -9,6 +9,7 @@ import codecs
 import math
 import os
 import re
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,6 @@ from allmasked.core.errors import DataError, require
 from allmasked.core.types import Photo
 from allmasked.data.albums import files_in, loose, pair, plain, read_bytes, read_text, relative, shown, told
 from allmasked.data.annotations import Marks, Notes, Options
-from allmasked.images import pixels
 
 # --- XML --------------------------------------------------------------------------------------------------------------
 
@@ -319,7 +319,10 @@ def read_yolo(path: Path, options: Options, notes: Notes) -> list[Photo]:
     album = marks.album
     texts = [file for file in files_in(path, [".txt"]) if not _is_name_list(file)]
     pairs, doubtful = pair(album, texts)
-    for place in sorted({file.parent for file in pairs}):
+    by_place: dict[Path, list[tuple[Path, str]]] = defaultdict(list)
+    for file, photo in pairs.items():
+        by_place[file.parent].append((file, photo))
+    for place, here in sorted(by_place.items()):
         named = _list_of(place, lists, path)
         said = "no file names the classes: their numbers are their names"
         if named:
@@ -327,7 +330,6 @@ def read_yolo(path: Path, options: Options, notes: Notes) -> list[Photo]:
             said = f"class list {relative(named.file, path)}: " + ", ".join(f"{k} {v}" for k, v in named.names.items())
         if said not in notes.said:
             notes.said.append(said)
-        here = [(file, photo) for file, photo in pairs.items() if file.parent == place]
         uses = [_read_lines(file, photo, named, marks) for file, photo in here]
         used = set().union(*uses)
         if named and (others := [one for one in uses if one - named.names.keys()])[1:] and 3 * len(others) >= len(uses):
@@ -361,10 +363,7 @@ def _read_lines(file: Path, photo: str, named: ClassList | None, marks: Marks) -
     except DataError as error:
         marks.spoil(name, str(error), photo)
         return used
-    try:
-        width, height = pixels.upright_size(marks.root / photo)
-    except Exception:  # decoders raise many kinds; that the photo is broken is told where it is read
-        width, height = 1, 1
+    width, height = marks.size_of(photo)
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

@@ -10,7 +10,7 @@ from typing import Any
 
 from allmasked.core.errors import DataError
 from allmasked.core.types import Photo
-from allmasked.data.albums import files_in, folder_of, pair, plain, read_document, relative, told
+from allmasked.data.albums import files_in, folder_of, pair, part_named, plain, read_document, relative, told
 from allmasked.data.annotations import Marks, Notes, Options
 from allmasked.data.detection import around, turned
 
@@ -78,6 +78,7 @@ def read_coco(path: Path, options: Options, notes: Notes) -> list[Photo]:
     """``bbox`` (left, top, width, height px) and ``category_id`` of all COCO files below a folder, or of one."""
     marks = Marks(path, options, notes)
     album = marks.album
+    doubtful: dict[str, str] = {}
     for file, name, content in _documents(path, "coco", notes):
         if not content["annotations"]:
             notes.problem(name, "holds no annotations, so it says nothing of its photos")
@@ -86,7 +87,7 @@ def read_coco(path: Path, options: Options, notes: Notes) -> list[Photo]:
         for row in content["categories"]:
             if not isinstance(row, dict):
                 continue
-            known = names.setdefault(str(row.get("id")), row.get("name"))
+            known = names.setdefault(_id(row.get("id")), row.get("name"))
             if plain(known) != plain(row.get("name")):
                 raise DataError(
                     f"{file}: its categories give the id {row.get('id')} to {known!r} and {row.get('name')!r}"
@@ -98,8 +99,8 @@ def read_coco(path: Path, options: Options, notes: Notes) -> list[Photo]:
             if not isinstance(row, dict):
                 notes.problem(f"{name}: image {number}", "is no table")
                 continue
-            key = str(row.get("id"))
-            photo, reason = album.find(row.get("file_name", ""), near=file)
+            key = _id(row.get("id"))
+            photo, reason = album.find(row.get("file_name", ""), near=file, part=part_named(file.stem))
             if not photo:
                 notes.problem(f"{name}: image {number}", reason)
             elif photos.get(key, photo) != photo:
@@ -108,30 +109,42 @@ def read_coco(path: Path, options: Options, notes: Notes) -> list[Photo]:
             else:
                 marks.entry(name, f"{name}: image {number}", photo, [row.get("width"), row.get("height")])
             photos.setdefault(key, photo)
+        lost = 0
         for number, row in enumerate(content["annotations"], start=1):
             where = f"{name}: annotation {number}"
-            key = str(row.get("image_id")) if isinstance(row, dict) else ""
+            key = _id(row.get("image_id")) if isinstance(row, dict) else ""
             photo = photos.get(key, "")
             if key not in photos:
                 notes.problem(where, "its image_id is not in the file")
-            elif photo and str(row.get("category_id")) not in names:
+                lost += 1
+            elif photo and _id(row.get("category_id")) not in names:
                 marks.spoil(where, "its category_id is not in the file", photo)
             elif photo:
                 attributes = row.get("attributes")
                 attributes = attributes if isinstance(attributes, dict) else {}
                 marks.attributes(where, photo, attributes)
                 edges = turned(_sized(row.get("bbox")), attributes.get("rotation"))
-                marks.add(name, where, photo, names[str(row["category_id"])], edges)
+                marks.add(name, where, photo, names[_id(row["category_id"])], edges)
                 crowds += bool(row.get("iscrowd"))
+        if lost == len(content["annotations"]):
+            doubtful |= dict.fromkeys(filter(None, photos.values()), name)
         if crowds:
             notes.said.append(f"{name}: boxes marked as crowds (iscrowd), each taken as one face: {crowds:,}")
+    for photo, name in sorted(doubtful.items()):
+        if not any(marks.faces[photo].values()):
+            marks.spoil(name, "none of its annotations is of an image that it lists", photo)
     return marks.photos("no COCO file names it")
+
+
+def _id(value: Any) -> str:
+    """An id as it is compared: 1 and 1.0, as tables make of it, are one."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _check_numbers(file: Path, names: dict[str, Any], annotations: list[Any]) -> None:
     """Refuse a file whose annotations number the categories from 0 and whose list does from 1, or the other way round:
     every mark would be taken for its neighbour."""
-    used = {str(row.get("category_id")) for row in annotations if isinstance(row, dict)}
+    used = {_id(row.get("category_id")) for row in annotations if isinstance(row, dict)}
     if used <= set(names) or not all(re.fullmatch(r"-?\d+", key) for key in (*used, *names)):
         return
     for step in (1, -1):

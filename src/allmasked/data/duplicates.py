@@ -40,7 +40,7 @@ from PIL import Image
 from allmasked.core.errors import PhotoError, RunError, require
 from allmasked.core.progress import Spread, on_threads, track
 from allmasked.core.runs import read_json, write_json
-from allmasked.data.cache import default_folder
+from allmasked.data.cache import PAIRS, default_folder
 from allmasked.images import pixels
 
 Kind = Literal["exact", "copy", "crop", "mirrored", "scene", "source"]
@@ -159,7 +159,7 @@ def near_duplicates(descriptors: Sequence[Descriptor], *, remember: bool = False
         remember: keep the pairs in the user's cache folder and take them from there for the same photos next time.
     """
     digest = hashlib.sha256(f"{_VERSION}\n".encode() + "\n".join(d.sha256 for d in descriptors).encode()).hexdigest()
-    file = default_folder() / "duplicates" / f"{digest[:32]}.json"
+    file = default_folder() / PAIRS / f"{digest[:32]}.json"
     if remember:
         try:
             return [Pair(*pair) for pair in read_json(file)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from allmasked.core.errors import ConfigError, PhotoError
+from allmasked.core.errors import ConfigError, DataError, PhotoError
 from allmasked.core.types import LABELS, Photo, Split
 from allmasked.data.albums import relative
 from allmasked.data.annotations import Options
@@ -37,28 +37,33 @@ def extend_split(
             is left out.
 
     Raises:
-        DataError: a source is no data set.
+        DataError: a source is no data set, or a held-out photo of the split can't be read.
         ConfigError: the data sets have no folder in common.
     """
     split = keep_share(split, keep)
     if not sources:
         return split
-    read = [read_dataset(source, options=options) for source in sources]
+    sets = [read_dataset(source, options=options) for source in sources]
     if most is not None:
         rng = np.random.default_rng(split.seed)
-        read = [(folder, _drawn(photos, most, rng), problems) for folder, photos, problems in read]
+        sets = [(folder, _drawn(photos, most, rng), problems) for folder, photos, problems in sets]
     try:
-        root = Path(os.path.commonpath([split.root, *(folder for folder, _, _ in read)]))
+        root = Path(os.path.commonpath([split.root, *(folder for folder, _, _ in sets)]))
     except ValueError:
         raise ConfigError("the data sets lie on different drives; put them below one folder") from None
     known = [dataclasses.replace(photo, path=relative(split.root / photo.path, root)) for photo in split.photos]
     new = [
         dataclasses.replace(photo, path=relative(folder / photo.path, root), part="train")
-        for folder, photos, _ in read
+        for folder, photos, _ in sets
         for photo in photos
     ]
     held_out = [photo for photo in known if photo.part in ("validation", "test")]
     found = describe([root / photo.path for photo in [*new, *held_out]])
+    if gone := [one for one in found[len(new) :] if isinstance(one, PhotoError)]:
+        raise DataError(
+            f"{gone[0]}; {len(gone):,} of the split's held-out photos can't be read, so nothing can be kept apart from "
+            "them: bring them back, or split again"
+        )
     readable = [index for index, one in enumerate(found) if not isinstance(one, PhotoError)]
     paths = [photo.path for photo in [*new, *held_out]]
     pairs = siblings([paths[index] for index in readable], [one for one in found if not isinstance(one, PhotoError)])
@@ -81,7 +86,12 @@ def extend_split(
         seen.add(one.sha256)
         added.append(photo)
     photos = tuple(sorted([*known, *added], key=lambda photo: photo.path))
-    return Split(root=root, photos=photos, seed=split.seed, settings=split.settings)
+    skipped = [
+        {"path": relative(folder / one.path, root), "reason": one.reason} for folder, _, said in sets for one in said
+    ]
+    before = split.settings.get("skipped")
+    settings = {**split.settings, "skipped": [*(before if isinstance(before, list) else []), *skipped]}
+    return Split(root=root, photos=photos, seed=split.seed, settings=settings)
 
 
 def keep_share(split: Split, share: float) -> Split:

@@ -152,13 +152,16 @@ def _given_parts(root: Path, photos: list[Photo], notes: Notes) -> dict[str, Par
         part = part_of(photo.path) or part_named(of_many) or part_of(source)
         if part:
             parts[photo.path] = part
+    lists = [file for file in files_in(root, [".txt"]) if file.name.lower() in _LISTS]
+    if not lists:
+        return parts
     album = Album(root)
     listed: dict[str, str] = {}
     labelled = {photo.path for photo in photos}
     stems = {PurePosixPath(path).stem for path in album.paths}
-    for file in files_in(root, [".txt"]):
-        part = _LISTS.get(file.name.lower())
-        if not part or file.stem in stems:  # test.txt may hold the labels of test.jpg
+    for file in lists:
+        part = _LISTS[file.name.lower()]
+        if file.stem in stems:  # test.txt may hold the labels of test.jpg
             continue
         try:
             lines = albums.read_text(file).splitlines()

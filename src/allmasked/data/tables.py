@@ -13,7 +13,6 @@ from allmasked.core.types import Photo
 from allmasked.data import albums
 from allmasked.data.albums import Album, Problem, files_in, folder_of, plain, read_document, relative, shown, told
 from allmasked.data.annotations import Labels, Marks, Notes, Options, strange_names
-from allmasked.images import pixels
 
 Rows = list[tuple[int, list[str]]]
 
@@ -251,7 +250,7 @@ def _add_rows(table: Table, at: int, columns: list[int], label: int, sides: list
             continue
         edges: list[object] = list(cells)
         if shares:
-            width, height = _size(marks.root / photo)
+            width, height = marks.size_of(photo)
             edges = [float(cell or "nan") * side for cell, side in zip(cells, (width, height, width, height))]
         marks.add(source, where, photo, row[label], edges)
 
@@ -262,10 +261,3 @@ def _are_shares(cells: list[str]) -> bool:
         return bool(cells) and all(0 <= float(cell) <= 1 for cell in cells if cell.strip())
     except ValueError:
         return False
-
-
-def _size(photo: Path) -> tuple[int, int]:
-    try:
-        return pixels.upright_size(photo)
-    except Exception:  # decoders raise many kinds; that the photo is broken is told where it is read
-        return 1, 1

@@ -21,6 +21,7 @@ from allmasked.core.errors import PhotoError, require
 from allmasked.core.progress import Spread, on_threads
 from allmasked.core.types import LABELS, NOBODY, Label, Photo, Predictor
 from allmasked.data import duplicates
+from allmasked.data.annotations import label_of
 from allmasked.data.dataset import load_photos
 from allmasked.data.duplicates import Kind
 from allmasked.data.readers import Options
@@ -259,10 +260,10 @@ def people(photos: Sequence[Photo]) -> People | None:
     contradictions = []
     for photo in boxed:
         worn = Counter(face.wear for face in photo.faces or () if face.wear != "unknown")
-        masked = worn["masked"]
-        says = "nobody" if not worn else "all" if masked == worn.total() else "none" if not masked else "some"
-        if worn and says != photo.label:
-            contradictions.append(Contradiction(photo.path, photo.label, says, masked, worn["bare"], worn["incorrect"]))
+        says, or_says = (label_of(photo.faces or (), incorrect_is) for incorrect_is in ("bare", "masked"))
+        if says and photo.label not in (says, or_says):
+            counts = worn["masked"], worn["bare"], worn["incorrect"]
+            contradictions.append(Contradiction(photo.path, photo.label, says, *counts))
     return People(
         photos=len(boxed),
         faces=len(faces),

@@ -76,10 +76,6 @@ class Seen:
     unmarked: tuple[SeenFace, ...]
     other_wear: tuple[SeenFace, ...]
 
-    def faces(self, path: str) -> list[SeenFace]:
-        """What is said about the faces of one photo."""
-        return [face for face in (*self.unmarked, *self.other_wear) if face.path == path]
-
 
 def look(predictor: Predictor, root: Path, photos: Sequence[Photo], *, threads: int | None = None) -> Seen:
     """Let a model that finds faces look at photos; those that can't be read are passed over."""

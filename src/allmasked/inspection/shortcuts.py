@@ -135,8 +135,16 @@ def _clue(sizes: NDArray[np.float32], labels: NDArray[np.str_], label: Label) ->
     mine, rest = sizes[labels == label], sizes[labels != label]
     found: list[Clue] = []
     for column, name in enumerate(SIDES):
-        for at in np.unique(sizes[:, column])[:-1]:
-            low, low_rest = float((mine[:, column] <= at).mean()), float((rest[:, column] <= at).mean())
-            found.append(Clue(label, name, "at most", float(at), low, low_rest))
-            found.append(Clue(label, name, "over", float(at), 1 - low, 1 - low_rest))
+        values = np.unique(sizes[:, column])[:-1]
+        if not len(values):
+            continue
+        low, low_rest = (
+            np.searchsorted(np.sort(some[:, column]), values, "right") / len(some) for some in (mine, rest)
+        )
+        best = int(np.abs(low - low_rest).argmax())
+        at, share, share_rest = float(values[best]), float(low[best]), float(low_rest[best])
+        if share > share_rest:
+            found.append(Clue(label, name, "at most", at, share, share_rest))
+        else:
+            found.append(Clue(label, name, "over", at, 1 - share, 1 - share_rest))
     return max(found, key=lambda clue: clue.gain, default=None)
