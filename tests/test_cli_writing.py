@@ -17,6 +17,7 @@ from allmasked.annotate import Sorted
 from allmasked.cli import cli, rows, scoring, submission
 from allmasked.cli.training import HEADINGS
 from allmasked.core import markdown
+from allmasked.core.errors import ConfigError
 from allmasked.core.types import LABELS, Prediction
 from allmasked.data.readers import read_dataset
 from colour_model import BLUE, GREY, SKIN, ColourModel
@@ -119,8 +120,39 @@ def test_what_is_not_sure_is_sorted_apart(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == ["unsure"]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "predictions.csv").write_text("path,label\na.png,all\n")
-    with pytest.raises(Exception, match="was not written by --sort"):
+    with pytest.raises(Exception, match="is not as --sort has written it"):
         Sorted(tmp_path / "other")
+
+
+def test_a_photo_that_is_gone_keeps_its_sorted_copy(tmp_path: Path) -> None:
+    photo, out = tmp_path / "ä.png", tmp_path / "out"
+    Image.new("RGB", (8, 8)).save(photo)
+    for answer in (
+        Prediction(str(photo), "all", (0.98, 0.01, 0.01)),
+        Prediction(str(photo), None, None, "no such file"),
+        Prediction(str(photo), None, None, "no such file"),
+    ):
+        sorting = Sorted(out)
+        sorting.add(answer)
+        sorting.close()
+        photo.unlink(missing_ok=True)
+        assert (out / "all" / "ä.png").is_file() and sorting.moved == 0
+    (row,) = csv.DictReader((out / "predictions.csv").open(encoding="utf-8"))
+    assert row["copy"] == "all/ä.png" and not row["label"]
+    listed = (out / "predictions.csv").read_text(encoding="utf-8")
+    (out / "predictions.csv").write_text(listed, encoding="utf-8-sig")  # as a spreadsheet writes it
+    Sorted(out).close()
+    (out / "predictions.csv").write_bytes(listed.encode("cp1252"))
+    with pytest.raises(ConfigError, match="is not as --sort has written it"):
+        Sorted(out)
+
+
+@pytest.mark.parametrize("option", ["--sort", "--annotated"])
+def test_when_every_photo_lies_where_pictures_go_that_is_told(option: str, test: Path) -> None:
+    for folder in ("test", "."):
+        result = invoke("predict", "test", option, folder)
+        assert result.exit_code == 2 and f"every photo lies in {folder}," in result.stderr, result.output
+    assert not (test / "predictions.csv").exists()
 
 
 def test_one_photo_is_annotated_into_the_file_named(test: Path) -> None:
@@ -202,3 +234,9 @@ def test_help_of_train_has_each_option_once_below_a_heading() -> None:
     assert {option: below[option] for option in wanted} == wanted
     assert all(below[f"--{name}"] == "Augmentation" for name in ("flip", "zoom-in", "mosaic", "jpeg"))
     assert '""' not in text and ":." not in invoke("recipes").stdout
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**32)])
+def test_a_seed_that_is_none_is_wrong_use(seed: str, test: Path) -> None:
+    result = invoke("split", str(test), "--out", "s.json", "--seed", seed)
+    assert result.exit_code == 2 and "is no seed" in result.stderr

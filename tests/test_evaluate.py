@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +146,33 @@ def test_foreign_photos_are_scored(tmp_path: Path, run: Run) -> None:
     assert found.parts["photos-elsewhere"].photos == 12
     with pytest.raises(ConfigError, match="--on"):
         evaluate(run.folder, ["test"], photos=foreign, plots=False, ask=FakeModel(0.7))
+
+
+def test_other_photos_of_the_same_name_take_the_place_of_the_first(tmp_path: Path, run: Run) -> None:
+    model = FakeModel(1.0)
+    for number in (1, 2):
+        paint_photos(tmp_path / str(number) / "test", {"test": 2 + number}, seed=number)
+    first, second = (evaluate(run.folder, photos=tmp_path / n / "test", bootstrap=100, ask=model) for n in "12")
+    assert first.parts["photos-test"].photos == 9 and second.parts["photos-test"].photos == 12
+    assert "photos-test: in place of other photos of that name" in second.notes[0]
+    drawn = {path.name: path.stat().st_mtime_ns for path in run.plots.iterdir()}
+    evaluate(run.folder, bootstrap=100, ask=model)  # its own test part
+    assert {"confusion-test.png", "confusion-photos-test.png"} <= {path.name for path in run.plots.iterdir()}
+    assert all((run.plots / name).stat().st_mtime_ns == when for name, when in drawn.items())
+
+
+def test_what_was_answered_stays_where_it_is_interrupted(run: Run) -> None:
+    model = FakeModel(1.0)
+
+    def interrupted(folder: Path, photos: Sequence[tuple[str, Path]]) -> Iterable[Prediction]:
+        yield from itertools.islice(model(folder, photos), 5)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        part_answers(run, "test", None, interrupted)
+    model.asked.clear()
+    found = part_answers(run, "test", None, model)
+    assert len(found.photos) == 60 and len(model.asked) == 55
 
 
 def test_a_copy_of_a_training_photo_is_recognised_in_foreign_data(tmp_path: Path, run: Run, root: Path) -> None:

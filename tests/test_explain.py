@@ -328,6 +328,13 @@ def test_pictures_and_grid(tmp_path: Path, model: Any) -> None:
         assert (np.asarray(grid)[..., 1] > 200).any()
 
 
+def test_names_of_pictures() -> None:
+    names = pictures.Names()
+    given = ["a/a.jpg", "b/a.png", "a-2.jpg", "c/A.jpg", "x/" + "口" * 80 + ".jpg"]
+    found = [names.of(path) for path in given]
+    assert found[:4] == ["a", "a-2", "a-2-2", "A-3"] and len(os.fsencode(found[4] + ".grad-cam.members.jpg")) < 255
+
+
 def test_photos_are_decoded_as_for_predict(tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A large JPEG is decoded smaller than it is; boxes and heat still lie on the whole photo."""
     noise = np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8)

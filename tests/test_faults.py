@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -177,6 +178,30 @@ def test_a_photo_that_is_replaced_while_it_is_read(
 
     monkeypatch.setattr(pixels, "_check_size", replaced)
     assert np.asarray(pixels.decode(photo))[0, 0].tolist() == [200, 30, 30]
+
+
+@posix
+def test_a_pipe_or_a_device_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    said: list[str] = []
+    reader = threading.Thread(target=lambda: said.append((tmp_path / "pipe").read_text()))
+    reader.start()
+    with replacing(tmp_path / "pipe") as path:
+        path.write_text("answers")
+    reader.join(10)
+    assert said == ["answers"] and (tmp_path / "pipe").is_fifo()
+    for device in ("/dev/null", "/dev/stdout"):
+        with replacing(device) as path:
+            assert path == Path(device)
+
+
+def test_a_folder_that_takes_no_file_is_named_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, dir: Path, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(dir / ".allmasked-x"))
+
+    monkeypatch.setattr("allmasked.core.runs.tempfile.mkstemp", refused)
+    with pytest.raises(OSError, match=r"out\.csv"), replacing(tmp_path / "out.csv"):
+        pass
 
 
 def test_a_long_name_can_be_copied(tmp_path: Path) -> None:

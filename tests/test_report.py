@@ -16,7 +16,7 @@ from allmasked.core.config import Recipe, TrainConfig
 from allmasked.core.errors import RunError
 from allmasked.core.runs import Run, read_json
 from allmasked.core.types import CLASSES, Photo, Split
-from allmasked.reports.report import Example, choose, commands, make_report, settings, verdict
+from allmasked.reports.report import Example, choose, commands, kept_line, make_report, settings, verdict
 from allmasked.scoring.evaluate import evaluate
 from allmasked.stats import metrics
 from fake_runs import FakeModel, fake_run, paint_nobody, paint_photos
@@ -260,6 +260,36 @@ def test_commands_train_the_same_again(tmp_path: Path) -> None:
     assert "--batch-size" not in words
     changed = {row["name"] for row in settings(config) if row["changed"]}
     assert {"size", "flip", "shrink", "resize_mode"} <= changed
+    run, divided = (
+        Run(tmp_path / "student"),
+        Split(tmp_path, (), 5, {"validation": 0.1, "test": "f d*", "parts": "given"}),
+    )
+    run.folder.mkdir()
+    run.teacher.write_text('{"name": "both", "alpha": 0.3, "temperature": 2.0, "answers": {}}')
+    run.second_look.write_text("{}")
+    line = commands(run, config, divided)
+    assert (
+        line[0] == "allmasked split DATA --seed 5 --validation 0.1 --test-source 'f d*' --parts given --out split.json"
+    )
+    assert line[1].startswith("allmasked distil both --alpha 0.3 --temperature 2.0 --backbone EfficientNetLite1")
+    assert line[2] == "allmasked second-look before --out student"
+
+
+def test_which_epoch_was_kept() -> None:
+    recipe = Recipe()
+    assert (kept_line(recipe, HISTORY) or {})["why"] == "with the lowest validation loss"
+    assert (kept_line(recipe, HISTORY) or {})["epoch"] == 2
+    assert (kept_line(dataclasses.replace(recipe, keep="last"), HISTORY) or {})["epoch"] == 3
+    looked = [*HISTORY, {"epoch": 1, "phase": "second look", "val_loss": 5.0}]
+    assert (kept_line(recipe, looked) or {})["why"] == "the second look"
+    assert kept_line(recipe, []) is None
+
+
+def test_parts_that_were_brought_are_said_to_have_twins(scored: Run) -> None:
+    content = json.loads(scored.split.read_text())
+    content["settings"] |= {"parts": "given", "twins": {"copies": 2, "scenes": 4}}
+    scored.split.write_text(json.dumps(content))
+    assert "4 photos have a twin, or show a scene, that is in another part" in make_report(scored.folder).read_text()
 
 
 def test_command(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

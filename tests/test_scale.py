@@ -41,7 +41,7 @@ from allmasked.core.types import Split
 from allmasked.data.dataset import load_split, read_split, write_split
 from allmasked.predictors import addresses
 from allmasked.predictors.addresses import Folder, Item, clean, listing, scrub
-from allmasked.scale import job, results
+from allmasked.scale import answering, job, results
 from allmasked.scale import rows as shards
 from allmasked.scale.copies import copied
 from allmasked.watching import sources
@@ -142,6 +142,11 @@ def test_values_of_secret_variables_are_left_out_of_messages(monkeypatch: pytest
         (["gone.txt/../file.txt", "--engine", "local", "--out", "d"], "the list cannot be read"),
         (["s3://a/b.jpg", "--sort", "s3://a/sorted"], "sorts into a folder of this machine"),
         (["nowhere", "--annotated", "https://host/d"], "nothing can be written to http"),
+        (["nowhere", "--shard", "5"], "--shard goes with --engine"),
+        (["s3://a/b.jpg", "--annotated", "s3://a/b.jpg"], "--annotated s3://a/b.jpg: is the photo itself"),
+        (["s3://a/b/c.jpg", "--annotated", "s3://a/b"], "every photo lies in s3://a/b,"),
+        (["s3://a/b/c.jpg", "--annotated", f"s3://key:{SECRET}@a/b.gif"], "--annotated s3://a/b.gif: end it in"),
+        (["s3://a/b/c.jpg", "--annotated", "s3://a/b.gif"], "--annotated s3://a/b.gif: end it in"),
     ],
 )
 def test_wrong_use_gets_one_line(
@@ -163,12 +168,15 @@ def test_wrong_use_gets_one_line(
     [
         (["split", "d", "--out", "s.json", "--workers", "2"], "go with --engine ray"),
         (["split", "d", "--out", "s3://bucket"], "names no file"),
+        (["split", "d", "--out", "s3://my.bucket"], "names no file"),
+        (["split", "d", "--out", f"s3://key:{SECRET}@bucket/s"], "s3://bucket/s names no file"),
         (["train", "d", "--out", "r", "--backbones", "all", "--devices", "2"], "--devices is for one training"),
     ],
 )
 def test_options_of_an_engine_go_with_it(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 2 and message in " ".join(result.output.split()), result.output
+    assert SECRET not in result.output
 
 
 def test_predict_without_an_engine_imports_nothing_of_it(tmp_path: Path) -> None:
@@ -580,6 +588,22 @@ def test_photos_and_rows_in_an_s3_store(s3: dict[str, str], monkeypatch: pytest.
     assert len(items) == 201 and all(len(item.etag) == 32 and item.size > 0 for item in items)
     assert [item.name for item in items] == sorted(item.name for item in items)
     assert len(list(listing(["s3://photos/in/0/*.png"]))) == 67
+    put("odd/a#1.jpg", encoded("all"))
+    put("odd/b?.jpg", encoded("all"))
+    put("odd/bc.jpg", encoded("all"))
+    odd = ["s3://photos/odd/a#1.jpg", "s3://photos/odd/b?.jpg"]
+    assert [item.name for item in listing(odd[:1])] == odd[:1]
+    put("odd/[1]/c.jpg", encoded("all"))
+    put("odd/empty.jpg", b"")
+    (tmp_path / "odd.txt").write_text("s3://photos/odd/[1]/")
+    assert [item.name for item in listing([str(tmp_path / "odd.txt")])] == ["s3://photos/odd/[1]/c.jpg"]
+    assert "empty" in invoke("s3://photos/odd/empty.jpg").stdout
+    (tmp_path / "odd.txt").write_text("\n".join(odd))  # in a list, names are taken as they are
+    assert [(item.name, item.size > 0) for item in listing([str(tmp_path / "odd.txt")])] == [(one, True) for one in odd]
+    with monkeypatch.context() as small:
+        small.setattr(addresses, "MAX_BYTES", 20)
+        (large,) = addresses.ahead(listing(odd[:1], etags=False), addresses.fetch)
+        assert "which is no photo" in str(large[1])
     assert [item.name for item in listing(["s3://photos/in/x.jpg"])] == ["s3://photos/in/x.jpg"]
 
     command = ["s3://photos/in", "--engine", "local", "--out", "s3://photos/answers", "--shard", "60"]
@@ -617,6 +641,8 @@ def test_photos_and_rows_in_an_s3_store(s3: dict[str, str], monkeypatch: pytest.
     gone, shown = allmasked.explain(None, [named[0], "s3://photos/odd/all/x.jpg"], tmp_path / "heat")
     assert gone.prediction.error == "no such object" and gone.picture is None
     assert shown.prediction.label == known["s3://photos/in/x.jpg"] and shown.picture == tmp_path / "heat/x.evidence.jpg"
+    (sent,) = allmasked.explain(None, "s3://photos/odd/all/x.jpg", "s3://photos/heat")
+    assert sent.picture == "s3://photos/heat/x.evidence.jpg" and Folder("s3://photos/heat").read("x.evidence.jpg")
     told = CliRunner().invoke(cli, ["explain", *named[:2], "--out", str(tmp_path / "seen"), "--format", "jsonl"])
     assert told.exit_code == 1 and [json.loads(line)["error"] for line in told.stdout.splitlines()] == [
         "no such object", None,
@@ -680,6 +706,10 @@ def test_what_is_drawn_sorted_and_written_of_a_store(
     (tmp_path / "sample.csv").write_text("Id,Category\n4.jpg,0\n0.jpg,0\n")
     chosen = told("predict", "s3://seen/in", "--format", "kaggle", "--sample", str(tmp_path / "sample.csv"))
     assert [line.partition(",")[0] for line in chosen.stdout.splitlines()[:3]] == ["Id", "4.jpg", "0.jpg"]
+    photo = tmp_path / "again.jpg"
+    photo.write_bytes(encoded("all"))
+    twice = told("predict", str(photo), str(photo), "--annotated", "s3://seen/twice")
+    assert twice.exit_code == 0 and "drawn on: 2 photos" in twice.output and len(names("twice")) == 1
     heat = told("explain", "s3://seen/in/0.jpg", "--out", "s3://seen/heat", "--format", "jsonl")
     assert json.loads(heat.stdout)["picture"] == "s3://seen/heat/0.evidence.jpg"
     assert names("heat") == ["0.evidence.jpg", "grid.png"]
@@ -707,6 +737,11 @@ def test_a_split_at_an_address_says_where_its_photos_are_from_there(
     assert split("s3://kept/masks/", "s3://kept/splits/one.json")["data"] == "../masks"
     assert split(str(here), "s3://kept/here.json")["data"] == here.resolve().as_posix()
     assert split("s3://kept/masks", "s3://kept/split.json")["data"] == "masks"
+    store.call_s3("put_object", Bucket="kept", Key="masks/labels.csv", Body=b"path,label\nall/photo000.png,all\n"
+                  b"none/photo000.png,none\nsome/photo000.png,some\n")  # fmt: skip
+    assert split("s3://kept/masks/labels.csv", "s3://kept/masks/split.json")["data"] == "."
+    store.call_s3("delete_object", Bucket="kept", Key="masks/labels.csv")
+    assert split("s3://kept/masks", "s3://kept/masks/split.json")["data"] == "."
     for place in ("s3://kept/masks/split.json", "s3://kept/split.json"):  # read anywhere, the photos come along
         assert len(read_split(copied(place)).photos) == 12
     with pytest.raises(RunError, match="say where it is with --data"):
@@ -714,6 +749,21 @@ def test_a_split_at_an_address_says_where_its_photos_are_from_there(
     for option, name in (("--json", "found.json"), ("--html", "found.html")):
         seen = CliRunner().invoke(cli, ["inspect", "s3://kept/masks", "--no-look", option, f"s3://kept/seen/{name}"])
         assert seen.exit_code == 0 and Folder("s3://kept/seen").read(name), seen.output
+
+
+@pytest.mark.parametrize("place", ["https://", "http:///", "https://?x=1", "s3://"])
+def test_an_address_of_nothing_has_a_name_too(place: str) -> None:
+    assert addresses.names_of(place)[-1].startswith("_")
+
+
+def test_what_lies_beside_a_models_file_is_of_its_identity(tmp_path: Path) -> None:
+    model = tmp_path / "m.xml"
+    model.write_text("<net/>")
+    known = {answering.identity(str(model))[0]}
+    for suffix in (".bin", ".json"):
+        model.with_suffix(suffix).write_text("weights")
+        known.add(answering.identity(str(model))[0])
+    assert len(known) == 3
 
 
 def test_who_cannot_read_data_sets_is_told_before_they_are_fetched(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -278,6 +278,16 @@ def test_a_preview_of_what_browsers_cannot_show(client: Any) -> None:
     assert Image.open(io.BytesIO(shrunk)).size == (1280, 640)
 
 
+def test_a_preview_changes_nothing_of_the_answer(client: Any) -> None:
+    large = Image.fromarray(np.random.default_rng(0).integers(0, 256, (900, 1700, 3), dtype=np.uint8))
+    stream = io.BytesIO()
+    large.save(stream, "BMP")
+    upload = serving_module.Upload("x", stream.getvalue())
+    plain, shown = (client.service._read(upload, preview) for preview in (False, True))
+    for ours, theirs in zip(plain.views, shown.views, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_bad_photos_among_good_ones(client: Any) -> None:
     good = encoded("all")
     response = client.post("/v1/predict", files=form(good, good[: len(good) // 2], b"", b"text", good))

@@ -75,6 +75,14 @@ def test_lower_halves_of_faces_do_not_overlap(seed: int, people: int) -> None:
     assert not any(scenes.overlaps(a, b) for k, a in enumerate(low) for b in low[:k])
 
 
+@pytest.mark.parametrize("size", [(480, 1000), (160, 2000)])
+def test_narrow_photos_have_room_for_people(size: tuple[int, int]) -> None:
+    for seed in range(20):
+        for people in (1, 2, 6):
+            for place in scenes.arrange(np.random.default_rng(seed), people, *size):
+                assert 0 < place.x < size[0] and 0 < place.y < size[1]
+
+
 def test_mask_changes_the_lower_face_only() -> None:
     """A worn mask covers nose, mouth and chin and leaves the eyes; under the nose it leaves the nose too."""
     from dataclasses import replace

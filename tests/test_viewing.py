@@ -198,6 +198,15 @@ def test_two_runs_with_the_answers_that_they_keep(tmp_path: Path) -> None:
     assert "keeps no answers" in source.said[0] and all(one.answer is None for one in source.seen), "of another model"
 
 
+def test_hostile_rows_are_told(tmp_path: Path) -> None:
+    row = {"path": "a.jpg", "label": "all", "p_all": 1.0, "p_none": 0.0, "p_some": 0.0, "p_nobody": 0.0}
+    for name, value in (("path", "a\0.jpg"), ("p_all", int("9" * 400)), ("faces", "[" * 100_000)):
+        lines = [json.dumps(row), json.dumps({**row, name: value})]
+        (tmp_path / "said.jsonl").write_text("\n".join(lines))
+        source = open_source(tmp_path / "said.jsonl")
+        assert len(source.seen) == 1 and "is no answer of 'allmasked predict'" in source.said[0], name
+
+
 def test_rows_that_are_no_answers_are_told(tmp_path: Path) -> None:
     file = tmp_path / "answers.csv"
     file.write_text(

@@ -165,17 +165,17 @@ def is_picture(out: Path) -> bool:
     return out.suffix.lower() in px.SUFFIXES and not out.is_dir()
 
 
-def write_annotated(answered: Answered, out: Path, *, heat: bool = False) -> Prediction:
+def write_annotated(answered: Answered, out: Path, *, heat: bool = False) -> tuple[Prediction, Path | None]:
     """Write a photo with its answer to ``out`` where that names a picture (:func:`is_picture`); otherwise below it, at
     the photo's own path or address and name plus ``.answer.jpg``.
 
-    Returns the prediction, or one with the error where the photo can no longer be read.
+    Returns the prediction and the picture; one with the error and none where the photo can no longer be read.
     """
     prediction = answered.prediction
     try:
         picture = drawn(answered, heat=heat)
     except PhotoError as error:
-        return Prediction(prediction.path, None, None, error.reason)
+        return Prediction(prediction.path, None, None, error.reason), None
     if is_picture(out):
         target = out
     else:
@@ -187,7 +187,7 @@ def write_annotated(answered: Answered, out: Path, *, heat: bool = False) -> Pre
         target = out.joinpath(*parts[:-1], os.fsdecode(os.fsencode(parts[-1])[:200]) + ".answer.jpg")
     with replacing(target) as temporary:
         picture.save(temporary, quality=90)
-    return prediction
+    return prediction, target
 
 
 # --- sorted by answer -------------------------------------------------------------------------------------------------
@@ -199,7 +199,8 @@ class Sorted:
     """Copies of photos in a folder for each answer; ``predictions.csv`` beside them says what is where, and why.
 
     What isn't sure is copied into ``unsure``, what can't be read into ``unreadable``. A photo that an earlier run put
-    into another folder is moved, so that none is in two. Ends with :meth:`close`.
+    into another folder is moved, so that none is in two; one that isn't there any more keeps its copy, and its row says
+    so. Ends with :meth:`close`.
     """
 
     def __init__(self, out: Path) -> None:
@@ -208,11 +209,16 @@ class Sorted:
         self.moved = 0
         self._rows: dict[str, dict[str, Any]] = {}
         if self.manifest.is_file():
-            with self.manifest.open(encoding="utf-8", newline="") as stream:
-                rows = csv.DictReader(stream)
-                if not {"path", "copy", "sha256"} <= {*(rows.fieldnames or ())}:
-                    raise ConfigError(f"{self.manifest}: was not written by --sort; name another folder")
-                self._rows = {row["path"]: row for row in rows}
+            try:
+                with self.manifest.open(encoding="utf-8-sig", newline="") as stream:
+                    rows = csv.DictReader(stream, restval="")
+                    if not {"path", "copy", "sha256"} <= {*(rows.fieldnames or ())}:
+                        raise ValueError
+                    self._rows = {row["path"]: row for row in rows}
+            except (ValueError, csv.Error):  # a spreadsheet's encoding, too
+                raise ConfigError(
+                    f"{self.manifest}: is not as --sort has written it; put that back, or name another folder"
+                ) from None
         self._copies = Counter(row["copy"] for row in self._rows.values())
 
     def add(self, prediction: Prediction, content: bytes | None = None) -> None:
@@ -230,10 +236,12 @@ class Sorted:
             row["copy"], row["sha256"] = target.relative_to(self.out).as_posix(), _sha256(target)
         self.count[folder] += 1
         before = self._rows.get(source)
+        if before and not row["copy"]:  # what can't be had now keeps the copy that it has
+            row |= {name: before[name] for name in ("copy", "sha256")}
         self._rows[source] = row
         self._copies[row["copy"]] += 1
         if before:
-            self._copies[before["copy"]] -= 1
+            self._copies[before["copy"]] -= 1  # the one just counted, where it is the same
             self.moved += self._drop(before)
 
     def _drop(self, row: dict[str, Any]) -> bool:

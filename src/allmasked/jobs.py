@@ -7,7 +7,6 @@ inside of each function, so that ``import allmasked`` costs nothing.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,11 +241,12 @@ def compare(
 
 @dataclass(frozen=True)
 class Explained:
-    """One photo's answer, the class whose heat map was drawn, and the picture; None where the photo can't be read."""
+    """One photo's answer, the class whose heat map was drawn, and the picture (its address, where it went to one); None
+    where the photo can't be read."""
 
     prediction: Prediction
     explained: Class | None
-    picture: Path | None
+    picture: Path | str | None
 
 
 def explain(
@@ -258,8 +258,8 @@ def explain(
     Args:
         model: a run, an ensemble's folder or an exported file; the model that ships when None.
         photos: a pattern, a folder, a path, an address, or several of these.
-        out: the folder for the pictures.
-        explainer: a row of :data:`allmasked.explaining.explain.EXPLAINERS`; what the model can do best when empty.
+        out: the folder for the pictures, or its address.
+        explainer: a row of :data:`allmasked.explaining.maps.EXPLAINERS`; what the model can do best when empty.
         label: the class to explain (``all``, ``none`` or ``some``); the one that is answered when None.
 
     Raises:
@@ -270,19 +270,16 @@ def explain(
         >>> [found.picture.name for found in allmasked.explain(None, "street.jpg", "heat")]
         ['street.evidence.jpg']
     """
-    from allmasked.explaining.ensemble_heat import write_heat
-    from allmasked.predictors.addresses import clean, in_files, listing
+    from allmasked.explaining.ensemble_heat import heat_of
+    from allmasked.predictors.addresses import clean, listing
     from allmasked.predictors.predictor import open_predictor
 
     paths = [str(path) for path in ([photos] if isinstance(photos, str | Path) else photos)]
     items = list(listing(paths, etags=False))
     if not items:
         raise ConfigError(f"no photo found in {', '.join(map(clean, paths[:3]))}")
-    predictor = open_predictor(_path(model))
-    with tempfile.TemporaryDirectory(prefix="allmasked-") as folder:
-        found = in_files(items, Path(folder))
-        written: Iterator[Any] = write_heat(predictor, found, Path(out), explainer=explainer, wanted=label)
-        return [Explained(one.prediction, one.explained, picture) for one, picture in written]
+    written: Iterator[Any] = heat_of(open_predictor(_path(model)), items, os.fspath(out), explainer, label)
+    return [Explained(one.prediction, one.explained, picture) for one, picture in written]
 
 
 def export(

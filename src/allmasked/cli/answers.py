@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import sys
@@ -93,7 +92,7 @@ def predict_command(
     """
     from allmasked.annotate import Sorted, write_annotated
     from allmasked.model import load
-    from allmasked.predictors.addresses import clean, fetched, outgoing
+    from allmasked.predictors.addresses import clean, fetched, local_path, outgoing
 
     if heat and pictures is None:
         raise click.UsageError("--heat goes with --annotated DIR")
@@ -105,16 +104,16 @@ def predict_command(
         ctx.exit(code)
     target = _file(out)
     kind = kind or format_for(target)
-    stack = ctx.with_resource(contextlib.ExitStack())
-    annotated, send = stack.enter_context(outgoing(pictures)) if pictures else (None, lambda: None)
-    folders = [folder for folder in (annotated, sort_to) if folder is not None]
+    pictures = pictures and local_path(pictures)
+    annotated, send = ctx.with_resource(outgoing(pictures)) if pictures else (None, None)
+    places = [str(place) for place in (pictures, sort_to) if place]
     far = photos_far(paths, lambda: stdin_lines(null))
     photos: Iterator[tuple[str, Any]] = given_photos(paths, null) if far is None else ((one.name, one) for one in far)
-    photos = _outside(photos, folders)
+    photos = _outside(photos, places)
     if kind == "kaggle":
         photos = iter(chosen(photos, sample))
-    if annotated is not None:
-        photos = _for_pictures(photos, annotated)
+    if annotated is not None and pictures:
+        photos = _for_pictures(photos, annotated, pictures)
     opened = load(model, threads=threads, device=device)
     sorting = None if sort_to is None else Sorted(sort_to)
     tally, drawn = Tally(), 0
@@ -125,10 +124,11 @@ def predict_command(
         nonlocal drawn
         for answered in found:
             prediction = answered.prediction
-            if prediction.label is not None and annotated is not None:
-                prediction = write_annotated(answered, annotated, heat=heat)
-                send()
-                drawn += prediction.label is not None
+            if prediction.label is not None and annotated is not None and send is not None:
+                prediction, picture = write_annotated(answered, annotated, heat=heat)
+                if picture is not None:
+                    send(picture)
+                    drawn += 1
             if sorting is not None:
                 sorting.add(prediction, answered.photo if isinstance(answered.photo, bytes) else None)
             tally.add(prediction)
@@ -137,7 +137,7 @@ def predict_command(
             yield prediction
 
     def total() -> int | None:
-        return None if far is not None else count_photos(paths, folders)
+        return None if far is not None else count_photos(paths, places)
 
     columns = (*COLUMNS[:-1], "faces", "error") if boxes else COLUMNS
     answers = with_bar(predictions(), "predict", total, kind, target)
@@ -177,45 +177,59 @@ def given_photos(paths: tuple[str, ...], null: bool) -> Iterator[tuple[str, str]
     return itertools.chain([first], photos)
 
 
-def count_photos(paths: tuple[str, ...], folders: Sequence[Path] = ()) -> int | None:
-    """How many photos the command line stands for, without those that lie in ``folders``; None if they come by stdin
+def count_photos(paths: tuple[str, ...], places: Sequence[str] = ()) -> int | None:
+    """How many photos the command line stands for, without those that lie in ``places``; None if they come by stdin
     or from an address."""
     from allmasked.predictors.addresses import is_far
     from allmasked.predictors.photo_files import find_photos
 
     if "-" in paths or any(map(is_far, paths)):
         return None
-    return sum(1 for _ in _outside(find_photos(paths), folders))
+    return sum(1 for _ in _outside(find_photos(paths), places))
 
 
-def _outside(photos: Iterator[tuple[str, Any]], folders: Sequence[Path]) -> Iterator[tuple[str, Any]]:
-    """Photos, each by name with its path or as an item of a listing, that don't lie where pictures are being
-    written."""
-    if not folders:
+def _outside(photos: Iterator[tuple[str, Any]], places: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Photos, each by name with its path or as an item of a listing, that don't lie where pictures are being written;
+    if all do, that is wrong use."""
+    from allmasked.predictors.addresses import clean
+
+    if not places:
         return photos
-    ours = tuple(os.path.join(os.path.realpath(folder), "") for folder in folders)  # noqa: PTH118
-    return ((name, one) for name, one in photos if not os.path.realpath(_place(one)).startswith(ours))
+    ours = tuple(
+        f"{place.rstrip('/')}/" if is_address(place) else os.path.join(_full(place), "")  # noqa: PTH118
+        for place in places
+    )
+    kept = ((name, one) for name, one in photos if not _full(one).startswith(ours))
+    first = next(kept, None)
+    if first is None:
+        shown = " or ".join(plain(clean(place)) for place in places)
+        raise click.UsageError(f"every photo lies in {shown}, which is to be written to")
+    return itertools.chain([first], kept)
 
 
-def _place(one: Any) -> str:
-    return one if isinstance(one, str) else str(one.place)
+def _full(place: Any) -> str:
+    """An address, or the path in full, of a folder, a photo, or an item of a listing."""
+    place = place if isinstance(place, str) else str(place.place)
+    return place if is_address(place) else os.path.realpath(place)
 
 
-def _for_pictures(photos: Iterator[tuple[str, Any]], annotated: Path) -> Iterator[tuple[str, Any]]:
+def _for_pictures(photos: Iterator[tuple[str, Any]], annotated: Path, given: str) -> Iterator[tuple[str, Any]]:
     """The photos, of which there must be one, and another, where ``--annotated`` names a picture."""
     from allmasked.annotate import is_picture
+    from allmasked.predictors.addresses import clean
 
+    what = f"--annotated {clean(given)}"
     if annotated.is_file() and not is_picture(annotated):
-        raise click.UsageError(f"--annotated {annotated}: is a file; name a folder")
+        raise click.UsageError(f"{what}: is a file; name a folder")
     if not is_picture(annotated):
         return photos
     if annotated.suffix.lower() not in PICTURES:
-        raise click.UsageError(f"--annotated {annotated}: end it in {', '.join(PICTURES)}, or name a folder")
+        raise click.UsageError(f"{what}: end it in {', '.join(PICTURES)}, or name a folder")
     first, *more = itertools.islice(photos, 2)
     if more:
-        raise click.UsageError(f"--annotated {annotated}: is one picture, but there are more photos; name a folder")
-    if os.path.realpath(annotated) == os.path.realpath(_place(first[1])):
-        raise click.UsageError(f"--annotated {annotated}: is the photo itself; name another file")
+        raise click.UsageError(f"{what}: is one picture, but there are more photos; name a folder")
+    if _full(given) == _full(first[1]):
+        raise click.UsageError(f"{what}: is the photo itself; name another file")
     return iter([first])
 
 

@@ -61,7 +61,7 @@ split_file = click.option("--out", type=opt.FILE_OR_ADDRESS, required=True,
 @click.command("split")
 @click.argument("data", type=click.Path())
 @split_file
-@click.option("--seed", default=0)
+@click.option("--seed", type=opt.SEED, default=0)
 @click.option("--validation", type=opt.SHARE, default=0.15, help="Share of the photos.")
 @click.option("--test", type=opt.SHARE, default=0.2, help="Share of the photos.")
 @click.option("--test-source", default="", metavar="PATTERN", show_default=False,
@@ -152,8 +152,9 @@ def print_split(split: Split, out: str) -> None:
     table.add_section()
     totals = [len(split.part(part)) for part in PARTS]
     table.add_row("photos", *(f"{number:,}" for number in (*totals, sum(totals))))
-    groups = [len({photo.group for photo in split.part(part)}) for part in PARTS]
-    table.add_row("groups", *(f"{number:,}" for number in groups), f"{len({p.group for p in split.photos}):,}")
+    groups = [len({photo.group for photo in split.part(part) if photo.group >= 0}) for part in PARTS]
+    all_groups = len({photo.group for photo in split.photos if photo.group >= 0})
+    table.add_row("groups", *(f"{number:,}" for number in groups), f"{all_groups:,}")
     stderr.print(table)
     if mended := split.settings.get("relabelled"):
         assert isinstance(mended, list)
@@ -271,9 +272,10 @@ def cache_command(what: str, folder: Path | None) -> None:
         click.echo(f"{folder}: {len(gone):,} of {len(found):,} sets of decoded photos removed, {size:.1f} GB")
         if kept:
             click.echo(f"{kept:,} in use by a running training stayed")
-        if copies.is_dir():
-            shutil.rmtree(copies)
-            click.echo(f"{copies}: removed")
+        for other in (copies, folder / cache.PAIRS):
+            if other.is_dir():
+                shutil.rmtree(other)
+                click.echo(f"{other}: removed")
         return
     size = sum(entry.size_bytes for entry in found) / cache.GB
     click.echo(f"{folder}: {len(found):,} sets of decoded photos, {size:.1f} GB of at most {limit:g} GB")

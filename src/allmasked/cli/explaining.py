@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
               help="Measure faithfulness on these photos instead.")  # fmt: skip
 @click.option("--on", "part", type=opt.PARTS, default="test", help="With --score: the part.")
 @click.option("--photos", "count", type=click.IntRange(1), default=50, help="With --score: photos, drawn at random.")
-@click.option("--seed", default=0, help="With --score: seed of the draw and of the random map.")
+@click.option("--seed", type=opt.SEED, default=0, help="With --score: seed of the draw and of the random map.")
 @opt.null
 @click.pass_context
 def explain_command(
@@ -61,51 +60,53 @@ def explain_command(
     if data is not None:
         if paths:
             raise click.UsageError("--score takes its photos from DATA; leave out PATH")
+        if wanted:
+            raise click.UsageError("--class doesn't go with --score, which takes each photo's likeliest")
         with outgoing(out or "") as (file, _):
             failed = _score(model, here(data), explainers or ("all",), kind, file if out else None, **score)
     else:
+        for name, option in (("part", "--on"), ("count", "--photos"), ("seed", "--seed")):
+            if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"{option} goes with --score")
         if not paths:
             raise click.UsageError("PATH is missing: photos to explain (or --score DATA)")
         if out is None:
             raise click.UsageError("--out DIR is missing: the folder for the pictures")
         if len(explainers) > 1 or "all" in explainers:
             raise click.UsageError("several explainers go with --score only; name one here")
-        with outgoing(out) as (folder, _):
-            failed = _explain(model, paths, "".join(explainers), wanted, folder, out, kind or format_for(None), null)
+        failed = _explain(model, paths, "".join(explainers), wanted, out, kind or format_for(None), null)
     ctx.exit(1 if failed else 0)
 
 
 def _explain(
-    model: Path | None, paths: tuple[str, ...], explainer: str, wanted: Class | None, out: Path, place: str, kind: str,
-    null: bool,
-) -> int:  # fmt: skip
-    from allmasked.explaining.ensemble_heat import write_heat
-    from allmasked.predictors.addresses import clean, in_files, is_address
+    model: Path | None, paths: tuple[str, ...], explainer: str, wanted: Class | None, out: str, kind: str, null: bool
+) -> int:
+    from allmasked.explaining.ensemble_heat import heat_of
+    from allmasked.predictors.addresses import Folder, clean, is_address, local_path
     from allmasked.predictors.predictor import open_predictor
 
-    if out.exists() and not out.is_dir():
+    out = local_path(out)
+    if is_address(out):
+        Folder(out)  # what is wrong with it is told first
+    if Path(out).is_file():
         raise click.UsageError(f"--out {out}: is a file; give a folder for the pictures")
     far = photos_far(paths, lambda: stdin_lines(null))
-    given = given_photos(paths, null) if far is None else iter(())
+    photos: Any = given_photos(paths, null) if far is None else far
     tally = Tally()
 
-    def rows(photos: Iterator[tuple[str, Any]]) -> Iterator[Row]:
-        found = write_heat(open_predictor(model), photos, out, explainer=explainer, wanted=wanted)
-        for explanation, picture in found:
+    def rows() -> Iterator[Row]:
+        for explanation, picture in heat_of(open_predictor(model), photos, out, explainer, wanted):
             prediction = explanation.prediction
             tally.add(prediction)
-            shown = str(picture) if picture else None
-            if picture and is_address(place):
-                shown = f"{clean(place).rstrip('/')}/{picture.relative_to(out).as_posix()}"
-            yield {**prediction.to_dict(boxes=False), "explained": explanation.explained, "picture": shown}
+            extra = {"explained": explanation.explained, "picture": str(picture) if picture else None}
+            yield {**prediction.to_dict(boxes=False), **extra}
 
     columns = (*COLUMNS[:-1], "explained", "picture", "error")
-    with tempfile.TemporaryDirectory(prefix="allmasked-") as folder, output(None) as stream:
-        photos = given if far is None else in_files(far, Path(folder))
-        write(with_bar(rows(photos), "explain", lambda: count_photos(paths), kind, None), kind, stream, columns)
+    with output(None) as stream:
+        write(with_bar(rows(), "explain", lambda: count_photos(paths), kind, None), kind, stream, columns)
     tally.tell()
     if tally.labels.total() > tally.labels["failed"]:
-        progress.tell(f"pictures and grid.png in {clean(place)}")
+        progress.tell(f"pictures and grid.png in {clean(out)}")
     return tally.labels["failed"]
 
 

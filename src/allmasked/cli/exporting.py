@@ -28,7 +28,7 @@ from allmasked.exporting.formats import EXPORTS, PRECISIONS
 @click.option("--temperature", type=opt.ABOVE_0, help="Logits are divided by it (heads without maps).")
 @click.option("--calibration", metavar="FILE", type=opt.PATH,
               help="Calibration of the faces (JSON) instead of the run's own, fitted on validation.")  # fmt: skip
-@click.option("--seed", default=0, help="Seed of the photos' choice.")
+@click.option("--seed", type=opt.SEED, default=0, help="Seed of the photos' choice.")
 def export_command(
     run: Path, kind: str, out: Path, precision: str, size: str | None, validate: Path | None, seed: int,
     calibration: Path | None, **settings: Any,

@@ -19,23 +19,40 @@ Command = Callable[..., Any]
 
 
 class FileOrAddress(click.ParamType):
-    """A file to write, on this machine or at an address; as it was given."""
+    """A file to write, on this machine or at an address that can be written to; as it was given."""
 
     name = "file"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if "://" in value:
-            if not Path(value.partition("://")[2]).suffix:
-                self.fail(f"{value} names no file; end it in a file's name.", param, ctx)
+        from allmasked.predictors.addresses import Folder, clean, is_address, local_path
+
+        value = local_path(value)
+        if is_address(value):
+            _, slash, name = value.partition("://")[2].rpartition("/")
+            if not slash or not Path(name).suffix:
+                self.fail(f"{clean(value)} names no file in a folder or bucket.", param, ctx)
+            Folder(value[: -len(name)])
         else:
             FILE.convert(value, param, ctx)
         return str(value)
 
 
+class Seed(click.ParamType):
+    """What NumPy and Keras take as a seed."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number = int(click.INT.convert(value, param, ctx))
+        if not 0 <= number < 2**32:
+            self.fail(f"{number} is no seed; give a whole number from 0 to {2**32 - 1}.", param, ctx)
+        return number
+
+
 PATH = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
-FILE_OR_ADDRESS = FileOrAddress()
+FILE_OR_ADDRESS, SEED = FileOrAddress(), Seed()
 PARTS = click.Choice(["train", "validation", "test"])
 HELD_OUT = click.Choice(["validation", "test"])
 
@@ -87,7 +104,7 @@ threads = click.option("--threads", type=click.IntRange(1), help="Processors to 
 null = click.option("--null", "-0", is_flag=True, help="Names on stdin end with NUL bytes, as from find -print0.")
 data = click.option("--data", type=PATH, metavar="DIR", help="Where the photos lie now, if they have moved.")
 cache = click.option("--cache", type=PATH, help="Folder for decoded photos; the user's cache folder otherwise.")
-seed = click.option("--seed", default=0, help="Seed of everything random.")
+seed = click.option("--seed", type=SEED, default=0, help="Seed of everything random.")
 new_run = click.option("--out", required=True, type=PATH, help="The run folder to make.")
 
 

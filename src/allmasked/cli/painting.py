@@ -20,7 +20,7 @@ def synth_command() -> None:
 @synth_command.command("drawn")
 @click.argument("out", type=opt.PATH)
 @click.option("--photos", default=600, help="How many photos, all classes together.")
-@click.option("--seed", default=0, help="The same seed gives the same photos.")
+@click.option("--seed", type=opt.SEED, default=0, help="The same seed gives the same photos.")
 @click.option("--size", metavar="WxH", help="Width and height of every photo in px; varied around 640x480 otherwise.")
 @workers_option
 @click.option("--sheet", type=opt.FILE, help="Also write a PNG of the first photos.")
@@ -41,7 +41,7 @@ def drawn(out: Path, photos: int, seed: int, size: str | None, workers: int | No
 @click.argument("data", type=opt.PATH)
 @click.argument("out", type=opt.PATH)
 @click.option("--test", type=opt.SHARE, default=0.2, help="Share of the photos that are given without a label.")
-@click.option("--seed", default=0, help="Seed of the draw.")
+@click.option("--seed", type=opt.SEED, default=0, help="Seed of the draw.")
 def competition(data: Path, out: Path, test: float, seed: int) -> None:
     """Copy the labelled photos of DATA into OUT in the form of the notebooks' competition.
 
@@ -57,7 +57,7 @@ def competition(data: Path, out: Path, test: float, seed: int) -> None:
 @click.argument("photos", type=opt.PATH)
 @click.argument("out", type=opt.PATH)
 @click.option("--photos", "count", default=600, help="How many photos, all classes together.")
-@click.option("--seed", default=0, help="The same seed gives the same photos.")
+@click.option("--seed", type=opt.SEED, default=0, help="The same seed gives the same photos.")
 @click.option("--part", type=opt.PARTS, default="train", help="Of a split.json.")
 @click.option("--data", type=opt.PATH, help="The photos' folder, where split.json is elsewhere.")
 @click.option("--strict/--no-strict", default=True,

@@ -97,6 +97,8 @@ def predict_at_scale(ctx: click.Context, lines: Lines, look: Look) -> int | None
         for option in ("workers", "address", "max_errors", "retry_failed"):
             if given[option] not in (None, False):
                 raise click.UsageError(f"--{option.replace('_', '-')} goes with --engine")
+        if ctx.get_parameter_source("shard_photos") is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError("--shard goes with --engine")
         if given["kind"] == "parquet":
             raise click.UsageError("--format parquet goes with --engine")
         return None

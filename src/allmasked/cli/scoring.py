@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 bootstrap_option = click.option(
     "--bootstrap", type=click.IntRange(min=100), default=2000, help="Resamples for the intervals."
 )
-resampling_option = click.option("--seed", type=int, default=0, help="Seed of the resamples.")
+resampling_option = click.option("--seed", type=opt.SEED, default=0, help="Seed of the resamples.")
 
 
 @click.command("evaluate")
@@ -102,6 +102,8 @@ def label_issues_command(
     from allmasked.reports.label_issues_page import make_page
     from allmasked.scoring.label_issues import find_label_issues, markdown, write_label_issues
 
+    if out is not None and out.suffix.lower() in (".csv", ".json"):
+        raise click.UsageError(f"--out {out}: is the page; CSV and JSON of that name are written beside it")
     found = find_label_issues(runs, on, data=data)
     page = make_page(found, out or Run(runs[0]).label_issues, limit=max_photos)
     table, plain = write_label_issues(found, page.with_suffix(".csv"))

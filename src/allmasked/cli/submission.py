@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -51,7 +52,7 @@ def sample_ids(sample: Path) -> list[str]:
     ids = [row[0].strip() for row in rows if row]
     if not ids:
         raise DataError(f"{sample}: names no photo")
-    if twice := next((name for name in ids if ids.count(name) > 1), None):
+    if twice := next((name for name, times in Counter(ids).items() if times > 1), None):
         raise DataError(f"{sample}: names {twice} twice")
     return ids
 
@@ -69,9 +70,10 @@ def chosen(photos: Iterable[tuple[str, Given]], sample: Path | None) -> list[tup
         click.UsageError: two photos have one Id.
     """
     ids = None if sample is None else sample_ids(sample)
+    wanted = None if ids is None else set(ids)
     known: dict[str, tuple[str, Given]] = {}
     for name, photo in photos:
-        if ids is not None and photo_id(name) not in ids:
+        if wanted is not None and photo_id(name) not in wanted:
             continue
         other = known.setdefault(photo_id(name), (name, photo))
         if other != (name, photo):

@@ -51,12 +51,22 @@ def replacing(path: str | Path) -> Iterator[Path]:
     What a process that was killed has left in that folder goes, too. An :class:`OSError` that comes out names ``path``.
     """
     path = Path(path)
+    open_already = str(path).startswith(("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/"))
+    if open_already or (path.exists() and not path.is_file() and not path.is_dir()):
+        yield path  # a device or a pipe is written to, not replaced
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with _beginning:
         if (folder := path.parent.absolute()) not in _swept:
             _swept.add(folder)
             sweep(folder)
-        handle, name = tempfile.mkstemp(prefix=f"{_UNFINISHED}{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
+        try:
+            handle, name = tempfile.mkstemp(
+                prefix=f"{_UNFINISHED}{path.stem[:40]}-", suffix=path.suffix, dir=path.parent
+            )
+        except OSError as error:
+            error.filename = str(path)
+            raise
         _lock(handle)  # as long as it is open, nobody sweeps it away
     temporary = Path(name)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from allmasked.core.types import CLASSES, Class, InputSpec, Prediction, Predicto
 from allmasked.explaining.explain import Explanation, explain_paths
 from allmasked.explaining.maps import explainer_for, explainer_named
 from allmasked.explaining.network import Floats
-from allmasked.explaining.pictures import TILE, write_pictures
+from allmasked.explaining.pictures import TILE, Names, write_pictures
 from allmasked.images import draw
 from allmasked.images import pixels as px
+from allmasked.predictors.addresses import Item, clean, in_files, is_address, outgoing
 from allmasked.predictors.ensemble import EnsemblePredictor
 from allmasked.predictors.faces import prediction_of
 from allmasked.predictors.views import read_views
@@ -109,6 +111,13 @@ def explain_ensemble(
             number += 1
 
 
+def best_explainer(predictor: Predictor) -> str:
+    """The explainer to take where none is named; of an ensemble, that of its members."""
+    if isinstance(predictor, EnsemblePredictor) and not predictor.finds_faces:
+        return "grad-cam"
+    return explainer_for(predictor)
+
+
 def combined(heats: Sequence[Floats], weights: NDArray[np.float64], photo: Size) -> Floats:
     """The weighted mean of heat maps over the same photo, divided by its maximum: (h, w) 0-1, all 0 where all are."""
     scale = LONGEST_PX / max(photo)
@@ -126,26 +135,51 @@ def write_heat(
     explainer: str = "",
     wanted: Class | None = None,
 ) -> Iterator[tuple[Explanation, Path | None]]:
-    """Answer, explain and write pictures (:func:`allmasked.explaining.explain.write_pictures`) for any predictor.
+    """Answer, explain and write pictures (:func:`allmasked.explaining.pictures.write_pictures`) for any predictor.
 
     Args:
         predictor: what answers; of an ensemble every member's map is written, too.
         photos: (name, path) pairs; an error in place of the path is the photo's.
         out: the folder for the pictures.
-        explainer: a row of :data:`allmasked.explaining.explain.EXPLAINERS`; the predictor's best when empty.
+        explainer: a row of :data:`allmasked.explaining.maps.EXPLAINERS`; the predictor's best when empty.
         wanted: the class to explain; each photo's likeliest when None.
 
     Raises:
         ConfigError, RunError: see :func:`allmasked.explaining.explain.explain_paths`.
     """
+    explainer = explainer or best_explainer(predictor)
     if isinstance(predictor, EnsemblePredictor):
-        explainer = explainer or "grad-cam"
         heats = explain_ensemble(predictor, photos, explainer=explainer, wanted=wanted)
         whole = InputSpec(predictor.input.size, "stretch")
         return write_pictures(write_members(heats, out, tag=explainer), out, whole, tag=explainer)
-    explainer = explainer or explainer_for(predictor)
     found = explain_paths(predictor, photos, explainer=explainer, wanted=wanted)
     return write_pictures(found, out, predictor.input, tag=explainer)
+
+
+def heat_of(
+    predictor: Predictor,
+    photos: Iterable[tuple[str, str | Path] | Item],
+    out: str,
+    explainer: str,
+    wanted: Class | None,
+) -> Iterator[tuple[Explanation, Path | str | None]]:
+    """:func:`write_heat` for photos of this machine and of stores, to a folder or an address.
+
+    What was fetched and what was sent goes from this machine as soon as it isn't needed any more.
+    """
+    with tempfile.TemporaryDirectory(prefix="allmasked-") as folder, outgoing(out) as (target, send):
+        for explanation, picture in write_heat(
+            predictor, in_files(photos, Path(folder)), target, explainer=explainer, wanted=wanted
+        ):
+            shown: Path | str | None = picture
+            if picture is not None and is_address(out):
+                shown = f"{clean(out).rstrip('/')}/{picture.relative_to(target).as_posix()}"
+                for file in (picture, picture.with_suffix(".members.jpg")):
+                    if file.is_file():
+                        send(file)
+            if explanation.path.startswith(folder):
+                Path(explanation.path).unlink(missing_ok=True)
+            yield explanation, shown
 
 
 def write_members(heats: Iterable[Heat], out: str | Path, *, tag: str = "grad-cam") -> Iterator[Explanation]:
@@ -155,7 +189,7 @@ def write_members(heats: Iterable[Heat], out: str | Path, *, tag: str = "grad-ca
     ``stretch``.
     """
     out = Path(out)
-    taken: dict[str, int] = {}
+    names = Names()
     for heat in heats:
         if heat.members:
             try:
@@ -169,11 +203,8 @@ def write_members(heats: Iterable[Heat], out: str | Path, *, tag: str = "grad-ca
                 "photo\n",
                 *(_caption(one, "" if one is heat.combined else one.prediction.path) for one in shown),
             ]
-            stem = Path(heat.combined.path).stem[:120]
-            taken[stem.lower()] = number = taken.get(stem.lower(), 0) + 1
-            name = stem if number == 1 else f"{stem}-{number}"
             out.mkdir(parents=True, exist_ok=True)
-            with replacing(out / f"{name}.{tag}.members.jpg") as temporary:
+            with replacing(out / f"{names.of(heat.combined.path)}.{tag}.members.jpg") as temporary:
                 draw.grid(tiles, captions).save(temporary, quality=90)
         yield heat.combined
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,16 +112,12 @@ class Network:
         return np.asarray(ops.convert_to_numpy(dense.kernel), np.float32) if linear else None
 
 
-_networks: WeakKeyDictionary[Any, Network] = WeakKeyDictionary()
+_network = lru_cache(maxsize=8)(Network)
 
 
 def network(model: keras.Model | Network) -> Network:
     """``model`` cut in two; the same object for the same model, so that it is compiled once."""
-    if isinstance(model, Network):
-        return model
-    if model not in _networks:
-        _networks[model] = Network(model)
-    return _networks[model]
+    return model if isinstance(model, Network) else _network(model)
 
 
 def _in_batches(model: keras.Model, pixels: NDArray[Any]) -> Floats:

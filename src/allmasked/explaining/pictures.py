@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,24 @@ def true_label(path: str | Path) -> Class | None:
     return next((label for label in CLASSES if label == folder), None)
 
 
+class Names:
+    """What files for photos are called: after them, no two alike, short enough (a name has 255 bytes at most)."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._last: Counter[str] = Counter()
+
+    def of(self, path: str) -> str:
+        """The next name: the photo's own without its ending, numbered (``x-2``) where another one has it."""
+        name = stem = os.fsdecode(os.fsencode(Path(path).stem)[:150])
+        while not self._last[stem.lower()] or name.lower() in self._taken:
+            self._last[stem.lower()] += 1
+            number = self._last[stem.lower()]
+            name = stem if number == 1 else f"{stem}-{number}"
+        self._taken.add(name.lower())
+        return name
+
+
 def write_pictures(
     explanations: Iterable[Explanation],
     out: str | Path,
@@ -49,7 +68,7 @@ def write_pictures(
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    taken: set[str] = set()
+    names = Names()
     tiles: list[Image] = []
     captions: list[str] = []
     colours: list[str] = []
@@ -62,13 +81,7 @@ def write_pictures(
         except PhotoError as error:
             yield replace(explanation, prediction=Prediction(error.path, None, None, error.reason)), None
             continue
-        stem = stem_of_name = os.fsdecode(os.fsencode(Path(explanation.path).stem)[:150])  # names are 255 bytes at most
-        number = 1
-        while f"{stem}.{tag}".lower() in taken:
-            number += 1
-            stem = f"{stem_of_name}-{number}"
-        taken.add(f"{stem}.{tag}".lower())
-        target = out / f"{stem}.{tag}.jpg"
+        target = out / f"{names.of(explanation.path)}.{tag}.jpg"
         with replacing(target) as temporary:
             overlaid.save(temporary, quality=90)
         if len(tiles) < tiles_shown:

@@ -127,6 +127,10 @@ def _is_full(folder: Path) -> bool:
 @contextlib.contextmanager
 def _whole(out: Path, row: Export, written: list[Path]) -> Iterator[Path]:
     """A context with a temporary path; on success what was written there takes the place of ``out``."""
+    if out.is_dir() and not (out / "allmasked.json").is_file() and any(out.iterdir()):
+        raise ConfigError(f"--out {out}: is a folder with other things in it; give a new one")
+    if not row.suffix and out.is_file():
+        raise ConfigError(f"--out {out}: is a file, and this format a folder; give a new one")
     with working_folder(out) as folder:
         temporary = folder / out.name
         try:
@@ -138,8 +142,6 @@ def _whole(out: Path, row: Export, written: list[Path]) -> Iterator[Path]:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out)) from error
             raise
         if temporary.is_dir():
-            if out.is_dir() and not (out / "allmasked.json").is_file() and any(out.iterdir()):
-                raise ConfigError(f"--out {out}: is a folder with other things in it; give a new one")
             shutil.rmtree(out, ignore_errors=True)
             temporary.replace(out)
             written.append(out)

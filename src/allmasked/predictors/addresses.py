@@ -8,6 +8,7 @@ and what others say about it goes through :func:`scrub`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import itertools
@@ -258,7 +259,7 @@ def _listed(lines: Iterable[str], etags: bool) -> Iterator[Item]:
                     continue
                 while waiting:
                     yield waiting.popleft().result()
-                yield from _at(line, etags) if is_address(line) else _here(line, patterns=False)
+                yield from _at(line, etags, patterns=False) if is_address(line) else _here(line, patterns=False)
             while waiting:
                 yield waiting.popleft().result()
         finally:
@@ -266,8 +267,8 @@ def _listed(lines: Iterable[str], etags: bool) -> Iterator[Item]:
 
 
 def _is_folder(address: str) -> bool:
-    path = urlsplit(address).path
-    if address.lower().startswith("http"):
+    scheme, _, path = address.lower().partition("://")  # "?" and "#" are signs of a name
+    if scheme.startswith("http"):
         return False
     return path.endswith("/") or Path(path).suffix.lower() not in SUFFIXES
 
@@ -289,14 +290,16 @@ def known(item: Item) -> Item:
     return replace(item, etag=str(etag).strip('"'), size=-1 if size is None else int(size))
 
 
-def _at(source: str, etags: bool) -> Iterator[Item]:
-    pattern = "" if source.lower().startswith("http") or not glob.has_magic(source) else source
+def _at(source: str, etags: bool, *, patterns: bool = True) -> Iterator[Item]:
+    patterns = patterns and not source.lower().startswith("http") and glob.has_magic(source)
+    pattern = source if patterns else ""
     if not pattern and not _is_folder(source):
         yield _single(source, etags)
         return
     scheme, _, below = source.partition("://")
     parts = below.split("/")
-    fixed = next((number for number, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    magic = (number for number, part in enumerate(parts) if pattern and glob.has_magic(part))
+    fixed = next(magic, len(parts))
     for names, item in files_below(f"{scheme}://{'/'.join(parts[:fixed])}", SUFFIXES):
         if not pattern or matches(list(names), parts[fixed:]):
             yield item
@@ -366,11 +369,35 @@ def fetch(item: Item) -> str | bytes:
     if item.here:
         return item.place
     if item.size > MAX_BYTES:
-        raise PhotoError(
-            item.name, f"has {item.size / 1e6:.0f} MB, which is no photo (the limit is {MAX_BYTES / 1e6:.0f})"
-        )
-    found: bytes = _had(item, lambda store, path: store.cat_file(path))
+        raise _no_photo(item, item.size)
+    if item.size >= 0:
+        found: bytes = _had(item, lambda store, path: store.cat_file(path))
+    elif item.place.lower().startswith("http"):  # whose servers may not give a part: asked first
+        item = known(item)
+        return fetch(item) if item.size >= 0 else _had(item, lambda store, path: store.cat_file(path))
+    else:
+        found = _had(item, _beginning)
+        if len(found) > MAX_BYTES:
+            raise _no_photo(item, len(found))
     return found
+
+
+def _beginning(store: Any, path: str) -> bytes:
+    """An object, or so much of it that it is seen to be too large."""
+    try:
+        found: bytes = store.cat_file(path, end=MAX_BYTES + 1)
+    except Exception as error:
+        empty = getattr(error, "errno", None) == errno.EINVAL or 416 in (
+            getattr(error, name, None) for name in ("code", "status", "status_code")
+        )
+        if not empty:  # of which no part can be had
+            raise
+        found = store.cat_file(path)
+    return found
+
+
+def _no_photo(item: Item, size: int) -> PhotoError:
+    return PhotoError(item.name, f"has {size / 1e6:.0f} MB, which is no photo (the limit is {MAX_BYTES / 1e6:.0f})")
 
 
 def fetched(photos: Iterable[Item | tuple[str, Given]]) -> Iterator[tuple[str, Given | str | bytes | PhotoError]]:
@@ -382,10 +409,13 @@ def fetched(photos: Iterable[Item | tuple[str, Given]]) -> Iterator[tuple[str, G
             yield from ((one.name, one.place) if isinstance(one, Item) else one for one in run)
 
 
-def in_files(photos: Iterable[Item], folder: Path) -> Iterator[tuple[str, str | PhotoError]]:
+def in_files(
+    photos: Iterable[Item | tuple[str, str | Path]], folder: Path
+) -> Iterator[tuple[str, str | Path | PhotoError]]:
     """(name, path) of each, in order, for what reads a photo more than once; those of stores are written below
     ``folder``, each in a folder called as its own is. The error in place of a photo that can't be had."""
-    for number, (item, got) in enumerate(ahead(photos, fetch)):
+    items = (one if isinstance(one, Item) else Item(one[0], str(one[1])) for one in photos)
+    for number, (item, got) in enumerate(ahead(items, fetch)):
         if isinstance(got, bytes):
             path = folder.joinpath(str(number), *names_of(item.name)[-2:])
             path.parent.mkdir(parents=True)
@@ -401,7 +431,7 @@ def names_of(address: str) -> list[str]:
     if scheme.lower() not in _KEYS_ARE_WHOLE:
         path, _, query = path.partition("?")
         path = unquote(path)
-    *above, name = [part for part in path.split("/") if part]
+    *above, name = [part for part in path.split("/") if part] or [""]
     return [*map(_as_name, above), _as_name(name, query)]
 
 
@@ -523,8 +553,9 @@ class Folder:
         """Remove a file that may be gone already."""
         if self._store is None:
             (Path(self._path) / name).unlink(missing_ok=True)
-        elif name in self.names():
-            self._told(lambda: self._store.rm_file(f"{self._path}/{name}"))
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                self._told(lambda: self._store.rm_file(f"{self._path}/{name}"))
 
     def _told(self, call: Callable[[], Got]) -> Got:
         try:
@@ -538,11 +569,11 @@ class Folder:
 
 
 @contextlib.contextmanager
-def outgoing(place: str | os.PathLike[str]) -> Iterator[tuple[Path, Callable[[], None]]]:
-    """Where to write the file or folder that ``place`` names, and what sends all that lies there by now.
+def outgoing(place: str | os.PathLike[str]) -> Iterator[tuple[Path, Callable[[Path], None]]]:
+    """Where to write the file or folder that ``place`` names, and what sends a file that lies there by now.
 
     A path of this machine is that itself, and there is nothing to send. What belongs to an address is written to a
-    temporary folder, put there file by file, in the end at the latest, and removed here.
+    temporary folder, put there by threads, each file as one object, in the end at the latest, and removed here.
 
     Raises:
         ConfigError, MissingExtraError: see :class:`Folder`.
@@ -550,20 +581,29 @@ def outgoing(place: str | os.PathLike[str]) -> Iterator[tuple[Path, Callable[[],
     """
     place = local_path(os.fspath(place))
     if not is_address(place):
-        yield Path(place), lambda: None
+        yield Path(place), lambda _: None
         return
     scheme, _, path = place.partition("://")
     above, slash, name = path.rstrip("/").rpartition("/")
     folder = Folder(f"{scheme}://{above if slash else path}")
-    with tempfile.TemporaryDirectory(prefix="allmasked-") as here:
+    with (
+        tempfile.TemporaryDirectory(prefix="allmasked-") as here,
+        ThreadPoolExecutor(THREADS, thread_name_prefix="send") as pool,
+    ):
+        waiting: deque[Future[None]] = deque()
 
-        def send() -> None:
-            for file in sorted(Path(here).rglob("*")):
-                if file.is_file():
-                    folder.write(file.relative_to(here).as_posix(), file.read_bytes())
-                    file.unlink()
+        def send(file: Path) -> None:
+            content = file.read_bytes()
+            file.unlink()  # here, since another file of that name may be written next
+            waiting.append(pool.submit(folder.write, file.relative_to(here).as_posix(), content))
+            if len(waiting) > 2 * THREADS:
+                waiting.popleft().result()
 
         try:
             yield Path(here) / (name if slash else ""), send
         finally:
-            send()
+            for file in sorted(Path(here).rglob("*")):
+                if file.is_file():
+                    send(file)
+            while waiting:
+                waiting.popleft().result()

@@ -28,6 +28,7 @@ from allmasked.reports.pages import inline_svg, photo_picture, picture, write_pa
 from allmasked.scoring.evaluate import PartScores, Scores, figures_of, part_answers
 from allmasked.stats import metrics, plots
 from allmasked.stats.votes import joint
+from allmasked.training.schedule import kept_epoch
 
 PICTURE = (300, 225)
 
@@ -71,7 +72,7 @@ def make_report(
         settings=settings(config),
         data=summarise(split),
         history=history,
-        best=best_epoch(history),
+        best=kept_line(config.recipe, history),
         training_seconds=sum(float(line.get("seconds", 0)) for line in history),
         curves=inline_svg(plots.training_curves(history), "curves") if any("loss" in line for line in history) else "",
         parts=parts,
@@ -140,7 +141,12 @@ def next_command(run: Run) -> str:
 def commands(run: Run, config: TrainConfig, split: Split) -> list[str]:
     """The commands that make this run and page again, from the data set on."""
     folder = shlex.quote(run.name)
-    train = f"allmasked train split.json --backbone {config.backbone} --head {config.head} --loader {config.loader}"
+    train = f"allmasked train split.json --loader {config.loader}"
+    if run.teacher.is_file():
+        teacher = read_json(run.teacher)
+        train = f"allmasked distil {shlex.quote(str(teacher.get('name')))}"
+        train += f" --alpha {teacher.get('alpha')} --temperature {teacher.get('temperature')}"
+    train += f" --backbone {config.backbone} --head {config.head}"
     train += f" --recipe {shlex.quote(config.recipe_name)}"
     if config.weights:
         train += f" --weights {shlex.quote(config.weights)}"
@@ -151,18 +157,31 @@ def commands(run: Run, config: TrainConfig, split: Split) -> list[str]:
                 train += f" --{'' if value else 'no-'}{option}"
             else:
                 train += f" --{option} {row['value'].replace(' ', '')}"
+    divided = f"allmasked split DATA --seed {split.seed}"
+    for name in ("validation", "test"):
+        if (share := split.settings.get(name)) is not None:
+            divided += f" --test-source {shlex.quote(share)}" if isinstance(share, str) else f" --{name} {share}"
+    divided += " --parts given" if split.settings.get("parts") == "given" else ""
+    trained = [f"{train} --seed {config.seed} --out {folder}"]
+    if run.second_look.is_file():
+        trained = [f"{train} --seed {config.seed} --out before", f"allmasked second-look before --out {folder}"]
     return [
-        f"allmasked split DATA --seed {split.seed} --out split.json",
-        f"{train} --seed {config.seed} --out {folder}",
+        f"{divided} --out split.json",
+        *trained,
         f"allmasked evaluate {folder}",
         f"allmasked report {folder}",
     ]
 
 
-def best_epoch(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The line of the epoch with the lowest validation loss, whose weights were kept."""
-    known = [line for line in history if line.get("val_loss") is not None]
-    return min(known, key=lambda line: line["val_loss"]) if known else None
+def kept_line(recipe: Recipe, history: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The line of the epoch whose weights were kept, with ``why``; that of a second look where there is one."""
+    known = [dict(line) for line in history if line.get("val_loss") is not None]
+    if not known:
+        return None
+    if known[-1].get("phase") == "second look":
+        return {**known[-1], "why": "the second look"}
+    why = "the last" if recipe.keep == "last" else "with the lowest validation loss"
+    return {**known[kept_epoch(recipe, known) - 1], "why": why}
 
 
 @dataclass(frozen=True)
@@ -177,6 +196,7 @@ class Data:
     people: People | None
     seed: int
     name: str
+    twins: int
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -198,6 +218,7 @@ def summarise(split: Split) -> Data:
     one_a_group = {photo.group if photo.group >= 0 else photo.path: photo for photo in somebody}
     sized = [photo for photo in one_a_group.values() if photo.width and photo.height]
     kept = {part: row for part, row in counts.items() if part != "left_out" and any(row.values())}
+    twins = split.settings.get("twins")
     return Data(
         counts={part: row for part, row in counts.items() if any(row.values())},
         groups={part: len(found - {-1}) + singles[part] for part, found in groups.items()},
@@ -207,6 +228,7 @@ def summarise(split: Split) -> Data:
         people=people(used),
         seed=split.seed,
         name=split.root.name,
+        twins=int(twins.get("scenes", 0)) if isinstance(twins, dict) else 0,
     )
 
 
@@ -331,9 +353,8 @@ def heat_maps(run: Run, root: Path, examples: Sequence[Example], explainer: str 
     """
     if not examples:
         return "", {}
-    from allmasked.explaining.ensemble_heat import explain_ensemble
+    from allmasked.explaining.ensemble_heat import best_explainer, explain_ensemble
     from allmasked.explaining.explain import Explanation, explain_paths
-    from allmasked.explaining.maps import explainer_for
     from allmasked.explaining.pictures import picture as overlaid
     from allmasked.predictors.predictor import KerasPredictor, open_predictor
 
@@ -341,13 +362,12 @@ def heat_maps(run: Run, root: Path, examples: Sequence[Example], explainer: str 
     photos = [(e.path, root / e.path) for e in examples]
     found: dict[str, str] = {}
     spec = predictor.input
+    explainer = explainer or best_explainer(predictor)
     if isinstance(predictor, EnsemblePredictor):
-        explainer = explainer or "grad-cam"
         heats = explain_ensemble(predictor, photos, explainer=explainer)
         explained: Iterable[Explanation] = (heat.combined for heat in heats)
         spec = InputSpec(spec.size, "stretch")
     elif isinstance(predictor, KerasPredictor):
-        explainer = explainer or explainer_for(predictor)
         explained = explain_paths(predictor, photos, explainer=explainer)
     else:
         raise RunError(f"{run.folder}: only a run's own Keras model can be explained")

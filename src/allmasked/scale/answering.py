@@ -62,13 +62,18 @@ class Committed:
 def identity(model: str | None) -> tuple[str, bytes | None]:
     """The first 12 hex digits of a model's SHA-256; and its content where it is one file that may be sent about.
 
-    Of a folder, all files count. What isn't there gets an empty digest: opening it gives the error.
+    Of a folder, all files count; of OpenVINO and LiteRT the files that lie beside, too. What isn't there gets an empty
+    digest: opening it gives the error.
     """
     path = Path(model) if model else DEFAULT
     if path.is_file():
         content = path.read_bytes()
         alone = model is not None and path.suffix == ".onnx"
-        return hashlib.sha256(content).hexdigest()[:12], content if alone else None
+        beside = [path.with_suffix(suffix) for suffix in (".bin", ".json") if path.suffix != ".onnx"]
+        whole = hashlib.sha256(content)
+        for file in filter(Path.is_file, beside):
+            whole.update(file.read_bytes())
+        return whole.hexdigest()[:12], content if alone else None
     whole = hashlib.sha256()
     for file in sorted(path.rglob("model.keras")) + sorted(path.rglob("*.json")) + sorted(path.rglob("*.pb")):
         whole.update(file.read_bytes())

@@ -18,7 +18,7 @@ from allmasked.core.runs import replacing
 from allmasked.core.types import Split
 from allmasked.data.cache import COPIES, GB, default_folder, limit_bytes
 from allmasked.data.dataset import write_split
-from allmasked.images.pixels import SUFFIXES
+from allmasked.images.pixels import SUFFIXES, hidden
 from allmasked.predictors.addresses import (
     Item,
     ahead,
@@ -72,8 +72,8 @@ def copied(data: str | os.PathLike[str]) -> Path:
             f" to {default_folder()}; set ALLMASKED_CACHE_GB higher, or give a part of it"
         )
     for path in list(folder.rglob("*")):
-        if path.is_file() and path not in found:
-            path.unlink()
+        if path.is_file() and not hidden(path.name) and path not in found:  # hidden: what another process writes
+            path.unlink(missing_ok=True)
     missing = [(path, item) for path, item in found.items() if not _is_current(path, item)]
     lost = []
     for (path, _), error in track(ahead(missing, _bring), f"copying {clean(base)}", len(missing)):
@@ -113,7 +113,8 @@ def _root(split: Split, out: str, data: str) -> str | None:
     (store, _, file), (others, _, folder) = (place.rstrip("/").partition("://") for place in (out, data))
     if PurePosixPath(folder).suffix.lower() in MARKS:
         folder = folder.rpartition("/")[0]
-    if others != store or folder.split("/")[0] != file.split("/")[0] or split.root != copied_to(data).resolve():
+    copy = copied_to(f"{others}://{folder}").resolve()
+    if others != store or folder.split("/")[0] != file.split("/")[0] or split.root != copy:
         return split.root.as_posix()
     return posixpath.relpath(folder, posixpath.dirname(file))
 

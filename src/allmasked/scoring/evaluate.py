@@ -41,6 +41,7 @@ Ask = Callable[[Path, Sequence[tuple[str, Path]]], Iterable[Prediction]]
 
 FACE_HEIGHT_EDGES_PX = (0, 8, 16, 24, 32, 48, 64, 96)
 PEOPLE_EDGES = (1, 2, 3, 4, 6, 10)
+PLOTS = ("confusion", "classes", "reliability", "by-face-height", "by-people")
 
 
 def ask_model(folder: Path, photos: Sequence[tuple[str, Path]]) -> Iterable[Prediction]:
@@ -225,19 +226,22 @@ def answers(run: Run, photos: Sequence[Photo], split: Split, name: str, ask: Ask
     if wanted:
         model = _said_by(run)
         found = ask(run.folder, [(photo.path, split.root / photo.path) for photo in wanted])
-        for photo, prediction in zip(wanted, track(found, f"scoring {name}", len(wanted)), strict=True):
-            if prediction.label is None:
-                failed[photo.path] = prediction
-            else:
-                rows[photo.key] = reading.given_somebody(np.array(prediction.four)).tolist()
-                nobody[photo.key] = prediction.p_nobody
-        said = [
-            {"key": photo.key, "path": photo.path, "label": photo.label, "p_nobody": nobody[photo.key]}
-            | {f"p_{label}": p for label, p in zip(CLASSES, rows[photo.key])}
-            for photo in photos
-            if photo.key in rows
-        ]
-        write_json(run.predictions / f"{name}.json", model | {"photos": said})
+        try:
+            for photo, prediction in zip(wanted, track(found, f"scoring {name}", len(wanted)), strict=True):
+                if prediction.label is None:
+                    failed[photo.path] = prediction
+                else:
+                    rows[photo.key] = reading.given_somebody(np.array(prediction.four)).tolist()
+                    nobody[photo.key] = prediction.p_nobody
+        finally:  # what is answered stays, also where somebody interrupts
+            said = [
+                {"key": photo.key, "path": photo.path, "label": photo.label, "p_nobody": nobody[photo.key]}
+                | {f"p_{label}": p for label, p in zip(CLASSES, rows[photo.key])}
+                for photo in photos
+                if photo.key in rows
+            ]
+            if said:
+                write_json(run.predictions / f"{name}.json", model | {"photos": said})
     answered = tuple(photo for photo in photos if photo.key in rows)
     away = [nobody[photo.key] for photo in answered]
     return Answers(
@@ -418,6 +422,9 @@ def evaluate(
         if before and not before.failed and all(getattr(before, name) == value for name, value in asked.items()):
             notes.append(f"{name}: scored at {before.scored_at}; this is the stored result")
             continue
+        if before and name.startswith("photos-") and before.photos_sha256 != keys:
+            notes.append(f"{name}: in place of other photos of that name, scored at {before.scored_at}")
+            before = None
         if before:
             notes.append(f"{name}: first scored at {before.scored_at}; figures made anew from the kept answers")
         found = answers(run, chosen, origin, name, ask)
@@ -434,7 +441,7 @@ def evaluate(
             notes=(*_notes(name, seen[name], without[name], found), *unsure),
             failed=len(found.failed),
         )
-        for path in run.plots.glob(f"*-{name}.png"):
+        for path in _plots(run, name):
             path.unlink()  # they show other figures now
     if plots:
         for name, _, _ in todo:
@@ -508,7 +515,7 @@ def _notes(name: str, seen: int, without: int, found: Answers) -> list[str]:
 
 
 def figures_of(entry: PartScores, title: str = "") -> dict[str, Figure]:
-    """The plots of a part's scores: ``confusion``, ``classes``, ``reliability``, and those of its strata, by name."""
+    """The plots of a part's scores, of :data:`PLOTS` by name; those by stratum only where there are strata."""
     from allmasked.stats import plots
 
     scaled = entry.calibration.scaled.bins if entry.calibration.scaled else None
@@ -525,10 +532,16 @@ def figures_of(entry: PartScores, title: str = "") -> dict[str, Figure]:
     return figures | drawn
 
 
+def _plots(run: Run, name: str) -> list[Path]:
+    """The plots of a part that are there."""
+    paths = (run.plots / f"{kind}-{name}.png" for kind in PLOTS)
+    return [path for path in paths if path.is_file()]
+
+
 def _plot(run: Run, name: str, entry: PartScores) -> None:
     from allmasked.stats.plots import save
 
-    if not any(run.plots.glob(f"*-{name}.png")):
+    if not _plots(run, name):
         for kind, figure in figures_of(entry, name).items():
             save(figure, run.plots / f"{kind}-{name}.png")
 

@@ -225,6 +225,7 @@ class Service:
         slow = await loop.run_in_executor(self._decoders, px.takes_long, upload.data, self._largest)
         decoders = self._slow_decoders if slow else self._decoders  # a few that take long keep nobody else waiting
         fitted = await loop.run_in_executor(decoders, self._read, upload, wanted.preview)
+        del upload
         self.metrics.decode.observe(time.perf_counter() - started)
         if not fitted.views:
             self.metrics.photos.labels("error").inc()
@@ -249,8 +250,8 @@ class Service:
         try:
             views = self.predictor.views
             image, size = decoded(views, data, name, max_pixels=self.limits.max_pixels)
-            shown = preview_jpeg(image) if preview else b""
-            return Fitted(name, size, tuple(px.to_input(image, view) for view in views), preview=shown)
+            fitted = tuple(px.to_input(image, view) for view in views)
+            return Fitted(name, size, fitted, preview=preview_jpeg(image) if preview else b"")
         except PhotoError as error:
             return Fitted(name, error=error.reason)
 
@@ -317,7 +318,7 @@ def heat_png(strength: NDArray[np.float32], photo: Size, spec: InputSpec) -> byt
 
 
 def preview_jpeg(image: Image.Image) -> bytes:
-    """A photo for browsers that can't show its format (HEIC, TIFF), no larger than :data:`PREVIEW_PX`."""
+    """A photo for browsers that can't show its format (HEIC, TIFF), made no larger than :data:`PREVIEW_PX` in place."""
     image.thumbnail((PREVIEW_PX, PREVIEW_PX))
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=85)

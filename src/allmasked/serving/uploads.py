@@ -61,7 +61,7 @@ class Intake:
         """The photos of a request, held until left.
 
         Raises:
-            Refused: 400 damaged multipart, 408 too slow, 411 or 413 too large, 415 not photos, 422 no photo, 503 too
+            Refused: 400 damaged multipart, 408 too slow, 413 too large, 415 not photos, 422 no photo, 503 too
                 many bytes held for others.
         """
         with self._holding() as hold:

@@ -31,7 +31,7 @@ from PIL import Image
 from allmasked.core.errors import ConfigError, DataError
 from allmasked.core.progress import bar
 from allmasked.core.runs import read_json, replacing, sweep, write_json, write_text
-from allmasked.core.types import CLASSES, Class, Face, Size
+from allmasked.core.types import CLASSES, Class, Size
 from allmasked.images import draw, pixels
 
 MANIFEST, JOURNAL = "synth.json", ".synth.jsonl"
@@ -201,11 +201,6 @@ def _tables(out: Path, records: Iterable[Record], source: str) -> None:
         photo_rows.writerow([record["photo"], source, record["width"], record["height"], *counts])
     write_text(out / "faces.csv", faces.getvalue())
     write_text(out / "photos.csv", photos.getvalue())
-
-
-def faces_of(record: Record) -> tuple[Face, ...]:
-    """The faces of one photo of the manifest."""
-    return tuple(Face(**face) for face in record["faces"])
 
 
 def sheet(paths: Sequence[str | Path], out: str | Path, *, columns: int = 4, cell: Size = (320, 240)) -> Path:

@@ -153,7 +153,7 @@ def _answers(path: Path, rows: list[tuple[int, Any]], data: Path | None) -> Sour
     for line, row in rows:
         try:
             answer, sure = _answer(row)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             said.append(f"{path}:{line}: is no answer of 'allmasked predict' ({error})")
             continue
         files = [base / answer.path for base in bases]
@@ -169,8 +169,10 @@ def _answer(row: dict[str, Any]) -> tuple[Prediction, bool | None]:
     """A row of ``Prediction.to_dict``, out of JSON or of a CSV; raises ValueError and others where it is none."""
     row = {name: None if value == "" else value for name, value in row.items()}
     label, faces, sure = row["label"], row.get("faces"), row.get("sure")
-    if label not in (*LABELS, None) or not isinstance(row["path"], str):
+    if label not in (*LABELS, None):
         raise ValueError(f"label {label!r}")
+    if not isinstance(row["path"], str) or "\0" in row["path"]:
+        raise ValueError("its path is none")
     if isinstance(faces, str):
         faces = json.loads(faces)
     p_all, p_none, p_some, p_nobody = (_chance(row.get(f"p_{name}")) for name in LABELS)

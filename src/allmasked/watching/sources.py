@@ -168,7 +168,7 @@ def video_looks(
             seconds = clock.read(float(frame.time) if frame.time is not None else number / 25)
             if seconds + 1e-6 < due:
                 continue
-            due = max(due, seconds) + every_seconds if due > float("-inf") else seconds + every_seconds
+            due = max(due, seconds) + every_seconds
             yield Look(_picture(frame), seconds, number)
     if number < 0:
         why = f" ({damage[0]})" if damage else ""

@@ -12,6 +12,7 @@ import json
 import queue
 import socket
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -97,9 +98,10 @@ class Webhook:
 
     def close(self, seconds: float = 10.0) -> None:
         """Wait for what is to be sent still, not longer than ``seconds``."""
+        end = time.monotonic() + seconds
         with contextlib.suppress(queue.Full):
             self._waiting.put(None, timeout=seconds)
-        self._thread.join(seconds)
+        self._thread.join(max(0.0, end - time.monotonic()))
         self._ended.set()
 
     def _run(self) -> None:

@@ -18,9 +18,9 @@ from allmasked.core.types import CLASSES, Size
 from allmasked.predictors.devices import processors
 from allmasked.synth.drawn import scenes
 from allmasked.synth.paint.brush import skia
-from allmasked.synth.painted import JOURNAL, MANIFEST, Record, Summary, check, faces_of, fill, save, sheet
+from allmasked.synth.painted import JOURNAL, MANIFEST, Record, Summary, check, fill, save, sheet
 
-__all__ = ["JOURNAL", "MANIFEST", "PEOPLE_SHARES", "Summary", "draw_dataset", "draw_photo", "faces_of", "sheet"]
+__all__ = ["JOURNAL", "MANIFEST", "PEOPLE_SHARES", "Summary", "draw_dataset", "draw_photo", "sheet"]
 
 VERSION = 2
 """Raised whenever the same seed gives other photos; part of the manifest's settings."""

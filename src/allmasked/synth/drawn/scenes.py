@@ -79,6 +79,7 @@ def arrange(rng: np.random.Generator, people: int, width: int, height: int) -> l
     frame = _frame(width, height)
     least = {1: 0.2, 2: 0.17}.get(people, SMALLEST_FACE) * frame
     most = {1: 0.5, 2: 0.4, 3: 0.34, 4: 0.3, 5: 0.27, 6: 0.25}[people] * frame
+    least, most = (min(size, 0.85 * width) for size in (least, most))  # a head is 1.1 times as wide
     while True:
         for _ in range(12):
             scales = np.sort(np.exp(rng.uniform(math.log(least), math.log(most), people)))[::-1]
