@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -142,7 +144,7 @@ def test_a_photo_that_is_gone_keeps_its_sorted_copy(tmp_path: Path) -> None:
     listed = (out / "predictions.csv").read_text(encoding="utf-8")
     (out / "predictions.csv").write_text(listed, encoding="utf-8-sig")  # as a spreadsheet writes it
     Sorted(out).close()
-    (out / "predictions.csv").write_bytes(listed.encode("cp1252"))
+    (out / "predictions.csv").write_text("path,copy\n")
     with pytest.raises(ConfigError, match="is not as --sort has written it"):
         Sorted(out)
 
@@ -240,3 +242,56 @@ def test_help_of_train_has_each_option_once_below_a_heading() -> None:
 def test_a_seed_that_is_none_is_wrong_use(seed: str, test: Path) -> None:
     result = invoke("split", str(test), "--out", "s.json", "--seed", seed)
     assert result.exit_code == 2 and "is no seed" in result.stderr
+
+
+def test_links_to_one_file_and_names_that_are_not_utf8_are_sorted(test: Path) -> None:
+    (test.parent / "links").mkdir()
+    for name in ("cat.png", "dog.png"):
+        (test.parent / "links" / name).symlink_to(test / "10000.png")
+    odd = os.fsencode(test.parent / "links") + b"/caf\xe9.png"
+    Path(os.fsdecode(odd)).write_bytes((test / "10001.png").read_bytes())
+    result = invoke("predict", "links", "--sort", "out")
+    assert result.exit_code == 0 and "moved" not in result.stderr, result.output
+    assert sum(path.is_file() for path in Path("out").rglob("*.png")) == 3
+    again = invoke("predict", "links", "--sort", "out")
+    assert again.exit_code == 0 and sum(path.is_file() for path in Path("out").rglob("*.png")) == 3
+    (test.parent / "links.txt").write_bytes(b"links/caf\xe9.png\n")
+    assert "1 in none" in invoke("predict", "links.txt", "--sort", "listed").stderr
+    assert sum(path.is_file() for path in Path("listed").rglob("*.png")) == 1
+
+
+def test_each_annotated_photo_has_a_picture_of_its_own(test: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a" * 210 + "1.png", "a" * 210 + "2.png"):
+        (test / name).write_bytes((test / "10000.png").read_bytes())
+    (test.parent / "here" / "test").mkdir(parents=True)
+    (test.parent / "here" / "test" / "10000.png").write_bytes((test / "10001.png").read_bytes())
+    monkeypatch.chdir(test.parent / "here")
+    result = invoke("predict", "../test", "test", "--annotated", "out")
+    assert "drawn on: 7 photos" in result.stderr, result.stderr
+    assert sum(path.is_file() for path in Path("out").rglob("*")) == 7
+
+
+@pytest.mark.usefixtures("test")
+def test_one_bad_address_of_a_list_is_one_row() -> None:
+    pytest.importorskip("fsspec")
+    Path("list.txt").write_text("test/10000.png\nftp://host/a.jpg\ntest/10001.png\n")
+    result = invoke("predict", "list.txt", "--format", "jsonl")
+    said = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.exit_code == 1 and [row["label"] for row in said] == ["all", None, "none"]
+    assert "addresses of ftp:// are not known" in said[1]["error"]
+
+
+@pytest.mark.usefixtures("test")
+def test_a_file_that_is_written_anew_keeps_its_mode() -> None:
+    out = Path("answers.csv")
+    out.write_text("old")
+    out.chmod(0o600)
+    assert invoke("predict", "test", "--out", str(out)).exit_code == 0
+    assert out.stat().st_mode & 0o777 == 0o600
+
+
+def test_heat_maps_never_take_the_place_of_photos(test: Path) -> None:
+    before = {path.name: path.read_bytes() for path in test.iterdir()}
+    result = invoke("explain", "test", "--out", "test")
+    assert result.exit_code == 2 and "every photo lies in test" in result.stderr
+    assert {path.name: path.read_bytes() for path in test.iterdir()} == before

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 import allmasked
 from allmasked.cli.answers import COLUMNS
@@ -345,3 +345,43 @@ def test_a_card_gets_whole_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     for device in ("auto", "cuda"):
         predictor = load(device=device).predictor
         assert isinstance(predictor, OnnxPredictor) and predictor.batches
+
+
+def test_what_is_given_may_change_right_after() -> None:
+    model = Model(ColourModel())
+    pictures = [np.asarray(picture(label)) for label in ("none", "some", "all")]
+
+    def refilled() -> Iterator[np.ndarray]:
+        buffer = np.zeros_like(pictures[0])
+        for pixels in pictures:
+            buffer[:] = pixels
+            yield buffer
+
+    assert [answer.label for answer in model.predict(refilled())] == ["none", "some", "all"]
+    stream = io.BytesIO()
+    first, *others = (Image.fromarray(pixels) for pixels in pictures)
+    first.save(stream, "TIFF", save_all=True, append_images=others)
+    frames = ImageSequence.Iterator(Image.open(stream))
+    assert [answer.label for answer in model.predict(frames)] == ["none", "some", "all"]
+
+
+def test_photos_in_other_containers(photos: list[str]) -> None:
+    model, path = Model(ColourModel()), photos[0]
+    label = model(path).label
+    with Path(path).open("rb") as file:
+        assert model(file).label == model(file).label == label, "read from its beginning again"
+    content = Path(path).read_bytes()
+    assert model(bytearray(content)).label == model(memoryview(content)).label == label
+    assert [answer.path for answer in model.predict(np.array(photos))] == photos
+    assert model(f"file://{Path(path).absolute()}").label == label
+
+
+def test_a_damaged_image_object_is_a_photos_error(photos: list[str]) -> None:
+    model = Model(ColourModel())
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(stream, "JPEG")
+    half = io.BytesIO(stream.getvalue()[: len(stream.getvalue()) // 2])
+    first, broken, last = model.predict([photos[0], Image.open(half), photos[1]])
+    assert first.label and last.label and broken.error
+    with pytest.raises(PhotoError):
+        model(Image.open(io.BytesIO(half.getvalue())))

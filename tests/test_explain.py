@@ -269,6 +269,8 @@ def test_estimate_covers_the_mean() -> None:
     assert estimate.low < estimate.mean < estimate.high
     assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * 0.2887 / 10, rel=0.15)
     assert str(faithfulness.Estimate(0.5, 0.25, 0.75)) == "0.500 [0.250, 0.750]"
+    alike = faithfulness.Estimate.of(np.repeat(np.arange(10) / 10, 10), np.repeat(np.arange(10), 10).tolist())
+    assert alike.high - alike.low == pytest.approx(2 * 1.96 * 0.2872 / 10**0.5, rel=0.2), "ten groups, not 100 photos"
 
 
 def test_heat_lies_on_the_photo_not_on_the_bars() -> None:

@@ -16,6 +16,8 @@ from allmasked.data.albums import Album, part_named, part_of, plain
 from allmasked.data.annotations import WEAR_NAMES
 from allmasked.data.dataset import read_split, write_split
 from allmasked.data.readers import Options, read, read_dataset
+from allmasked.data.relabelling import read_relabels
+from allmasked.data.siblings import same_source
 from allmasked.inspection.inspect import people
 from test_readers import (
     CLASSES,
@@ -756,3 +758,61 @@ def test_names_that_are_not_utf8_are_told(tmp_path):
     _, photos, problems = read_dataset(tmp_path)
     assert [p.path for p in photos] == ["all/x.jpg", "none/x.jpg"]
     assert problems == [("all/caf\\xe9.jpg", "its name is not UTF-8; rename it")]
+
+
+def test_a_label_file_in_the_folder_of_one_part_is_of_no_other(tmp_path):
+    photo(tmp_path / "valid/3.jpg")
+    names = [{"id": 0, "name": "with_mask"}, {"id": 1, "name": "without_mask"}]
+    boxes = [{"image_id": 7, "category_id": 0, "bbox": [2, 2, 20, 20]}]
+    content = {"images": [{"id": 7, "file_name": "3.jpg"}], "annotations": boxes, "categories": names}
+    write(tmp_path / "train/_annotations.coco.json", json.dumps(content))
+    with pytest.raises(DataError, match=r"there is no photo 3\.jpg in the part 'train'"):
+        read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ('p.jpg,"all\nq.jpg,none\n', "unexpected end of data"),
+        ('p.jpg,"all\nq.jpg,none"\n', "a quote isn't closed before"),
+        ("p.jpg,all,none\n", "has 3 columns, the header 2"),
+    ],
+)
+def test_rows_that_a_stray_sign_moves_are_told(rows, reason, tmp_path):
+    for name in ("p.jpg", "q.jpg", "r.jpg"):
+        photo(tmp_path / name)
+    write(tmp_path / "labels.csv", "path,label\nr.jpg,all\n" + rows)
+    _, photos, problems = read_dataset(tmp_path)
+    assert [one.path for one in photos] == ["r.jpg"] and any(reason in one.reason for one in problems)
+
+
+def test_an_attributes_value_that_says_how_a_mask_is_worn(tmp_path):
+    make_cvat(tmp_path)
+    whole = labels(tmp_path)
+    file = tmp_path / "annotations.xml"
+    (tmp_path / "status.xml").write_text(
+        file.read_text().replace("/>", '><attribute name="status">incorrect</attribute></box>', 1)
+    )
+    file.unlink()
+    assert len(labels(tmp_path)) == len(whole) - 1
+
+
+def test_a_link_to_nothing_and_a_name_with_a_backslash_are_told(tmp_path):
+    for label in ("all", "none"):
+        photo(tmp_path / label / "a.jpg")
+    photo(tmp_path / "all" / "sub\\b.jpg")
+    (tmp_path / "notes.json").symlink_to(tmp_path / "gone.json")
+    _, photos, problems = read_dataset(tmp_path)
+    assert [one.path for one in photos] == ["all/a.jpg", "none/a.jpg"]
+    assert any("holds a backslash" in one.reason for one in problems)
+
+
+def test_a_missing_mended_label_is_none_of_the_classes(tmp_path):
+    (tmp_path / "mended.csv").write_text("path,label\nall/a.jpg,None\n")
+    with pytest.raises(DataError, match="label 'None'"):
+        read_relabels(tmp_path / "mended.csv")
+
+
+def test_copies_of_copies_are_of_one_source():
+    names = ["a_jpg.rf.0123456789abcdef0123456789abcdef.jpg", "a_rot90_jpg.rf.fedcba98765432100123456789abcdef.jpg"]
+    assert [(pair.a, pair.b) for pair in same_source(names)] == [(0, 1)]

@@ -245,6 +245,9 @@ def test_few_shapes_reach_the_network() -> None:
     for count in range(1, 33):
         assert len(model.predict(np.zeros((count, 2, 2, 3), np.uint8))) == count
     assert shapes == {1, 2, 4, 8, 16, 32}
+    network.predict_on_batch = lambda batch: np.full((len(batch), 3), np.nan)  # type: ignore[method-assign]
+    with pytest.raises(RunError, match="are no numbers"):
+        model.predict(np.zeros((1, 2, 2, 3), np.uint8))
 
 
 WITHOUT_KERAS = """

@@ -275,6 +275,11 @@ def test_commands_train_the_same_again(tmp_path: Path) -> None:
     assert line[2] == "allmasked second-look before --out student"
 
 
+def test_no_answer_was_wrong_is_said_only_where_none_was(scored: Run) -> None:
+    page = make_report(scored.folder, examples=1).read_text()  # one example, and that is a right one
+    assert "No answer was wrong." not in page
+
+
 def test_which_epoch_was_kept() -> None:
     recipe = Recipe()
     assert (kept_line(recipe, HISTORY) or {})["why"] == "with the lowest validation loss"

@@ -995,3 +995,33 @@ def check_contract(client: Any, headers: dict[str, str]) -> None:
 
         call()
     assert "POST /v1/predict" in seen and len(seen) == 5
+
+
+def test_a_form_in_a_strange_charset_is_refused(client: Any) -> None:
+    for charset in ("punycode", "undefined", "utf-7"):
+        head = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+        body = b'--x\r\nContent-Disposition: form-data; name="t-"\r\n\r\n-b\r\n--x--\r\n'
+        assert client.post("/v1/predict", content=body, headers=head).status_code == 415
+    assert client.post("/v1/predict", files=form(encoded("all"))).status_code == 200
+    zeros = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: " + b"0" * 5000
+    assert not raw(client, zeros + b"\r\n\r\n").startswith(b"HTTP/1.1 500")
+
+
+def test_files_of_the_page_are_counted_as_what_they_are(client: Any) -> None:
+    assert client.get("/static/page.js").status_code == 200
+    assert 'path="/static",status="200"' in client.get("/metrics").text
+
+
+def test_a_second_server_on_a_port_is_told_at_once() -> None:
+    from click.testing import CliRunner
+
+    from allmasked.cli import cli
+    from allmasked.cli.serving import listen
+    from allmasked.core.errors import ConfigError
+
+    with listen("127.0.0.1", 0) as first, pytest.raises(ConfigError, match="cannot listen"):
+        listen("127.0.0.1", first.getsockname()[1])
+    with pytest.raises(ConfigError, match="cannot listen"):
+        listen("a" * 70 + ".example", 0)
+    result = CliRunner().invoke(cli, ["serve", "--port", "0"], env={"ALLMASKED_API_KEY": "schl\u00fcssel"})
+    assert isinstance(result.exception, ConfigError) and "signs that a header can't" in str(result.exception)

@@ -493,6 +493,11 @@ def test_a_webhook_that_is_not_there_holds_nothing_up() -> None:
         hook({"event": "change", "number": number})
     hook.close(3)
     assert time.monotonic() - started < 4 and told
+    hook = Webhook("http://127.0.0.1:9/", private=True, tries=9, complain=told.append)
+    for number in range(5):
+        hook({"event": "change", "number": number})
+    hook.close(0.2)
+    assert told[-1] == "webhook: 4 more events were not delivered"
     with pytest.raises(ConfigError):
         Webhook("file:///etc/passwd", complain=told.append)
 

@@ -183,8 +183,11 @@ def write_annotated(answered: Answered, out: Path, *, heat: bool = False) -> tup
             parts = names_of(prediction.path)
         else:
             path = Path(os.path.relpath(str(answered.photo)))
-            parts = [part for part in path.parts if part not in ("..", ".", os.sep)]
-        target = out.joinpath(*parts[:-1], os.fsdecode(os.fsencode(parts[-1])[:200]) + ".answer.jpg")
+            parts = ["_up" if part == ".." else part for part in path.parts if part not in (".", os.sep)]
+        name = os.fsencode(parts[-1])
+        if len(name) > 200:
+            name = name[:190] + b"-" + hashlib.sha256(name).hexdigest()[:8].encode()
+        target = out.joinpath(*parts[:-1], os.fsdecode(name) + ".answer.jpg")
     with replacing(target) as temporary:
         picture.save(temporary, quality=90)
     return prediction, target
@@ -210,7 +213,7 @@ class Sorted:
         self._rows: dict[str, dict[str, Any]] = {}
         if self.manifest.is_file():
             try:
-                with self.manifest.open(encoding="utf-8-sig", newline="") as stream:
+                with self.manifest.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
                     rows = csv.DictReader(stream, restval="")
                     if not {"path", "copy", "sha256"} <= {*(rows.fieldnames or ())}:
                         raise ValueError
@@ -221,17 +224,19 @@ class Sorted:
                 ) from None
         self._copies = Counter(row["copy"] for row in self._rows.values())
 
-    def add(self, prediction: Prediction, content: bytes | None = None) -> None:
-        """Copy the photo at the prediction's path to where its answer says, or what was fetched of an address; if it
-        isn't there, only write it down."""
+    def add(self, prediction: Prediction, given: px.PhotoLike | None = None) -> None:
+        """Copy the photo, as it was given to be answered, to where its answer says; if it isn't there, only write it
+        down."""
         far, source = is_address(prediction.path), prediction.path
-        photo = Path(names_of(source)[-1] if far else source)
+        content = given if isinstance(given, bytes) else None
+        here = given if given and isinstance(given, str | Path) else source
+        photo = Path(names_of(source)[-1] if far else here)
         if not far:
-            source = os.path.realpath(photo).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            source = os.path.abspath(photo).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")  # noqa: PTH100
         folder = prediction.label if prediction.sure else UNSURE_FOLDER if prediction.label else UNREADABLE_FOLDER
         assert folder is not None
         row: dict[str, Any] = {"copy": "", "sha256": "", **prediction.to_dict(boxes=False), "path": source}
-        if content is not None or (not far and photo.is_file()):
+        if content is not None or (not far and os.path.isfile(photo) and os.access(photo, os.R_OK)):  # noqa: PTH113
             target = copy_into(self.out / folder, photo, content)
             row["copy"], row["sha256"] = target.relative_to(self.out).as_posix(), _sha256(target)
         self.count[folder] += 1
@@ -258,7 +263,10 @@ class Sorted:
         """Write the manifest."""
         if not self._rows:
             return
-        with replacing(self.manifest) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        with (
+            replacing(self.manifest) as temporary,
+            temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+        ):
             names = list(next(iter(self._rows.values())))
             names = [name for name in names if name not in ("copy", "sha256")] + ["copy", "sha256"]
             table = csv.DictWriter(stream, names, extrasaction="ignore", lineterminator="\n")

@@ -22,7 +22,7 @@ from allmasked.core import renamed
 from allmasked.core.errors import ConfigError, PhotoError, RunError
 from allmasked.core.types import Prediction, Predictor, ResizeMode, Size
 from allmasked.images import pixels as px
-from allmasked.predictors.addresses import Item, clean, fetched, is_address, is_far, listing
+from allmasked.predictors.addresses import Item, clean, fetched, is_address, is_far, listing, local_path
 from allmasked.predictors.photo_files import find_photos
 from allmasked.predictors.predictor import Answered, Look, answer_paths, open_predictor
 
@@ -292,8 +292,8 @@ def load(source: str | os.PathLike[str] | None = None, *, threads: int | None = 
 
 def _is_photo(source: object) -> bool:
     if isinstance(source, np.ndarray):
-        return source.ndim != 4  # an array of several photos is none
-    return isinstance(source, str | Path | bytes | Image.Image) or hasattr(source, "read")
+        return source.ndim != 4 and source.dtype.kind not in "UO"  # an array of several photos, or of paths, is none
+    return isinstance(source, str | Path | bytes | bytearray | memoryview | Image.Image) or hasattr(source, "read")
 
 
 def _photos(source: Any) -> Iterator[Item | tuple[str, px.PhotoLike]]:
@@ -308,15 +308,26 @@ def _photos(source: Any) -> Iterator[Item | tuple[str, px.PhotoLike]]:
 
 
 def _named(photo: Any, number: int) -> Item | tuple[str, px.PhotoLike]:
-    """What a photo is called, and the photo as something that can be read more than once."""
+    """What a photo is called, and the photo as something that can be read more than once and stays as it is: who gives
+    it may fill the same buffer with the next one."""
     if isinstance(photo, str | Path):
+        photo = local_path(photo) if isinstance(photo, str) else photo
         return Item(clean(photo), photo) if isinstance(photo, str) and is_address(photo) else (str(photo), photo)
     name = getattr(photo, "filename", "") or getattr(photo, "name", "")
     name = name if isinstance(name, str) and name else f"photo {number}"
     if hasattr(photo, "read"):
         with contextlib.suppress(OSError, ValueError):  # closed, say: then it is refused as no photo
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # a stream has no beginning to go to
+                photo.seek(0)
             content = photo.read()
             photo = content if isinstance(content, bytes) else photo
+    elif isinstance(photo, bytearray | memoryview):
+        photo = bytes(photo)
+    elif isinstance(photo, np.ndarray) and photo.flags.writeable:
+        photo = photo.copy()
+    elif getattr(photo, "is_animated", False):
+        with contextlib.suppress(Exception):  # damaged: told where it is decoded
+            photo = photo.copy()
     return name, photo
 
 

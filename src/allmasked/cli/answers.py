@@ -109,7 +109,7 @@ def predict_command(
     places = [str(place) for place in (pictures, sort_to) if place]
     far = photos_far(paths, lambda: stdin_lines(null))
     photos: Iterator[tuple[str, Any]] = given_photos(paths, null) if far is None else ((one.name, one) for one in far)
-    photos = _outside(photos, places)
+    photos = outside(photos, places)
     if kind == "kaggle":
         photos = iter(chosen(photos, sample))
     if annotated is not None and pictures:
@@ -130,7 +130,7 @@ def predict_command(
                     send(picture)
                     drawn += 1
             if sorting is not None:
-                sorting.add(prediction, answered.photo if isinstance(answered.photo, bytes) else None)
+                sorting.add(prediction, answered.photo)
             tally.add(prediction)
             if prediction.label is None and not (out is None and sys.stdout.isatty() and kind != "kaggle"):  # else seen
                 progress.tell(f"{plain(prediction.path)}: {plain(prediction.error)}")
@@ -185,10 +185,10 @@ def count_photos(paths: tuple[str, ...], places: Sequence[str] = ()) -> int | No
 
     if "-" in paths or any(map(is_far, paths)):
         return None
-    return sum(1 for _ in _outside(find_photos(paths), places))
+    return sum(1 for _ in outside(find_photos(paths), places))
 
 
-def _outside(photos: Iterator[tuple[str, Any]], places: Sequence[str]) -> Iterator[tuple[str, Any]]:
+def outside(photos: Iterator[tuple[str, Any]], places: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """Photos, each by name with its path or as an item of a listing, that don't lie where pictures are being written;
     if all do, that is wrong use."""
     from allmasked.predictors.addresses import clean
@@ -262,7 +262,8 @@ def _tell_other_photos(paths: tuple[str, ...]) -> None:
 
     kinds: dict[str, list[Path]] = {}
     others: dict[str, list[Path]] = {}
-    for reason, file in (one for path in paths if Path(path).is_dir() for one in other_photos(Path(path))):
+    folders = [Path(path) for path in paths if os.path.isdir(path)]  # noqa: PTH112
+    for reason, file in (one for folder in folders for one in other_photos(folder)):
         known = file.suffix.lower() in OTHER_SUFFIXES
         (kinds if known else others).setdefault(file.suffix.lower() if known else reason, []).append(file)
     if kinds:

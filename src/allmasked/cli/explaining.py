@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from allmasked.cli import options as opt
-from allmasked.cli.answers import count_photos, given_photos, stdin_lines
+from allmasked.cli.answers import count_photos, given_photos, outside, stdin_lines
 from allmasked.cli.rows import COLUMNS, FORMATS, Row, Tally, format_for, output, plain, print_table, with_bar, write
 from allmasked.cli.scaling import here, photos_far
 from allmasked.core import progress
@@ -91,7 +91,8 @@ def _explain(
     if Path(out).is_file():
         raise click.UsageError(f"--out {out}: is a file; give a folder for the pictures")
     far = photos_far(paths, lambda: stdin_lines(null))
-    photos: Any = given_photos(paths, null) if far is None else far
+    photos = given_photos(paths, null) if far is None else ((one.name, one) for one in far)
+    photos = outside(photos, [out])  # pictures would take the place of photos, or be taken for some
     tally = Tally()
 
     def rows() -> Iterator[Row]:
@@ -103,7 +104,7 @@ def _explain(
 
     columns = (*COLUMNS[:-1], "explained", "picture", "error")
     with output(None) as stream:
-        write(with_bar(rows(), "explain", lambda: count_photos(paths), kind, None), kind, stream, columns)
+        write(with_bar(rows(), "explain", lambda: count_photos(paths, [out]), kind, None), kind, stream, columns)
     tally.tell()
     if tally.labels.total() > tally.labels["failed"]:
         progress.tell(f"pictures and grid.png in {clean(out)}")

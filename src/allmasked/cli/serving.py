@@ -17,6 +17,7 @@ import click
 from PIL import Image
 
 from allmasked.cli import options as opt
+from allmasked.cli.rows import plain
 from allmasked.core.errors import ConfigError, require
 from allmasked.core.progress import tell
 
@@ -107,7 +108,7 @@ def _key(given: str | None) -> str:
     key = os.environ.get("ALLMASKED_API_KEY") if given is None else given
     if key is None:
         return ""
-    if not key.strip() or not key.isprintable():
+    if not key.strip() or not key.isprintable() or not key.isascii():
         what = "is set, but empty" if not key.strip() else "holds signs that a header can't"
         raise ConfigError(f"{where} {what}; give a key, or leave it out to serve without one")
     return key.strip()
@@ -122,11 +123,12 @@ def listen(host: str, port: int) -> socket.socket:
             if sys.platform != "win32":
                 listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind((host, port))
+            listening.listen()  # at once, so that a second server on this port is told
         except OSError:
             listening.close()
             raise
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+    except (OSError, UnicodeError) as error:
+        reason = (getattr(error, "strerror", "") or str(error)).lower()
         raise ConfigError(f"cannot listen on {host}:{port} ({reason}); give another --host or --port") from None
     return listening
 
@@ -208,7 +210,7 @@ def watch_command(
                 hook(event)
             if event["event"] in ("lost", "back", "unreadable"):
                 unreadable += event["event"] == "unreadable"
-                tell(f"{event['event']}: {event['why']}")
+                tell(plain(f"{event['event']}: {event['why']}"))
 
         plan |= {"smooth_seconds": smooth_seconds, "every_answer": every_answer or folder, "video": video, "look": look}
         watch(opened, Watch(found, **plan), emit, _until_signal(stack))

@@ -19,8 +19,9 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def tell(line: str) -> None:
-    """A line on stderr, as it is."""
-    stderr.print(line, markup=False)
+    """A line on stderr, as it is, but for signs that would steer the terminal."""
+    shown = "".join(sign if sign.isprintable() or sign in "\n\t" else repr(sign)[1:-1] for sign in line)
+    stderr.print(shown, markup=False)
 
 
 def bar(*, transient: bool = True) -> Progress:

@@ -25,6 +25,7 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -73,7 +74,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp made it private; an ordinary file is not
+        mode = stat.S_IMODE(path.stat().st_mode) if path.is_file() else 0o666 & ~umask
+        temporary.chmod(mode)  # mkstemp made it private; an ordinary file is not, unless it was before
         temporary.replace(path)
     except OSError as error:
         if error.filename in (None, name, temporary):

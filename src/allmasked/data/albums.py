@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import json
 import os
 import re
@@ -183,7 +184,8 @@ def read_table(path: Path, problems: list[Problem], name: str) -> tuple[list[str
     """
     text = read_text(path)
     first = text.partition("\n")[0]
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=max(",;\t", key=first.count))
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
     rows: list[tuple[int, list[str]]] = []
     while True:
@@ -198,6 +200,10 @@ def read_table(path: Path, problems: list[Problem], name: str) -> tuple[list[str
             header = [cell.strip() for cell in row]
         elif len(row) < len(header) and any(cell.strip() for cell in row):
             problems.append(Problem(f"{name}:{reader.line_num}", f"has {len(row)} of {len(header)} columns"))
+        elif any(cell.strip() for cell in row[len(header) :]):
+            problems.append(Problem(f"{name}:{reader.line_num}", f"has {len(row)} columns, the header {len(header)}"))
+        elif any(delimiter in line for cell in row for line in cell.splitlines()[1:]):
+            problems.append(Problem(f"{name}:{reader.line_num}", "holds further rows: a quote isn't closed before"))
         elif any(cell.strip() for cell in row):
             rows.append((reader.line_num, row))
 
@@ -227,7 +233,6 @@ class Album:
         self.root = root
         self.paths = [relative(path, root) for path in files_in(root, SUFFIXES)]
         self._known = set(self.paths)
-        self._parts = {part_of(path) for path in self.paths} - {None}
         self._named: dict[str, list[str]] = defaultdict(list)
         for path in self.paths:
             for name in {loose(PurePosixPath(path).name), loose(PurePosixPath(path).stem)}:
@@ -252,7 +257,7 @@ class Album:
 
         It is looked up in the folder of the file ``near``, then in the root, then by its last part anywhere, whatever
         its case, Unicode form, percent-encoding and, at last, ending; but not in the folders of another part than
-        its own folders name, or else ``part``, if there are photos of that part.
+        its own folders name, or else those of ``near``, or ``part``.
         """
         text = str(name).strip().replace("\\", "/")
         given = PurePosixPath(text)
@@ -271,7 +276,7 @@ class Album:
                  or loose(f"/{path}").endswith(end)] or found  # fmt: skip
         found = [path for path in found if PurePosixPath(path).name == given.name] or found
         own = None if given.is_absolute() or re.match(r"[A-Za-z]:", text) else part_of(text)  # no other machine's
-        part = own or (part if part in self._parts else None)
+        part = own or (part_of(relative(near, self.root)) if near else None) or part
         if part and found and not (found := [path for path in found if part_of(path) in (None, part)]):
             return [], f"there is no photo {shown(text)} in the part {part!r}"
         where = "beside that file and below the data set's folder, by name in any case and with any photo's ending"

@@ -441,7 +441,7 @@ class Labels:
         row for each and all rows agree."""
         for (source, name), rows in self.several.items():
             where, label, found = rows[0]
-            if len(rows) >= len(found) and {row[1] for row in rows} == {label}:
+            if len(rows) == len(found) and {row[1] for row in rows} == {label}:
                 for photo in found:
                     self._give(photo, label, source, where)
             else:

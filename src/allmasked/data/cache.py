@@ -92,6 +92,7 @@ def pixel_cache(
         try:
             if whole.is_file():
                 os.utime(whole)  # used now
+                whole.with_suffix(".done").unlink(missing_ok=True)  # killed right before, its maker left that
             else:
                 make_room(folder, math.prod(shape), key)
                 _fill(split, photos, spec, whole, shape)

@@ -87,7 +87,8 @@ def read_voc(path: Path, options: Options, notes: Notes) -> list[Photo]:
             if len(item.findall("name")) > 1:
                 marks.spoil(where, "has several names", photo)
                 continue
-            marks.attributes(where, photo, [name.text or "" for name in item.iterfind("attributes/attribute/name")])
+            said = [one for kind in ("name", "value") for one in item.iterfind(f"attributes/attribute/{kind}")]
+            marks.attributes(where, photo, [one.text or "" for one in said])
             for box in item.findall("bndbox") or [item]:  # some tools put all boxes of a class into one object
                 edges = [box.findtext(edge, "").strip() for edge in ("xmin", "ymin", "xmax", "ymax")]
                 marks.add(name, where, photo, item.findtext("name", ""), edges)
@@ -126,7 +127,8 @@ def read_cvat(path: Path, options: Options, notes: Notes) -> list[Photo]:
                 marks.spoil(where, "holds text between its boxes, as a broken tag leaves it", photo)
             for number, shape in enumerate(item, start=1):
                 here = f"{where}: {shape.tag} {number}"
-                marks.attributes(here, photo, [item.get("name", "") for item in shape.iter("attribute")])
+                said = [text for item in shape.iter("attribute") for text in (item.get("name", ""), item.text or "")]
+                marks.attributes(here, photo, said)
                 if shape.tag in ("box", "polygon"):
                     marks.add(name, here, photo, shape.get("label"), _shape_edges(shape))
                 elif shape.tag != "tag":

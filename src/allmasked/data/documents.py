@@ -43,7 +43,12 @@ def _files(path: Path, *kinds: str) -> Iterator[Path]:
     """The JSON files of some kinds, a file itself or those below a folder."""
     for file in [path] if path.is_file() else files_in(path, [".json"]):
         if file.suffix.lower() == ".json":
-            stat = file.stat()
+            try:
+                stat = file.stat()
+            except OSError:  # a link to nothing, say
+                if "broken" in kinds:
+                    yield file
+                continue
             if _kind(file, stat.st_mtime_ns, stat.st_size) in kinds:
                 yield file
 
@@ -122,7 +127,7 @@ def read_coco(path: Path, options: Options, notes: Notes) -> list[Photo]:
             elif photo:
                 attributes = row.get("attributes")
                 attributes = attributes if isinstance(attributes, dict) else {}
-                marks.attributes(where, photo, attributes)
+                marks.attributes(where, photo, [*attributes, *attributes.values()])
                 edges = turned(_sized(row.get("bbox")), attributes.get("rotation"))
                 marks.add(name, where, photo, names[_id(row["category_id"])], edges)
                 crowds += bool(row.get("iscrowd"))
@@ -240,8 +245,9 @@ def _said(item: dict[str, Any]) -> list[Any]:
     """What labelme's flags (those that are set) and attributes, or Supervisely's tags, name of a photo or an object."""
     flags, attributes, tags = item.get("flags"), item.get("attributes"), item.get("tags")
     said = [key for key, value in flags.items() if value] if isinstance(flags, dict) else []
-    said += list(attributes) if isinstance(attributes, dict) else []
-    return said + ([tag.get("name") for tag in tags if isinstance(tag, dict)] if isinstance(tags, list) else [])
+    said += [*attributes, *attributes.values()] if isinstance(attributes, dict) else []
+    tags = [tag for tag in tags if isinstance(tag, dict)] if isinstance(tags, list) else []
+    return said + [value for tag in tags for value in (tag.get("name"), tag.get("value")) if value is not None]
 
 
 def _outline(item: dict[str, Any]) -> list[Any]:

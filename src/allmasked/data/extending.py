@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,6 +72,10 @@ def extend_split(
     seen = {photo.sha256 for photo in known if photo.sha256}
     first_group = 1 + max((photo.group for photo in known), default=-1)
     added = []
+    labels: dict[str, set[str]] = defaultdict(set)
+    for photo, one in zip(new, found):
+        if not isinstance(one, PhotoError):
+            labels[one.sha256].add(photo.label)
     for index, (photo, one) in enumerate(zip(new, found)):
         if isinstance(one, PhotoError):
             digest = sha256_of(root / photo.path)
@@ -81,8 +85,11 @@ def extend_split(
         if numbers[index] in reserved:
             other = reserved[numbers[index]]
             photo = left_out(photo, f"shows the same as {other.path} ({other.part})")
+        elif len(labels[one.sha256]) > 1:
+            others = " and ".join(sorted(labels[one.sha256]))
+            photo = left_out(photo, f"labels disagree: its exact duplicates are {others}")
         elif one.sha256 in seen:
-            photo = left_out(photo, "exact duplicate of a photo in the split")
+            photo = left_out(photo, "exact duplicate of a photo in the split, or of another new one")
         seen.add(one.sha256)
         added.append(photo)
     photos = tuple(sorted([*known, *added], key=lambda photo: photo.path))

@@ -65,10 +65,12 @@ def read(path: str | Path, *, options: Options | None = None) -> Reading:
     notes = Notes()
     photos = []
     for photo in sorted(reader.read(path, options, notes), key=lambda photo: photo.path):
-        if shown(photo.path) == photo.path:
-            photos.append(photo)
-        else:
+        if shown(photo.path) != photo.path:
             notes.problem(photo.path, "its name is not UTF-8; rename it")
+        elif "\\" in photo.path:
+            notes.problem(photo.path, "its name holds a backslash; rename it")
+        else:
+            photos.append(photo)
     if not options.layout:
         _check_others(path, reader, photos, fitting, options)
     if not photos:

@@ -34,7 +34,8 @@ def read_relabels(path: Path) -> dict[str, Label]:
     lines: dict[str, int] = {}
     labels: dict[str, Label] = {}
     for line, row in rows:
-        photo, label = row[at], row[label_at].strip().lower()
+        photo, label = row[at], row[label_at].strip()
+        label = label if label == "None" else label.lower()  # None: how programs write that there is no value
         if label not in LABELS:
             raise DataError(f"{path}:{line}: label {label[:40]!r} of {photo} is none of {', '.join(LABELS)}")
         if photo in labels:

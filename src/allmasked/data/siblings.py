@@ -42,7 +42,10 @@ photo of the source's own name is there, too."""
 def source_of(path: str) -> tuple[str, bool]:
     """The name of the photo that a photo was made from, as far as its name says so, else its own; and whether that is
     sure."""
-    name = PurePosixPath(path).stem.casefold()
+    return _source(PurePosixPath(path).stem.casefold())
+
+
+def _source(name: str) -> tuple[str, bool]:
     for pattern, sure in _NAMES:
         if found := pattern.fullmatch(name):
             return found["source"], sure
@@ -51,19 +54,17 @@ def source_of(path: str) -> tuple[str, bool]:
 
 def same_source(paths: Sequence[str]) -> list[Pair]:
     """Pairs (by index) that join the photos made from one source, each with the first of them."""
-    own = {PurePosixPath(path).stem.casefold() for path in paths}
+    names = [PurePosixPath(path).stem.casefold() for path in paths]
+    own = {*names, *(source for source, sure in map(_source, names) if sure)}
     members: dict[str, list[int]] = defaultdict(list)
     copies: set[str] = set()
-    for index, path in enumerate(paths):
-        name = PurePosixPath(path).stem.casefold()
-        source, sure = source_of(path)
-        if source != name and (sure or source in own):
-            copies.add(source)
-            members[source].append(index)
-        else:
-            members[name].append(index)
-    return [Pair(first, other, 1.0, "source") for source in copies for first, *rest in [sorted(members[source])]
-            for other in rest]  # fmt: skip
+    for index, name in enumerate(names):
+        while (found := _source(name))[0] != name and (found[1] or found[0] in own):  # a copy of a copy, perhaps
+            name = found[0]
+            copies.add(name)
+        members[name].append(index)
+    joined = (sorted(found) for source, found in members.items() if source in copies)
+    return [Pair(first, other, 1.0, "source") for first, *rest in joined for other in rest]
 
 
 # --- frames of a video ------------------------------------------------------------------------------------------------

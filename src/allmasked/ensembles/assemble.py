@@ -114,7 +114,12 @@ def assemble(
     for run in runs[1:]:
         refuse_other_split(runs[0], split, run, read_split(run.split, where))
     heads = [TrainConfig.read(run.config).head for run in runs]
-    if early_stop and all(HEADS[head].maps for head in heads if head in HEADS):
+    finds_faces = all(HEADS[head].maps for head in heads if head in HEADS)
+    if vote == "stacked" and finds_faces:
+        raise ConfigError(
+            "the vote 'stacked' weighs labels, but these runs find faces, and the answer is read off them"
+        )
+    if early_stop and finds_faces:
         raise ConfigError("--early-stop: these runs find faces, and the answer is read off those of all; leave it out")
     found = members_say([run.folder for run in runs], "validation", where, ask)
     named = enumerate(zip(runs, _names(runs)))

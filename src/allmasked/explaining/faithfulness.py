@@ -19,6 +19,7 @@ from allmasked.explaining.network import Floats, Network, network
 from allmasked.images import pixels as px
 from allmasked.images.draw import enlarge
 from allmasked.predictors.views import read_views
+from allmasked.stats.metrics import draws, group_index
 
 if TYPE_CHECKING:
     import keras
@@ -30,17 +31,18 @@ TOLERANCE_PX = 15
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over photos and its 95 % bootstrap interval."""
+    """A mean over photos and its 95 % bootstrap interval, drawn by groups of near-duplicates."""
 
     mean: float
     low: float
     high: float
 
     @classmethod
-    def of(cls, values: Sequence[float] | NDArray[Any], seed: int = 0) -> Estimate:
+    def of(cls, values: Sequence[float] | NDArray[Any], groups: Sequence[int] | None = None, seed: int = 0) -> Estimate:
         numbers = np.asarray(values, float)
-        rng = np.random.default_rng(seed)
-        means = numbers[rng.integers(0, len(numbers), (2000, len(numbers)))].mean(1)
+        index, number = group_index(np.full(len(numbers), -1) if groups is None else groups)
+        sums, counts = np.bincount(index, weights=numbers), np.bincount(index)
+        means = np.concatenate([(drawn @ sums) / (drawn @ counts) for drawn in draws(number, 2000, seed)])
         low, high = np.percentile(means, (2.5, 97.5))
         return cls(float(numbers.mean()), float(low), float(high))
 
@@ -153,6 +155,7 @@ def measure(
     names = [*rows, RANDOM]
     curves: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     hits: dict[str, list[bool]] = {name: [] for name in names}
+    groups: tuple[list[int], list[int]] = [], []  # of all photos, and of those with faces
     broken: list[PhotoError] = []
     photos = [photo for photo in photos if photo.label != NOBODY]
     for number, photo in enumerate(track(photos, "faithfulness")):
@@ -166,6 +169,8 @@ def measure(
         left, top, right, bottom = (round(edge) for edge in place.box(0, 0, width, height))
         predicted = int(cut.probabilities(pixels[None])[0].argmax())
         faces = faces_about(photo)
+        for some in groups if faces else groups[:1]:
+            some.append(photo.group)
         truth = LABELS.index(photo.label)
         for name in names:
             if name == RANDOM:
@@ -183,24 +188,25 @@ def measure(
     if not curves[RANDOM]:
         reason = f" ({broken[0]})" if broken else ""
         raise DataError(f"no photo to measure on{reason}; choose another part or data set")
-    return [_summary(name, curves, hits) for name in names], broken
+    return [_summary(name, curves, hits, *groups) for name in names], broken
 
 
 def _summary(
-    name: str, curves: Mapping[str, list[tuple[float, float]]], hits: Mapping[str, list[bool]]
-) -> Faithfulness:
+    name: str, curves: Mapping[str, list[tuple[float, float]]], hits: Mapping[str, list[bool]], of_all: list[int],
+    of_faces: list[int],
+) -> Faithfulness:  # fmt: skip
     own, other = np.array(curves[name]), np.array(curves[RANDOM])
     pointed = np.array(hits[name], float)
     return Faithfulness(
         explainer=name,
         photos=len(own),
-        deletion=Estimate.of(own[:, 0]),
-        deletion_gain=Estimate.of(other[:, 0] - own[:, 0]),
-        insertion=Estimate.of(own[:, 1]),
-        insertion_gain=Estimate.of(own[:, 1] - other[:, 1]),
+        deletion=Estimate.of(own[:, 0], of_all),
+        deletion_gain=Estimate.of(other[:, 0] - own[:, 0], of_all),
+        insertion=Estimate.of(own[:, 1], of_all),
+        insertion_gain=Estimate.of(own[:, 1] - other[:, 1], of_all),
         pointing_photos=len(pointed),
-        pointing=Estimate.of(pointed) if len(pointed) else None,
-        pointing_gain=Estimate.of(pointed - np.array(hits[RANDOM], float)) if len(pointed) else None,
+        pointing=Estimate.of(pointed, of_faces) if len(pointed) else None,
+        pointing_gain=Estimate.of(pointed - np.array(hits[RANDOM], float), of_faces) if len(pointed) else None,
     )
 
 

@@ -57,8 +57,8 @@ def score_cam(network: Network, pixels: NDArray[Any], class_index: Classes) -> F
     """Score-CAM (Wang et al. 2020): channels weighted by the probability that they uncover; raw map (N, h, w).
 
     Each channel, enlarged and scaled to 0..1, lets its part of the photo through (the rest is grey); its weight is the
-    probability of the class then. Only the 64 channels that vary most are tried, since each costs a pass through the
-    network (the paper tries all).
+    probability of the class then (the paper takes off that of a photo which shows nothing). Only the 64 channels that
+    vary most are tried, since each costs a pass through the network (the paper tries all).
     """
     features = network.features(pixels)
     maps = np.zeros(features.shape[:3], np.float32)

@@ -147,6 +147,7 @@ def decode_sized(
         if isinstance(source, Image.Image | np.ndarray):
             image = source if isinstance(source, Image.Image) else _from_array(source, name)
             _check_size(image, name, max_pixels)
+            image.load()
             image = upright_rgb(image)
             return image, image.size
         if isinstance(source, bytes):

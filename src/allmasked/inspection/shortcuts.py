@@ -61,7 +61,7 @@ class SizeLeak:
         """The finding as one sentence without its full stop."""
         figures = f"a balanced accuracy of {self.balanced_accuracy:.2f} (chance: {self.chance:.2f})"
         if not self.given_away:
-            return f"size does not give the class away: width and height alone reach {figures}"
+            return f"it is not shown that size gives the class away: width and height alone reach {figures}"
         names = " and ".join(repr(clue.label) for clue in self.clues) or "the class"
         clues = "".join(f"{clue.words}; " for clue in self.clues)
         return f"size gives {names} away: {clues}width and height alone reach {figures}"

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
-from allmasked.core.errors import AllmaskedError, ConfigError, DataError, PhotoError, require
+from allmasked.core.errors import AllmaskedError, ConfigError, DataError, MissingExtraError, PhotoError, require
 from allmasked.images.pixels import SUFFIXES, hidden
 from allmasked.predictors.photo_files import find_photos, matches
 
@@ -86,13 +86,13 @@ def is_address(text: str) -> bool:
 
 def is_far(path: str) -> bool:
     """Whether photos come from an address, or from a list file that may name some."""
-    return is_address(path) or (is_list(path) and Path(path).is_file())
+    return is_address(path) or (is_list(path) and os.path.isfile(path))  # noqa: PTH113
 
 
 def is_list(text: str) -> bool:
     """Whether this names a list of photos (``.txt``, one path or address per line)."""
     path = Path(urlsplit(text).path if is_address(text) else text)
-    return path.suffix.lower() == ".txt" and (is_address(text) or not path.is_dir())
+    return path.suffix.lower() == ".txt" and (is_address(text) or not os.path.isdir(path))  # noqa: PTH112
 
 
 def clean(text: str) -> str:
@@ -110,7 +110,10 @@ def clean(text: str) -> str:
                 text = urlunsplit((parts.scheme, parts.netloc, parts.path, _harmless(parts.query), ""))
         except ValueError:
             text = f"{text.split('://')[0]}://..."
-    return text.encode("utf-8", "backslashreplace").decode()
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half signs that no file's name has
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _harmless(query: str) -> str:
@@ -152,7 +155,8 @@ def filesystem(address: str) -> tuple[Any, str]:
         ConfigError: a scheme that isn't known, or the library refuses the address.
         MissingExtraError: what reaches it is not installed.
     """
-    scheme = address.split("://")[0].lower()
+    scheme, _, below = address.partition("://")
+    scheme = scheme.lower()
     if scheme not in STORES:
         known = ", ".join(f"{name}://" for name in STORES)
         raise ConfigError(f"{clean(address)}: addresses of {scheme}:// are not known; known: {known}")
@@ -163,7 +167,7 @@ def filesystem(address: str) -> tuple[Any, str]:
     if scheme == "s3":
         options["max_concurrency"] = 1  # an object in one piece; s3fs would ask for its size first
     try:
-        filesystem, path = fsspec.core.url_to_fs(address, **options)
+        filesystem, path = fsspec.core.url_to_fs(f"{scheme}://{below}", **options)
     except Exception as error:
         raise ConfigError(
             f"{clean(address)}: cannot be reached ({reason(error)}); check address and credentials"
@@ -410,11 +414,14 @@ def fetched(photos: Iterable[Item | tuple[str, Given]]) -> Iterator[tuple[str, G
 
 
 def in_files(
-    photos: Iterable[Item | tuple[str, str | Path]], folder: Path
+    photos: Iterable[Item | tuple[str, str | Path | Item]], folder: Path
 ) -> Iterator[tuple[str, str | Path | PhotoError]]:
     """(name, path) of each, in order, for what reads a photo more than once; those of stores are written below
     ``folder``, each in a folder called as its own is. The error in place of a photo that can't be had."""
-    items = (one if isinstance(one, Item) else Item(one[0], str(one[1])) for one in photos)
+    items = (
+        one if isinstance(one, Item) else one[1] if isinstance(one[1], Item) else Item(one[0], str(one[1]))
+        for one in photos
+    )
     for number, (item, got) in enumerate(ahead(items, fetch)):
         if isinstance(got, bytes):
             path = folder.joinpath(str(number), *names_of(item.name)[-2:])
@@ -451,9 +458,13 @@ def copy(item: Item, target: Path) -> None:
 
 
 def _had(item: Item, call: Callable[[Any, str], Got]) -> Got:
-    store, path = filesystem(item.place)
     try:
+        store, path = filesystem(item.place)
         return _retried(lambda: call(store, path))
+    except MissingExtraError:
+        raise
+    except ConfigError as error:
+        raise PhotoError(item.name, str(error)) from None
     except FileNotFoundError:
         raise PhotoError(item.name, "no such object") from None
     except PermissionError:

@@ -138,9 +138,12 @@ class KerasPredictor(Predictor):
 
         with models.on_device(self.device):
             found = self.whole.predict_on_batch(filled_up(pixels))
+        said = np.asarray(found if self.whole is self.model else found["maps"], np.float32)[:count]
+        if not np.isfinite(said).all():
+            raise RunError(f"{self.name}: the model's answers are no numbers, its training has failed; train it again")
         if self.whole is self.model:
-            return Answers(np.asarray(found, np.float32)[:count])
-        return read_maps(np.asarray(found["maps"], np.float32)[:count], self.input.size, self._calibration)
+            return Answers(said)
+        return read_maps(said, self.input.size, self._calibration)
 
 
 def _open_run(run: Run, device: str = "auto") -> KerasPredictor:

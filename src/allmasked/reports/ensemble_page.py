@@ -13,6 +13,7 @@ import numpy as np
 
 from allmasked.core.runs import Run
 from allmasked.ensembles.assemble import Said, members_say
+from allmasked.networks.heads import HEADS
 from allmasked.predictors.ensemble import Ensemble
 from allmasked.reports.pages import inline_svg, write_page
 from allmasked.scoring.evaluate import Ask, ask_model
@@ -72,7 +73,8 @@ def describe(run: Run, part: str, data: Path | None = None, ask: Ask = ask_model
     reached = asked >= np.array([[turns[number]] for number in range(len(folders))])
     predicted, voted = said.predicted, said.voted(answers)
     best = int(np.argmax([member.accuracy for member in ensemble.members]))
-    bounded = ensemble.row.settled is not None
+    finds_faces = all(HEADS[member.head].maps for member in ensemble.members if member.head in HEADS)
+    bounded = ensemble.row.settled is not None and not finds_faces  # whose answer is read off the faces of all
     adds = diversity.leave_one_out(len(folders), accuracy_of) if len(folders) > 1 else np.zeros(len(folders))
     return EnsembleFigures(
         part,

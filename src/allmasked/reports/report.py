@@ -294,6 +294,7 @@ class Examples:
     right: tuple[Example, ...] = ()
     method: str = ""
     problem: str = ""
+    all_right: bool = False
 
 
 def find_examples(run: Run, split: Split, part: Part, count: int) -> Examples:
@@ -314,7 +315,7 @@ def find_examples(run: Run, split: Split, part: Part, count: int) -> Examples:
         problem += f" Some photos are no longer in {split.root}; say where they are with '--data'."
     full = [dataclasses.replace(e, picture=pictures[e.path], heat=heat.get(e.path, "")) for e in chosen]
     wrong, right = (tuple(e for e in full if (e.said == e.label) is good) for good in (False, True))
-    return Examples(wrong, right, method, problem.strip())
+    return Examples(wrong, right, method, problem.strip(), bool((answers.predicted == answers.labels).all()))
 
 
 def choose(

@@ -29,14 +29,22 @@ class RunFigures(metrics.Summary):
     macro_f1_interval: metrics.Interval | None
 
 
+NOT_HELD_OUT = {
+    "train": "The runs were trained on these photos: what is better here need not be so on others.",
+    "validation": "Epochs, temperatures and votes were chosen on these photos, so the figures may be too good.",
+}
+
+
 @dataclass(frozen=True)
 class Difference:
-    """A's figure less B's, with its 95 % interval."""
+    """A's figure less B's, with its 95 % interval; None where the bootstrap has nothing to say."""
 
     difference: float
-    interval: metrics.Interval
+    interval: metrics.Interval | None
 
     def __str__(self) -> str:
+        if self.interval is None:
+            return f"{self.difference:+.4f}, no interval: no two resamples differ"
         low, high = self.interval
         return f"{self.difference:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
 
@@ -153,7 +161,7 @@ def compare(
     for (a, b, test), p in zip(tested, metrics.holm([row[2].p for row in tested])):
         accuracy = _difference(rows[a].accuracy - rows[b].accuracy, drawn[a].accuracy - drawn[b].accuracy)
         macro_f1 = _difference(rows[a].macro_f1 - rows[b].macro_f1, drawn[a].macro_f1 - drawn[b].macro_f1)
-        beats = p < SIGNIFICANT and accuracy.interval[0] > 0
+        beats = p < SIGNIFICANT and (accuracy.interval is None or accuracy.interval[0] > 0)
         corrected = f"{p:.3g}" + (" after Holm's correction" if len(tested) > 1 else "")
         verdict = f"{names[a]} beats {names[b]}" if beats else f"{names[a]} and {names[b]}: no difference shown"
         sentence = f"{verdict} (accuracy {accuracy}; exact McNemar p by groups = {corrected}; macro-F1 {macro_f1})."
@@ -187,7 +195,7 @@ def _refuse_different(first: Run, photos: dict[str, Photo], second: Run, others:
 
 
 def _difference(value: float, drawn: metrics.Floats) -> Difference:
-    return Difference(value, metrics.interval(drawn) or (value, value))
+    return Difference(value, metrics.interval(drawn))
 
 
 def markdown(comparison: Comparison) -> str:
@@ -197,11 +205,14 @@ def markdown(comparison: Comparison) -> str:
     head = ["run", "accuracy", *(f"{average} {short[figure]}" for average, figure in kinds)]
     lines = [f"# Comparison on {comparison.on}", ""]
     lines += [f"{comparison.photos:,} photos, the same for every run. P is precision, R recall.", ""]
+    if told := NOT_HELD_OUT.get(comparison.on):
+        lines += [told, ""]
     if comparison.left_out:
         lines += [f"{comparison.left_out:,} photos that not every run could answer are left out.", ""]
     if comparison.absent:
         names = " or ".join(repr(label) for label in comparison.absent)
-        lines += [f"None of them is labelled {names}, so macro averages are over the classes that occur.", ""]
+        over = "so macro averages are over the classes that labels or a run's answers have"
+        lines += [f"None of them is labelled {names}, {over}.", ""]
     lines += table(
         [*head, "million weights", "training, s"],
         [

@@ -500,6 +500,7 @@ class Envelope:
         has_body = b"transfer-encoding" in given or given.get(b"content-length", b"0") != b"0"
         coming = has_body and b"expect" not in given
         status, received = 0, 0
+        path = self.path(scope)  # now: what is mounted changes the scope
 
         async def counted() -> Any:
             nonlocal received, coming
@@ -539,7 +540,6 @@ class Envelope:
                 await JSONResponse(detail, 500)(scope, receive, sent)
         finally:
             seconds = time.perf_counter() - started
-            path = self.path(scope)
             method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "OPTIONS") else "other"
             self.service.metrics.requests.labels(path, method, str(status)).inc()
             self.service.metrics.seconds.labels(path).observe(seconds)

@@ -10,11 +10,14 @@ from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 FIELD = "files"
+CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1"})
+"""What names in a form may be written in."""
 SPARE_BODIES = 8
 """How many requests of the largest size may be held at a time."""
 
@@ -105,8 +108,11 @@ class Intake:
             wanted = "multipart/form-data, or a photo's bytes as image/* or application/octet-stream"
             raise Refused(415, f"send {wanted}", "type")
         declared = request.headers.get("content-length", "0")
-        if not declared.isdecimal() or int(declared) > self.max_bytes:
+        if not declared.isdecimal() or len(declared) > 20 or int(declared) > self.max_bytes:
             raise self._too_large()
+        charset = parse_options_header(request.headers.get("content-type", ""))[1].get(b"charset", b"utf-8")
+        if charset.decode("latin-1").lower() not in CHARSETS:  # Python has codecs that take minutes
+            raise Refused(415, "the form's charset is not utf-8", "type")
         if multipart:
             return await self._form(request, hold)
         body = io.BytesIO()

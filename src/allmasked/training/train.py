@@ -364,10 +364,14 @@ class _Training:
             self._tensorboard(line)
 
     def _tensorboard(self, line: dict[str, Any]) -> None:
-        for name, value in line.items():
-            if isinstance(value, float):
-                self.writer.add_scalar(name, value, step=line["epoch"])
-        self.writer.flush()
+        try:
+            for name, value in line.items():
+                if isinstance(value, float):
+                    self.writer.add_scalar(name, value, step=line["epoch"])
+            self.writer.flush()
+        except OSError as error:  # which its thread met, and names no file
+            error.filename = error.filename or str(self.run.tensorboard)
+            raise
 
 
 def set_trainable(model: keras.Model, config: TrainConfig, phase: str, sized: keras.Model | None = None) -> None:

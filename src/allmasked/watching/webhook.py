@@ -103,6 +103,8 @@ class Webhook:
             self._waiting.put(None, timeout=seconds)
         self._thread.join(max(0.0, end - time.monotonic()))
         self._ended.set()
+        if left := sum(event is not None for event in self._waiting.queue):
+            self._complain(f"webhook: {left:,} more events were not delivered")
 
     def _run(self) -> None:
         while not self._ended.is_set() and (event := self._waiting.get()) is not None:

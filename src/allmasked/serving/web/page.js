@@ -27,7 +27,10 @@ let limits = {};
 let key = sessionStorage.getItem("api-key") || "";
 
 const headers = () => (key ? { "X-API-Key": key } : {});
-const pause = (seconds) => new Promise((resume) => setTimeout(resume, seconds * 1000));
+const pause = (seconds, signal) => new Promise((resume) => {
+  setTimeout(resume, seconds * 1000);
+  signal?.addEventListener("abort", resume, { once: true });
+});
 const labelOf = (photo) => (photo.row ? photo.row.label || "error" : null);
 const unsure = (row) => Boolean(row) && row.sure === false;
 const kindsOf = (photo) => [labelOf(photo), unsure(photo.row) && "unsure", photo.state === "left" && "left"].filter(Boolean);
@@ -114,12 +117,12 @@ async function ask(photo, signal) {
       });
     } catch {
       if (signal.aborted) break;
-      if (attempt < 3) { await pause(attempt); continue; }
+      if (attempt < 3) { await pause(attempt, signal); if (signal.aborted) break; continue; }
       alertUser("The server can't be reached. Is it still running?");
       return failed("the server can't be reached");
     }
     if (response.status === 503 && attempt < TRIES) {
-      await pause(Number(response.headers.get("Retry-After")) || 1);
+      await pause(Number(response.headers.get("Retry-After")) || 1, signal);
       if (signal.aborted) break;
       if (!paused) continue;
       photo.state = "waiting";
@@ -149,6 +152,7 @@ async function ask(photo, signal) {
 
 function askForKey() {
   needsKey = true;
+  if (key) alertUser("That key is wrong.");
   $("key").hidden = false;
   $("key-value").focus();
 }
@@ -528,11 +532,15 @@ function closeCamera() {
 if (navigator.mediaDevices?.getUserMedia) {
   $("camera").hidden = false;
   $("camera").addEventListener("click", async () => {
+    closeCamera();
+    $("camera").disabled = true; // until it is known whether it may be used
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1920 } } });
     } catch (error) {
       alertUser(error.name === "NotAllowedError" ? "The browser was not allowed to use the camera." : "No camera can be used here.");
       return;
+    } finally {
+      $("camera").disabled = false;
     }
     alertUser("");
     $("video").srcObject = stream;

@@ -291,6 +291,7 @@ function describeAnswer(answer, at) {
 }
 
 async function layers() {
+  if (rowAt(current)?.number !== shown.number) return; // another photo is on its way
   const by = Number($("by")?.value) || 0;
   const stored = shown.answers[by]?.faces;
   const asks = $("heat-on").checked || ($("found-on").checked && !stored);
@@ -348,7 +349,7 @@ $("photo").addEventListener("error", async () => {
 for (const id of [...Object.values(TOGGLES), "by"]) $(id).addEventListener("change", () => { if (shown) layers(); });
 
 async function mend(value) {
-  if (!shown) return;
+  if (!shown || rowAt(current)?.number !== shown.number) return; // the photo chosen is still on its way
   const place = current, details = shown;
   try {
     const row = await ask("labels", { method: "POST", headers: { "Content-Type": "application/json" },
