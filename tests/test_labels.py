@@ -816,3 +816,26 @@ def test_a_missing_mended_label_is_none_of_the_classes(tmp_path):
 def test_copies_of_copies_are_of_one_source():
     names = ["a_jpg.rf.0123456789abcdef0123456789abcdef.jpg", "a_rot90_jpg.rf.fedcba98765432100123456789abcdef.jpg"]
     assert [(pair.a, pair.b) for pair in same_source(names)] == [(0, 1)]
+
+
+def test_two_columns_of_classes_of_boxes_may_not_contradict(tmp_path):
+    photo(tmp_path / "a.jpg")
+    write(tmp_path / "boxes.csv", "filename,xmin,ymin,xmax,ymax,label,class\na.jpg,1,1,9,9,with_mask,incorrect\n")
+    with pytest.raises(DataError, match="its columns of classes say with_mask and incorrect"):
+        read_dataset(tmp_path)
+
+
+def test_shares_a_little_beyond_the_photo_are_still_shares(tmp_path):
+    photo(tmp_path / "a.jpg")
+    write(tmp_path / "boxes.csv", "filename,xmin,ymin,xmax,ymax,label\na.jpg,0.1,0.1,1.0001,0.5,with_mask\n")
+    _, (one,), _ = read_dataset(tmp_path)
+    assert one.faces[0].right > 10
+
+
+def test_a_box_beside_a_label_that_says_nobody_is_refused(tmp_path):
+    photo(tmp_path / "nobody/a.jpg")
+    photo(tmp_path / "all/b.jpg")
+    write(tmp_path / "nobody/a.txt", "0 0.5 0.5 0.2 0.2\n")
+    write(tmp_path / "classes.txt", "with_mask\nwithout_mask\n")
+    with pytest.raises(DataError, match=r"nobody/a\.jpg is nobody as folders and all as yolo"):
+        read_dataset(tmp_path, classes={"nobody": "nobody"})

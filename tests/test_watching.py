@@ -540,3 +540,9 @@ main()
     assert last["event"] == "end"
     with av.open(str(tmp_path / "y.mp4")) as container:
         assert len(list(container.decode(video=0))) == last["looks"]
+
+
+@pytest.mark.parametrize("address", ["::1", "fec0::1", "64:ff9b::7f00:1", "2002:c0a8:101::1", "::7f00:1", "10.0.0.1"])
+def test_addresses_that_stand_for_private_ones_are_private(address: str) -> None:
+    with pytest.raises(ConfigError, match="--webhook-private"):
+        Webhook(f"http://{f'[{address}]' if ':' in address else address}/", complain=pytest.fail)

@@ -390,7 +390,7 @@ def _read_lines(file: Path, photo: str, named: ClassList | None, marks: Marks) -
     return used
 
 
-_SLACK = 0.05
+SLACK = 0.05
 """By so much of the photo may a box reach over its edge: tools round."""
 
 
@@ -415,9 +415,9 @@ def _yolo_box(values: list[float], landmarks: int) -> tuple[float, float, float,
         box = min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
     else:
         raise ValueError
-    if not max(shares) <= 1 + _SLACK:
+    if not max(shares) <= 1 + SLACK:
         raise ValueError(f"it holds {max(shares):g}: over 1 it may be px; divide by the photo's width and height")
-    if not min(shares) >= -_SLACK:
+    if not min(shares) >= -SLACK:
         raise ValueError(f"it holds {min(shares):g}: under 0")
     return box
 
@@ -433,7 +433,7 @@ def _are_joined(cells: list[str]) -> bool:
     first = [float(cell) for cell in (*cells[1:4], cells[4][:-1])]
     second = [float(cell) for cell in cells[5:]]
     return all(
-        min(x - width / 2, y - height / 2) >= -_SLACK and max(x + width / 2, y + height / 2) <= 1 + _SLACK
+        min(x - width / 2, y - height / 2) >= -SLACK and max(x + width / 2, y + height / 2) <= 1 + SLACK
         for x, y, width, height in (first, second)
     )
 

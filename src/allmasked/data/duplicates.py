@@ -112,6 +112,8 @@ def describe_one(path: str | Path) -> Descriptor:
     """The descriptor of one photo, in a few milliseconds. Raises :class:`PhotoError`."""
     path = Path(path)
     try:
+        if not path.is_file():  # a pipe would be waited for
+            raise OSError
         content = path.read_bytes()
     except OSError:
         pixels.decode(path)  # says what is wrong

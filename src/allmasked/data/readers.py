@@ -118,7 +118,8 @@ def _check_others(path: Path, reader: Reader, photos: list[Photo], fitting: list
             continue
         for photo in read_otherwise:
             label = labels.get(photo.path, photo.label)
-            if label != photo.label and NOBODY not in (label, photo.label):
+            boxed = NOBODY not in (label, photo.label) or (photo.label != NOBODY and bool(photo.faces))
+            if label != photo.label and boxed:
                 raise DataError(
                     f"{path}: {photo.path} is {label} as {reader.name} and {photo.label} as {other.name}; say which "
                     f"counts with --layout {reader.name} or --layout {other.name}"

@@ -13,6 +13,7 @@ from allmasked.core.types import Photo
 from allmasked.data import albums
 from allmasked.data.albums import Album, Problem, files_in, folder_of, plain, read_document, relative, shown, told
 from allmasked.data.annotations import Labels, Marks, Notes, Options, strange_names
+from allmasked.data.detection import SLACK
 
 Rows = list[tuple[int, list[str]]]
 
@@ -218,6 +219,7 @@ def read_boxes(path: Path, options: Options, notes: Notes) -> list[Photo]:
         at = table.column([name for name in _PATHS if table.column([name]) != label])
         if at is None:
             raise DataError(f"{table.file}:1: has no column of the photos' paths, such as 'filename'")
+        _refuse_contradiction(table, options)
         wanted = (table.column([side, f"image{side}", f"img{side}"]) for side in ("width", "height"))
         sides = [k for k in wanted if k is not None]
         _add_rows(table, at, [k for k in columns if k is not None], label or 0, sides, marks)
@@ -233,6 +235,15 @@ def read_bare(path: Path, options: Options, notes: Notes) -> list[Photo]:
         table.rows.insert(0, (1, table.names))
         _add_rows(table, 0, [1, 2, 3, 4], 5, [], marks)
     return marks.photos("no CSV of boxes names it")
+
+
+def _refuse_contradiction(table: Table, options: Options) -> None:
+    """Two columns of classes of which one says otherwise than the other."""
+    columns = [k for name in _LABELS if (k := table.column([name])) is not None]
+    for line, row in table.rows:
+        said = {row[k].strip(): wear for k in columns if (wear := options.wearing(row[k])) not in (None, "ignore")}
+        if len(set(said.values())) > 1:
+            raise DataError(f"{table.file}:{line}: its columns of classes say {' and '.join(said)}; leave one of them")
 
 
 def _add_rows(table: Table, at: int, columns: list[int], label: int, sides: list[int], marks: Marks) -> None:
@@ -251,13 +262,14 @@ def _add_rows(table: Table, at: int, columns: list[int], label: int, sides: list
         edges: list[object] = list(cells)
         if shares:
             width, height = marks.size_of(photo)
-            edges = [float(cell or "nan") * side for cell, side in zip(cells, (width, height, width, height))]
+            given = (min(max(float(cell or "nan"), 0.0), 1.0) if cell else float("nan") for cell in cells)
+            edges = [value * side for value, side in zip(given, (width, height, width, height))]
         marks.add(source, where, photo, row[label], edges)
 
 
 def _are_shares(cells: list[str]) -> bool:
-    """Whether all edges are at most 1, so that they can't be px."""
+    """Whether all edges are at most 1, but for a little beyond the photo, so that they can't be px."""
     try:
-        return bool(cells) and all(0 <= float(cell) <= 1 for cell in cells if cell.strip())
+        return bool(cells) and all(-SLACK <= float(cell) <= 1 + SLACK for cell in cells if cell.strip())
     except ValueError:
         return False

@@ -72,6 +72,8 @@ def measure(path: Path, label: Label, *, name: str = "") -> Measures:
     cv2 = require("cv2", "data")
     name = name or str(path)
     try:
+        if path.exists() and not path.is_file():
+            raise PhotoError(name, "is not a file")
         data = path.read_bytes()
     except FileNotFoundError:
         raise PhotoError(name, "no such file") from None

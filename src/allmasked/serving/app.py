@@ -528,6 +528,8 @@ class Envelope:
                     extra["Connection"] = "close"
                 if scope["path"].startswith("/v1/"):
                     extra["Cache-Control"] = "no-store"
+                elif path == "/static":
+                    extra["Cache-Control"] = "no-cache"  # those of another version don't fit the page
                 headers += [(name.lower().encode(), value.encode()) for name, value in extra.items()]
             await send(message)
 

@@ -95,4 +95,4 @@ def origins_of(named: Collection[str]) -> frozenset[str]:
     for name in named:
         if not re.fullmatch(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d+)?/?", name):
             raise ConfigError(f"--allow-origin {name!r}: must be http://host:port or https://host, without a path")
-    return frozenset(name.rstrip("/").lower() for name in named)
+    return frozenset(re.sub(r"^(http://.*):80$|^(https://.*):443$", r"\1\2", one.rstrip("/").lower()) for one in named)

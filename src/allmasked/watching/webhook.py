@@ -169,10 +169,21 @@ def _let_public(connection: http.client.HTTPConnection) -> None:
         raise OSError(f"it is in a private network or this machine ({peer})")
 
 
+_NAT64, _COMPATIBLE = ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96")
+"""Addresses of IPv6 that stand for one of IPv4."""
+
+
 def _is_public(address: str) -> bool:
     found = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(found, "ipv4_mapped", None) or found
-    return mapped.is_global and not mapped.is_multicast
+    if isinstance(found, ipaddress.IPv6Address):
+        inside = found.ipv4_mapped or found.sixtofour
+        if found in _NAT64 or found in _COMPATIBLE:
+            inside = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        if inside is not None:
+            return _is_public(str(inside))
+        if found.is_site_local:
+            return False
+    return found.is_global and not found.is_multicast
 
 
 def _private_address(host: str) -> str:

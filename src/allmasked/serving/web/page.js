@@ -187,7 +187,7 @@ function show(photo) {
   $("photo").alt = row && row.label ? `${photo.name}: ${verdict(row)}` : photo.name;
   $("verdict").textContent = !row ? (photo.state === "left" ? "Not asked" : "Looking …")
     : row.error ? "No answer" : `${signOf(row)} ${verdict(row)}`;
-  $("counts").textContent = !row ? "" : row.error ? `This photo ${row.error}.` : inWords(row);
+  $("counts").textContent = !row ? "" : row.error ? (/^the server /.test(row.error) ? `No answer: ${row.error}.` : `This photo ${row.error}.`) : inWords(row);
   $("no-preview").textContent = row && row.error ? "No picture to show."
     : "This browser can't show this kind of photo; the server sends a picture with the answer.";
   $("save").hidden = !row || Boolean(row.error);
