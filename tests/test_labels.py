@@ -761,7 +761,8 @@ def test_names_that_are_not_utf8_are_told(tmp_path):
 
 
 def test_a_label_file_in_the_folder_of_one_part_is_of_no_other(tmp_path):
-    photo(tmp_path / "valid/3.jpg")
+    for name in ("valid/3.jpg", "train/4.jpg"):
+        photo(tmp_path / name)
     names = [{"id": 0, "name": "with_mask"}, {"id": 1, "name": "without_mask"}]
     boxes = [{"image_id": 7, "category_id": 0, "bbox": [2, 2, 20, 20]}]
     content = {"images": [{"id": 7, "file_name": "3.jpg"}], "annotations": boxes, "categories": names}
@@ -816,6 +817,9 @@ def test_a_missing_mended_label_is_none_of_the_classes(tmp_path):
 def test_copies_of_copies_are_of_one_source():
     names = ["a_jpg.rf.0123456789abcdef0123456789abcdef.jpg", "a_rot90_jpg.rf.fedcba98765432100123456789abcdef.jpg"]
     assert [(pair.a, pair.b) for pair in same_source(names)] == [(0, 1)]
+    keras = [f"with_mask_aug_{number}_{drawn}.png" for number in range(5) for drawn in (11, 12)]
+    assert [(pair.a, pair.b) for pair in same_source(keras)] == [(k, k + 1) for k in range(0, 10, 2)]
+    assert not same_source([f"photo_aug_{number}_jpg.rf.{number:032x}.jpg" for number in range(5)])
 
 
 def test_two_columns_of_classes_of_boxes_may_not_contradict(tmp_path):

@@ -208,7 +208,8 @@ def test_temperature_keeps_answers_and_sums(rows: list[tuple[float, ...]], tempe
 def test_certain_and_wrong_is_finite() -> None:
     assert np.isfinite(metrics.log_loss([0], [[0.0, 1.0, 0.0]]))
     assert metrics.fit_temperature([0, 1], [[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]]) > 5
-    assert metrics.fit_temperature([0, 1], [[0.7, 0.2, 0.1], [0.2, 0.7, 0.1]]) == 1, "all right: no T is best"
+    for p in (0.7, 0.99, 0.99999):
+        assert metrics.fit_temperature([0, 1], [[p, 1 - p, 0.0], [1 - p, p, 0.0]]) == 1, "all right: no T is best"
 
 
 def test_mcnemar_on_constructed_disagreement() -> None:

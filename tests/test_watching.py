@@ -497,7 +497,7 @@ def test_a_webhook_that_is_not_there_holds_nothing_up() -> None:
     for number in range(5):
         hook({"event": "change", "number": number})
     hook.close(0.2)
-    assert told[-1] == "webhook: 4 more events were not delivered"
+    assert "webhook: 4 more events were not delivered" in told
     with pytest.raises(ConfigError):
         Webhook("file:///etc/passwd", complain=told.append)
 
@@ -542,7 +542,9 @@ main()
         assert len(list(container.decode(video=0))) == last["looks"]
 
 
-@pytest.mark.parametrize("address", ["::1", "fec0::1", "64:ff9b::7f00:1", "2002:c0a8:101::1", "::7f00:1", "10.0.0.1"])
+@pytest.mark.parametrize(
+    "address", ["::1", "fec0::1", "64:ff9b::7f00:1", "2002:c0a8:101::1", "::7f00:1", "64:ff9b:1::7f00:1", "10.0.0.1"]
+)
 def test_addresses_that_stand_for_private_ones_are_private(address: str) -> None:
     with pytest.raises(ConfigError, match="--webhook-private"):
         Webhook(f"http://{f'[{address}]' if ':' in address else address}/", complain=pytest.fail)

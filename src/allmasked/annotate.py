@@ -218,7 +218,9 @@ class Sorted:
                     if not {"path", "copy", "sha256"} <= {*(rows.fieldnames or ())}:
                         raise ValueError
                     self._rows = {row["path"]: row for row in rows}
-            except (ValueError, csv.Error):  # a spreadsheet's encoding, too
+                if any("\udc80" <= sign <= "\udcff" for path in self._rows for sign in path):
+                    raise ValueError  # another encoding
+            except (ValueError, csv.Error):
                 raise ConfigError(
                     f"{self.manifest}: is not as --sort has written it; put that back, or name another folder"
                 ) from None

@@ -202,10 +202,16 @@ def read_table(path: Path, problems: list[Problem], name: str) -> tuple[list[str
             problems.append(Problem(f"{name}:{reader.line_num}", f"has {len(row)} of {len(header)} columns"))
         elif any(cell.strip() for cell in row[len(header) :]):
             problems.append(Problem(f"{name}:{reader.line_num}", f"has {len(row)} columns, the header {len(header)}"))
-        elif any(delimiter in line for cell in row for line in cell.splitlines()[1:]):
+        elif any(_is_row(line, delimiter, len(header)) for cell in row for line in cell.splitlines()[1:]):
             problems.append(Problem(f"{name}:{reader.line_num}", "holds further rows: a quote isn't closed before"))
         elif any(cell.strip() for cell in row):
             rows.append((reader.line_num, row))
+
+
+def _is_row(line: str, delimiter: str, columns: int) -> bool:
+    """Whether a further line of one cell looks like a row of photos: some quote before it isn't closed."""
+    first = line.split(delimiter)[0].strip(' "')
+    return line.count(delimiter) >= columns - 1 and PurePosixPath(first).suffix.lower() in SUFFIXES
 
 
 def read_document(path: Path) -> Any:
@@ -233,6 +239,7 @@ class Album:
         self.root = root
         self.paths = [relative(path, root) for path in files_in(root, SUFFIXES)]
         self._known = set(self.paths)
+        self._parts = {part_of(path) for path in self.paths} - {None}
         self._named: dict[str, list[str]] = defaultdict(list)
         for path in self.paths:
             for name in {loose(PurePosixPath(path).name), loose(PurePosixPath(path).stem)}:
@@ -257,7 +264,7 @@ class Album:
 
         It is looked up in the folder of the file ``near``, then in the root, then by its last part anywhere, whatever
         its case, Unicode form, percent-encoding and, at last, ending; but not in the folders of another part than
-        its own folders name, or else those of ``near``, or ``part``.
+        its own folders name, or else those of ``near``, or ``part``, if there are photos of that part.
         """
         text = str(name).strip().replace("\\", "/")
         given = PurePosixPath(text)
@@ -276,7 +283,8 @@ class Album:
                  or loose(f"/{path}").endswith(end)] or found  # fmt: skip
         found = [path for path in found if PurePosixPath(path).name == given.name] or found
         own = None if given.is_absolute() or re.match(r"[A-Za-z]:", text) else part_of(text)  # no other machine's
-        part = own or (part_of(relative(near, self.root)) if near else None) or part
+        part = (part_of(relative(near, self.root)) if near else None) or part
+        part = own or (part if part in self._parts else None)
         if part and found and not (found := [path for path in found if part_of(path) in (None, part)]):
             return [], f"there is no photo {shown(text)} in the part {part!r}"
         where = "beside that file and below the data set's folder, by name in any case and with any photo's ending"

@@ -37,6 +37,8 @@ _WORN = {
 WEAR_NAMES: dict[str, str] = {plain(name): wear for wear, names in _WORN.items() for name in names.split()}
 """Class names of well-known sets (as :func:`allmasked.data.albums.plain` writes them) and what they mean here."""
 
+_WORN_WRONG = {"incorrect", "incorrectly", "improper", "improperly"}
+"""Values of any attribute that say how a mask is worn."""
 _OF_BOXES_ONLY = {"face", "good", "bad", "correct", "incorrect", "improperly", "unknown"}
 """Names that say something of a marked face, but too little as a photo's label."""
 
@@ -239,11 +241,13 @@ class Marks:
                 self.spoil(where, f"says {shown(str(name))!r} of the whole photo, which isn't read (as a CSV "
                            "photo,label it is)", photo)  # fmt: skip
 
-    def attributes(self, where: str, photo: str, names: Iterable[object]) -> None:
-        """Names of one box's attributes, flags or tags. Those of how masks are worn are not read: they may say
-        otherwise than its class."""
-        for name in names:
-            if "mask" in plain(name) or self.options.wearing(name):
+    def attributes(self, where: str, photo: str, names: Iterable[object], values: Iterable[object] = ()) -> None:
+        """Names of one box's attributes, flags or tags, and their values. Those of how masks are worn are not read:
+        they may say otherwise than its class."""
+        told = [name for name in names if "mask" in plain(name) or self.options.wearing(name)]
+        told += [value for value in values if "mask" in plain(value) or plain(value) in _WORN_WRONG]
+        for name in told:
+            if name:
                 said = f"an attribute {shown(str(name))!r} says how the mask is worn, which isn't read"
                 self.spoil(where, said, photo)
 

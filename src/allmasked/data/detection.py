@@ -87,8 +87,10 @@ def read_voc(path: Path, options: Options, notes: Notes) -> list[Photo]:
             if len(item.findall("name")) > 1:
                 marks.spoil(where, "has several names", photo)
                 continue
-            said = [one for kind in ("name", "value") for one in item.iterfind(f"attributes/attribute/{kind}")]
-            marks.attributes(where, photo, [one.text or "" for one in said])
+            names, values = (
+                [one.text or "" for one in item.iterfind(f"attributes/attribute/{kind}")] for kind in ("name", "value")
+            )
+            marks.attributes(where, photo, names, values)
             for box in item.findall("bndbox") or [item]:  # some tools put all boxes of a class into one object
                 edges = [box.findtext(edge, "").strip() for edge in ("xmin", "ymin", "xmax", "ymax")]
                 marks.add(name, where, photo, item.findtext("name", ""), edges)
@@ -127,8 +129,8 @@ def read_cvat(path: Path, options: Options, notes: Notes) -> list[Photo]:
                 marks.spoil(where, "holds text between its boxes, as a broken tag leaves it", photo)
             for number, shape in enumerate(item, start=1):
                 here = f"{where}: {shape.tag} {number}"
-                said = [text for item in shape.iter("attribute") for text in (item.get("name", ""), item.text or "")]
-                marks.attributes(here, photo, said)
+                said = list(shape.iter("attribute"))
+                marks.attributes(here, photo, [one.get("name", "") for one in said], [one.text or "" for one in said])
                 if shape.tag in ("box", "polygon"):
                     marks.add(name, here, photo, shape.get("label"), _shape_edges(shape))
                 elif shape.tag != "tag":

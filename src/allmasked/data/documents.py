@@ -127,7 +127,7 @@ def read_coco(path: Path, options: Options, notes: Notes) -> list[Photo]:
             elif photo:
                 attributes = row.get("attributes")
                 attributes = attributes if isinstance(attributes, dict) else {}
-                marks.attributes(where, photo, [*attributes, *attributes.values()])
+                marks.attributes(where, photo, attributes, attributes.values())
                 edges = turned(_sized(row.get("bbox")), attributes.get("rotation"))
                 marks.add(name, where, photo, names[_id(row["category_id"])], edges)
                 crowds += bool(row.get("iscrowd"))
@@ -235,7 +235,7 @@ def _read_beside(path: Path, kind: str, options: Options, notes: Notes) -> list[
         for number, item in enumerate(content.get("shapes", content.get("objects", [])), start=1):
             item = item if isinstance(item, dict) else {}
             label = item.get("label") or item.get("classTitle")
-            marks.attributes(f"{name}: object {number}", photo, _said(item))
+            marks.attributes(f"{name}: object {number}", photo, _said(item), _values(item))
             marks.add(name, f"{name}: object {number}", photo, label, _outline(item))
     marks.doubt(doubtful)
     return marks.photos(f"no {kind} file has its name or names it")
@@ -245,9 +245,15 @@ def _said(item: dict[str, Any]) -> list[Any]:
     """What labelme's flags (those that are set) and attributes, or Supervisely's tags, name of a photo or an object."""
     flags, attributes, tags = item.get("flags"), item.get("attributes"), item.get("tags")
     said = [key for key, value in flags.items() if value] if isinstance(flags, dict) else []
-    said += [*attributes, *attributes.values()] if isinstance(attributes, dict) else []
-    tags = [tag for tag in tags if isinstance(tag, dict)] if isinstance(tags, list) else []
-    return said + [value for tag in tags for value in (tag.get("name"), tag.get("value")) if value is not None]
+    said += list(attributes) if isinstance(attributes, dict) else []
+    return said + ([tag.get("name") for tag in tags if isinstance(tag, dict)] if isinstance(tags, list) else [])
+
+
+def _values(item: dict[str, Any]) -> list[Any]:
+    """The values of an object's attributes and tags."""
+    attributes, tags = item.get("attributes"), item.get("tags")
+    values = list(attributes.values()) if isinstance(attributes, dict) else []
+    return values + ([tag.get("value") for tag in tags if isinstance(tag, dict)] if isinstance(tags, list) else [])
 
 
 def _outline(item: dict[str, Any]) -> list[Any]:

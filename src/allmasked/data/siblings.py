@@ -59,10 +59,15 @@ def same_source(paths: Sequence[str]) -> list[Pair]:
     members: dict[str, list[int]] = defaultdict(list)
     copies: set[str] = set()
     for index, name in enumerate(names):
-        while (found := _source(name))[0] != name and (found[1] or found[0] in own):  # a copy of a copy, perhaps
-            name = found[0]
-            copies.add(name)
-        members[name].append(index)
+        source, sure = _source(name)
+        if source == name or not (sure or source in own):
+            source = name
+        elif ".rf." in name:  # Roboflow over photos that had copies before
+            before, known = _source(source)
+            source = before if not known and before in own else source
+        if source != name:
+            copies.add(source)
+        members[source].append(index)
     joined = (sorted(found) for source, found in members.items() if source in copies)
     return [Pair(first, other, 1.0, "source") for first, *rest in joined for other in rest]
 

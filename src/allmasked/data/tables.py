@@ -210,7 +210,7 @@ def read_one_hot(path: Path, options: Options, notes: Notes) -> list[Photo]:
 
 
 def read_boxes(path: Path, options: Options, notes: Notes) -> list[Photo]:
-    """A row a box: path, four edges (px, or shares where all are at most 1) and a class, in columns of any order."""
+    """A row a box: path, four edges (px, or shares where none is over 1.05) and a class, in columns of any order."""
     tables = _chosen(path, is_boxes, notes, "columns of a path, a class and xmin, ymin, xmax, ymax")
     marks = Marks(path, options, notes)
     for table in tables:
@@ -240,8 +240,10 @@ def read_bare(path: Path, options: Options, notes: Notes) -> list[Photo]:
 def _refuse_contradiction(table: Table, options: Options) -> None:
     """Two columns of classes of which one says otherwise than the other."""
     columns = [k for name in _LABELS if (k := table.column([name])) is not None]
+    nothing = (None, "ignore", "unknown")
     for line, row in table.rows:
-        said = {row[k].strip(): wear for k in columns if (wear := options.wearing(row[k])) not in (None, "ignore")}
+        names = {row[k].strip(): options.wearing(row[k]) for k in columns if plain(row[k]) != "face"}
+        said = {name: wear for name, wear in names.items() if wear not in nothing}
         if len(set(said.values())) > 1:
             raise DataError(f"{table.file}:{line}: its columns of classes say {' and '.join(said)}; leave one of them")
 

@@ -464,7 +464,7 @@ def _had(item: Item, call: Callable[[Any, str], Got]) -> Got:
     except MissingExtraError:
         raise
     except ConfigError as error:
-        raise PhotoError(item.name, str(error)) from None
+        raise PhotoError(item.name, str(error).removeprefix(f"{clean(item.place)}: ")) from None
     except FileNotFoundError:
         raise PhotoError(item.name, "no such object") from None
     except PermissionError:

@@ -16,7 +16,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 FIELD = "files"
-CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1"})
+CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1", "windows-1252"})
 """What names in a form may be written in."""
 SPARE_BODIES = 8
 """How many requests of the largest size may be held at a time."""
@@ -111,7 +111,7 @@ class Intake:
         if not declared.isdecimal() or len(declared) > 20 or int(declared) > self.max_bytes:
             raise self._too_large()
         charset = parse_options_header(request.headers.get("content-type", ""))[1].get(b"charset", b"utf-8")
-        if charset.decode("latin-1").lower() not in CHARSETS:  # Python has codecs that take minutes
+        if multipart and charset.decode("latin-1").lower() not in CHARSETS:  # Python has codecs that take minutes
             raise Refused(415, "the form's charset is not utf-8", "type")
         if multipart:
             return await self._form(request, hold)

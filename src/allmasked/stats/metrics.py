@@ -319,18 +319,20 @@ def apply_temperature(probabilities: ArrayLike, temperature: float) -> Floats:
 def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """The T (0.05-20) with the least log loss on these photos; fit it on validation (Guo et al. 2017, section 4.2).
 
-    1 where no T is best: without an error among few photos, ever sharper probabilities would be.
+    1 where every photo is answered rightly: ever sharper probabilities would be best.
     """
     optimize = require("scipy.optimize", "train")
     labels = np.asarray(labels)
     rows = np.arange(len(labels))
+    if (np.asarray(probabilities).argmax(axis=1) == labels).all():
+        return 1.0
 
     def loss(log_temperature: float) -> float:
         chosen = apply_temperature(probabilities, float(np.exp(log_temperature)))[rows, labels]
         return float(-np.log(np.clip(chosen, 1e-300, None)).mean())
 
     found = optimize.minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
-    return 1.0 if found.x < np.log(0.05) + 0.01 else float(np.exp(found.x))
+    return float(np.exp(found.x))
 
 
 # --- everything about one set of photos ------------------------------------------------------------------------------

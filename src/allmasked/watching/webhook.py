@@ -103,7 +103,9 @@ class Webhook:
             self._waiting.put(None, timeout=seconds)
         self._thread.join(max(0.0, end - time.monotonic()))
         self._ended.set()
-        if left := sum(event is not None for event in self._waiting.queue):
+        with self._waiting.mutex:
+            left = sum(event is not None for event in self._waiting.queue)
+        if left:
             self._complain(f"webhook: {left:,} more events were not delivered")
 
     def _run(self) -> None:
@@ -169,15 +171,15 @@ def _let_public(connection: http.client.HTTPConnection) -> None:
         raise OSError(f"it is in a private network or this machine ({peer})")
 
 
-_NAT64, _COMPATIBLE = ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96")
-"""Addresses of IPv6 that stand for one of IPv4."""
+_OF_IPV4 = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96")))
+"""Addresses of IPv6 that stand for one of IPv4 (RFC 6052, 8215, 4291, 2765)."""
 
 
 def _is_public(address: str) -> bool:
     found = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
         inside = found.ipv4_mapped or found.sixtofour
-        if found in _NAT64 or found in _COMPATIBLE:
+        if any(found in network for network in _OF_IPV4):
             inside = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
         if inside is not None:
             return _is_public(str(inside))

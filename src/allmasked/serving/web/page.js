@@ -111,6 +111,7 @@ async function ask(photo, signal) {
   form.append("files", photo.file, photo.name);
   for (let attempt = 1; ; attempt += 1) {
     let response;
+    const sent = key;
     try {
       response = await fetch(`v1/predict?heatmap=1&boxes=1${visible ? "" : "&preview=1"}`, {
         method: "POST", body: form, headers: headers(), signal,
@@ -130,7 +131,7 @@ async function ask(photo, signal) {
     }
     if (response.status === 401) {
       photo.state = "waiting";
-      askForKey();
+      askForKey(sent);
       return;
     }
     const answer = await response.json().catch(() => ({ detail: `the server answered ${response.status}` }));
@@ -150,9 +151,9 @@ async function ask(photo, signal) {
   photo.state = "left";
 }
 
-function askForKey() {
+function askForKey(sent) {
   needsKey = true;
-  if (key) alertUser("That key is wrong.");
+  if (sent && sent === key) alertUser("That key is wrong.");
   $("key").hidden = false;
   $("key-value").focus();
 }
@@ -160,6 +161,7 @@ function askForKey() {
 $("key").addEventListener("submit", (event) => {
   event.preventDefault();
   key = $("key-value").value;
+  alertUser("");
   sessionStorage.setItem("api-key", key);
   needsKey = false;
   $("key").hidden = true;

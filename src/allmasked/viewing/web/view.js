@@ -63,6 +63,11 @@ function measure() {
   draw();
 }
 
+function onItsWay() { // whether another photo than the one shown has been chosen
+  const row = rowAt(current);
+  return Boolean(row) && row.number !== shown.number;
+}
+
 function rowAt(place) {
   return pages.get(Math.floor(place / PAGE))?.[place % PAGE];
 }
@@ -291,7 +296,7 @@ function describeAnswer(answer, at) {
 }
 
 async function layers() {
-  if (rowAt(current)?.number !== shown.number) return; // another photo is on its way
+  if (onItsWay()) return;
   const by = Number($("by")?.value) || 0;
   const stored = shown.answers[by]?.faces;
   const asks = $("heat-on").checked || ($("found-on").checked && !stored);
@@ -349,7 +354,7 @@ $("photo").addEventListener("error", async () => {
 for (const id of [...Object.values(TOGGLES), "by"]) $(id).addEventListener("change", () => { if (shown) layers(); });
 
 async function mend(value) {
-  if (!shown || rowAt(current)?.number !== shown.number) return; // the photo chosen is still on its way
+  if (!shown || onItsWay()) return;
   const place = current, details = shown;
   try {
     const row = await ask("labels", { method: "POST", headers: { "Content-Type": "application/json" },
