@@ -22,6 +22,7 @@ from allmasked import annotate
 from allmasked.core import runs
 from allmasked.core.config import TrainConfig
 from allmasked.core.errors import AllmaskedError, DataError, PhotoError, RunError, WeightsError
+from allmasked.core.text import shown
 from allmasked.core.types import InputSpec, Prediction
 from allmasked.data import albums, detection
 from allmasked.data.annotations import Notes, Options
@@ -206,7 +207,7 @@ def test_problems_are_one_line_whatever_the_names_are(tmp_path: Path) -> None:
     (tmp_path / "annotations.json").write_text(json.dumps(labels))
     (problem,) = read_dataset(tmp_path).problems
     assert "there is no photo a b [31m" in problem.reason
-    assert albums.shown("\ud800\udce9") == "\ufffd\\xe9"
+    assert shown("\ud800\udce9") == "\ufffd\\xe9"
 
 
 def test_memory_that_onnx_runtime_lacks_is_no_fault_of_the_model() -> None:

@@ -567,12 +567,18 @@ def s3() -> Iterator[dict[str, str]]:
     server.stop()
 
 
+def bucket(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch, name: str) -> Any:
+    """The store, with a new bucket; from now on this process finds it."""
+    for variable, value in s3.items():
+        monkeypatch.setenv(variable, value)
+    store, _ = addresses.filesystem(f"s3://{name}")
+    store.call_s3("create_bucket", Bucket=name)
+    return store
+
+
 @needs("s3fs", "moto", "pyarrow", "flask")
 def test_photos_and_rows_in_an_s3_store(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name, value in s3.items():
-        monkeypatch.setenv(name, value)
-    store, _ = addresses.filesystem("s3://photos")
-    store.call_s3("create_bucket", Bucket="photos")
+    store = bucket(s3, monkeypatch, "photos")
     photos = paint(tmp_path / "photos", 20)
 
     def put(name: str, body: bytes) -> None:
@@ -666,10 +672,7 @@ def test_photos_and_rows_in_an_s3_store(s3: dict[str, str], monkeypatch: pytest.
 def test_what_is_drawn_sorted_and_written_of_a_store(
     s3: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name, value in s3.items():
-        monkeypatch.setenv(name, value)
-    store, _ = addresses.filesystem("s3://seen")
-    store.call_s3("create_bucket", Bucket="seen")
+    store = bucket(s3, monkeypatch, "seen")
     bodies = {f"in/{number}.jpg": encoded(("all", "none", "some")[number % 3]) for number in range(6)}
     bodies |= {"in/a?b.jpg": encoded("all"), "in/a_b.jpg": encoded("none"), "in/../x.jpg": encoded("some")}
     for name, body in {**bodies, "in/broken.jpg": b"no photo"}.items():
@@ -719,10 +722,7 @@ def test_what_is_drawn_sorted_and_written_of_a_store(
 def test_a_split_at_an_address_says_where_its_photos_are_from_there(
     s3: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name, value in s3.items():
-        monkeypatch.setenv(name, value)
-    store, _ = addresses.filesystem("s3://kept")
-    store.call_s3("create_bucket", Bucket="kept")
+    store = bucket(s3, monkeypatch, "kept")
     here = make_split(tmp_path / "here", {"photo": 4}).root
     for path in here.rglob("*.png"):
         name = f"masks/{path.relative_to(here).as_posix()}"
@@ -782,8 +782,6 @@ def test_a_data_set_in_an_s3_store_is_copied_and_split(
 ) -> None:
     import s3fs
 
-    for name, value in s3.items():
-        monkeypatch.setenv(name, value)
     asked: list[str] = []
     call = s3fs.S3FileSystem._call_s3
 
@@ -791,8 +789,7 @@ def test_a_data_set_in_an_s3_store_is_copied_and_split(
         asked.append(method)
         return await call(self, method, *arguments, **more)
 
-    store, _ = addresses.filesystem("s3://sets")
-    store.call_s3("create_bucket", Bucket="sets")
+    store = bucket(s3, monkeypatch, "sets")
     here = make_split(tmp_path / "here", {"photo": 4}).root
 
     def put(name: str, body: bytes) -> None:

@@ -279,11 +279,12 @@ def test_a_preview_of_what_browsers_cannot_show(client: Any) -> None:
 
 
 def test_a_preview_changes_nothing_of_the_answer(client: Any) -> None:
-    large = Image.fromarray(np.random.default_rng(0).integers(0, 256, (900, 1700, 3), dtype=np.uint8))
+    large = Image.fromarray(np.random.default_rng(0).integers(0, 256, (700, 1400, 3), dtype=np.uint8))
     stream = io.BytesIO()
     large.save(stream, "BMP")
     upload = serving_module.Upload("x", stream.getvalue())
     plain, shown = (client.service._read(upload, preview) for preview in (False, True))
+    assert plain.views and shown.preview
     for ours, theirs in zip(plain.views, shown.views, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -93,6 +94,28 @@ def test_browsed_chosen_looked_at_and_mended_by_keyboard_alone(browser: Any, add
             "all => all.filter(e => !(e.innerText || e.labels?.length)).map(e => e.outerHTML)"
         )
         assert names == [], "every control has a name"
+
+
+def test_a_label_never_goes_to_the_photo_shown_before(browser: Any, address: str) -> None:
+    with opened(browser, address, viewport={"width": 1280, "height": 800}) as page:
+        expect(page.locator("#path")).to_have_text("all/0000.png", timeout=20_000)
+        page.locator("#list").focus()
+        asked: list[Any] = []
+        # the next photo is on its way, and stays there; a method of a list is no handler to playwright
+        page.route(re.compile(r"/photos/\d+$"), lambda route: asked.append(route))
+        page.keyboard.press("ArrowRight")
+        expect(page.locator(".tile[aria-selected=true]")).to_have_attribute("aria-posinset", "2", timeout=20_000)
+        page.keyboard.press("n")
+        page.wait_for_timeout(300)
+        assert asked and page.locator("#mended").inner_text() == ""
+        for route in asked:
+            route.continue_()
+        expect(page.locator("#path")).not_to_have_text("all/0000.png", timeout=20_000)
+        page.keyboard.press("n")
+        expect(page.locator("#mended")).to_contain_text("1 label mended", timeout=20_000)
+        assert "✎ none" in page.locator(".tile[aria-selected=true]").inner_text()
+        page.keyboard.press("u")
+        expect(page.locator("#mended")).to_have_text("", timeout=20_000)
 
 
 def test_a_phone_in_the_dark_and_a_photo_that_is_gone(browser: Any, address: str) -> None:

@@ -20,6 +20,7 @@ from allmasked.core.colours import ANSWERS, FACES, NOT_COUNTED, UNSURE
 from allmasked.core.errors import ConfigError, PhotoError
 from allmasked.core.progress import stderr
 from allmasked.core.runs import replacing
+from allmasked.core.text import shown
 from allmasked.core.types import LABELS, FoundFace, Prediction, Size
 from allmasked.images import pixels as px
 from allmasked.images.draw import enlarge, on_photo
@@ -234,7 +235,7 @@ class Sorted:
         here = given if given and isinstance(given, str | Path) else source
         photo = Path(names_of(source)[-1] if far else here)
         if not far:
-            source = os.path.abspath(photo).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")  # noqa: PTH100
+            source = shown(os.path.abspath(photo))  # noqa: PTH100
         folder = prediction.label if prediction.sure else UNSURE_FOLDER if prediction.label else UNREADABLE_FOLDER
         assert folder is not None
         row: dict[str, Any] = {"copy": "", "sha256": "", **prediction.to_dict(boxes=False), "path": source}

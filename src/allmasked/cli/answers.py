@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from allmasked.cli import options as opt
-from allmasked.cli.rows import COLUMNS, FORMATS, Tally, format_for, output, plain, with_bar, write
+from allmasked.cli.rows import COLUMNS, FORMATS, Tally, format_for, output, with_bar, write
 from allmasked.cli.rows import photos as photos_of
 from allmasked.cli.scaling import engine_options, photos_far, predict_at_scale
 from allmasked.cli.submission import chosen, write_submission
 from allmasked.core import progress
+from allmasked.core.text import printable
 from allmasked.core.types import LABELS, Prediction
 from allmasked.predictors.addresses import is_address
 from allmasked.predictors.tiles import TILES
@@ -133,7 +134,7 @@ def predict_command(
                 sorting.add(prediction, answered.photo)
             tally.add(prediction)
             if prediction.label is None and not (out is None and sys.stdout.isatty() and kind != "kaggle"):  # else seen
-                progress.tell(f"{plain(prediction.path)}: {plain(prediction.error)}")
+                progress.tell(f"{printable(prediction.path)}: {printable(prediction.error)}")
             yield prediction
 
     def total() -> int | None:
@@ -173,7 +174,7 @@ def given_photos(paths: tuple[str, ...], null: bool) -> Iterator[tuple[str, str]
     first = next(photos, None)
     if first is None:
         more = ", ..." if len(paths) > 3 else ""
-        raise click.UsageError(f"no photo found in {', '.join(map(plain, paths[:3]))}{more}")
+        raise click.UsageError(f"no photo found in {', '.join(map(printable, paths[:3]))}{more}")
     return itertools.chain([first], photos)
 
 
@@ -202,7 +203,7 @@ def outside(photos: Iterator[tuple[str, Any]], places: Sequence[str]) -> Iterato
     kept = ((name, one) for name, one in photos if not _full(one).startswith(ours))
     first = next(kept, None)
     if first is None:
-        shown = " or ".join(plain(clean(place)) for place in places)
+        shown = " or ".join(printable(clean(place)) for place in places)
         raise click.UsageError(f"every photo lies in {shown}, which is to be written to")
     return itertools.chain([first], kept)
 
@@ -268,8 +269,8 @@ def _tell_other_photos(paths: tuple[str, ...]) -> None:
         (kinds if known else others).setdefault(file.suffix.lower() if known else reason, []).append(file)
     if kinds:
         files = sorted(file for some in kinds.values() for file in some)
-        told = f"{len(files):,} photos of other kinds ({', '.join(sorted(kinds))}), such as {plain(str(files[0]))}"
+        told = f"{len(files):,} photos of other kinds ({', '.join(sorted(kinds))}), such as {printable(str(files[0]))}"
         progress.tell(f"not read: {told}: save them as JPEG or PNG")
     for reason, files in others.items():
-        such = plain(str(files[0]))
+        such = printable(str(files[0]))
         progress.tell(f"not read: {len(files):,} files, such as {such}, being {reason}")

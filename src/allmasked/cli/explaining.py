@@ -13,10 +13,11 @@ import click
 
 from allmasked.cli import options as opt
 from allmasked.cli.answers import count_photos, given_photos, outside, stdin_lines
-from allmasked.cli.rows import COLUMNS, FORMATS, Row, Tally, format_for, output, plain, print_table, with_bar, write
+from allmasked.cli.rows import COLUMNS, FORMATS, Row, Tally, format_for, output, print_table, with_bar, write
 from allmasked.cli.scaling import here, photos_far
 from allmasked.core import progress
 from allmasked.core.errors import RunError
+from allmasked.core.text import printable
 from allmasked.core.types import CLASSES, Class
 from allmasked.explaining.maps import EXPLAINERS
 
@@ -82,7 +83,7 @@ def _explain(
     model: Path | None, paths: tuple[str, ...], explainer: str, wanted: Class | None, out: str, kind: str, null: bool
 ) -> int:
     from allmasked.explaining.ensemble_heat import heat_of
-    from allmasked.predictors.addresses import Folder, clean, is_address, local_path
+    from allmasked.predictors.addresses import Folder, Item, clean, is_address, local_path
     from allmasked.predictors.predictor import open_predictor
 
     out = local_path(out)
@@ -93,10 +94,11 @@ def _explain(
     far = photos_far(paths, lambda: stdin_lines(null))
     photos = given_photos(paths, null) if far is None else ((one.name, one) for one in far)
     photos = outside(photos, [out])  # pictures would take the place of photos, or be taken for some
+    items = (one if isinstance(one, Item) else Item(name, one) for name, one in photos)
     tally = Tally()
 
     def rows() -> Iterator[Row]:
-        for explanation, picture in heat_of(open_predictor(model), photos, out, explainer, wanted):
+        for explanation, picture in heat_of(open_predictor(model), items, out, explainer, wanted):
             prediction = explanation.prediction
             tally.add(prediction)
             extra = {"explained": explanation.explained, "picture": str(picture) if picture else None}
@@ -151,7 +153,7 @@ def _score(
             title = f"{part} photos: {rows[0].photos}; class score: {cut.score}"
             print_table(lambda _width: _faithfulness_table(rows, title), stream)
     for error in broken:
-        progress.tell(plain(str(error)))
+        progress.tell(printable(str(error)))
     return len(broken)
 
 

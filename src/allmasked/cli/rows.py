@@ -18,6 +18,7 @@ import click
 
 from allmasked.core import progress
 from allmasked.core.colours import ANSWERS, css
+from allmasked.core.text import printable, shown
 from allmasked.core.types import CLASSES, Prediction
 
 COLUMNS = ("path", "label", "p_all", "p_none", "p_some", "p_nobody", "masked", "bare", "sure", "error")
@@ -142,7 +143,7 @@ def _cells(row: Row) -> dict[str, str]:
     told |= {"photo": row["path"], "note": row["error"] or ("unsure" if row["sure"] is False else None)}
     told |= {"p": None if chance is None else f"{chance:.2f}"}
     told |= {"faces": json.dumps(row["faces"]) if row.get("faces") is not None else None}
-    return {name: plain(str(value)) for name, value in told.items() if value is not None}
+    return {name: printable(str(value)) for name, value in told.items() if value is not None}
 
 
 def shortened(text: str, cells: int) -> str:
@@ -184,15 +185,5 @@ def photos(number: int) -> str:
     return f"{number:,} photo{'s' * (number != 1)}"
 
 
-def plain(text: str) -> str:
-    """Text without control characters or broken Unicode, so that a file's name can't play with the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in _utf8(text))
-
-
-def _utf8(text: str) -> str:
-    """A name's bytes that are no UTF-8 as ``\\xe9``: valid in CSV and JSON, whoever reads it."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
 def _valid(row: Row) -> Row:
-    return {name: _utf8(value) if isinstance(value, str) else value for name, value in row.items()}
+    return {name: shown(value) if isinstance(value, str) else value for name, value in row.items()}

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from allmasked.cli import options as opt
-from allmasked.cli.rows import plain
 from allmasked.core import progress
+from allmasked.core.text import printable
 
 if TYPE_CHECKING:
     from allmasked.predictors.addresses import Item
@@ -127,7 +127,7 @@ def predict_at_scale(ctx: click.Context, lines: Lines, look: Look) -> int | None
         lines=lines,
     )  # fmt: skip
     for path, error in done.failures[:TOLD]:
-        progress.tell(f"{plain(path)}: {plain(error)}")
+        progress.tell(f"{printable(path)}: {printable(error)}")
     if (more := done.labels.get("failed", 0) - TOLD) > 0:
         progress.tell(f"... and {more} more: manifest.json and the rows name them")
     progress.tell(done.summary())

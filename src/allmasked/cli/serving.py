@@ -17,9 +17,9 @@ import click
 from PIL import Image
 
 from allmasked.cli import options as opt
-from allmasked.cli.rows import plain
 from allmasked.core.errors import ConfigError, require
 from allmasked.core.progress import tell
+from allmasked.core.text import printable
 
 if TYPE_CHECKING:
     from allmasked.predictors.predictor import Look
@@ -210,7 +210,7 @@ def watch_command(
                 hook(event)
             if event["event"] in ("lost", "back", "unreadable"):
                 unreadable += event["event"] == "unreadable"
-                tell(plain(f"{event['event']}: {event['why']}"))
+                tell(printable(f"{event['event']}: {event['why']}"))
 
         plan |= {"smooth_seconds": smooth_seconds, "every_answer": every_answer or folder, "video": video, "look": look}
         watch(opened, Watch(found, **plan), emit, _until_signal(stack))

@@ -10,9 +10,10 @@ from typing import TypeVar
 
 import click
 
-from allmasked.cli.rows import output, plain
+from allmasked.cli.rows import output
 from allmasked.cli.rows import photos as photos_of
 from allmasked.core.errors import DataError
+from allmasked.core.text import printable
 from allmasked.core.types import CATEGORIES, CLASSES, NOBODY, Prediction
 from allmasked.predictors.addresses import is_address, names_of
 
@@ -77,11 +78,13 @@ def chosen(photos: Iterable[tuple[str, Given]], sample: Path | None) -> list[tup
             continue
         other = known.setdefault(photo_id(name), (name, photo))
         if other != (name, photo):
-            raise click.UsageError(f"{plain(other[0])} and {plain(name)} would have the same Id; give one folder")
+            raise click.UsageError(
+                f"{printable(other[0])} and {printable(name)} would have the same Id; give one folder"
+            )
     if ids is None:
         return list(known.values())
     if missing := [name for name in ids if name not in known]:
-        few = ", ".join(map(plain, missing[:3])) + (", ..." if len(missing) > 3 else "")
+        few = ", ".join(map(printable, missing[:3])) + (", ..." if len(missing) > 3 else "")
         raise DataError(
             f"no submission was written: {photos_of(len(missing))} of {sample} not among those given ({few}); give the"
             " folder of the test photos"

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from allmasked.core.text import printable
+
 Item = TypeVar("Item")
 Spread = Callable[[Callable[[Any], Any], Sequence[Any], str], Iterator[Any]]
 """What applies a function to items, in order, with a bar of that description: :func:`on_threads`, or tasks of Ray."""
@@ -20,8 +22,7 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def tell(line: str) -> None:
     """A line on stderr, as it is, but for signs that would steer the terminal."""
-    shown = "".join(sign if sign.isprintable() or sign in "\n\t" else repr(sign)[1:-1] for sign in line)
-    stderr.print(shown, markup=False)
+    stderr.print("\n".join(map(printable, line.split("\n"))), markup=False)
 
 
 def bar(*, transient: bool = True) -> Progress:

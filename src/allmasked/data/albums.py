@@ -20,6 +20,7 @@ from urllib.parse import unquote
 
 from allmasked.core.errors import DataError
 from allmasked.core.runs import parse_json
+from allmasked.core.text import shown
 from allmasked.core.types import Part
 from allmasked.images.pixels import OTHER_SUFFIXES, SUFFIXES, hidden
 
@@ -72,12 +73,6 @@ def part_of(path: str) -> Part | None:
     """The part that a path's folders name; the innermost counts."""
     parts = [part for folder in PurePosixPath(path).parts[:-1] if (part := part_named(folder))]
     return parts[-1] if parts else None
-
-
-def shown(path: str) -> str:
-    """A path as it can be printed and stored: bytes of its name that are no UTF-8 as ``\\xe9``, no half signs."""
-    path = re.sub("[\ud800-\udc7f\udd00-\udfff]", "\ufffd", path)
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

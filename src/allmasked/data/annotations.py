@@ -16,8 +16,9 @@ from typing import Any, Literal, get_args
 
 from allmasked.core import renamed
 from allmasked.core.errors import ConfigError, DataError
+from allmasked.core.text import shown
 from allmasked.core.types import CATEGORIES, LABELS, NOBODY, Face, Label, Photo, Size, Wear
-from allmasked.data.albums import Album, Problem, plain, shown
+from allmasked.data.albums import Album, Problem, plain
 from allmasked.images import pixels
 
 _WORN = {

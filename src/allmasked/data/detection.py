@@ -17,8 +17,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 from allmasked.core.errors import DataError, require
+from allmasked.core.text import shown
 from allmasked.core.types import Photo
-from allmasked.data.albums import files_in, loose, pair, plain, read_bytes, read_text, relative, shown, told
+from allmasked.data.albums import files_in, loose, pair, plain, read_bytes, read_text, relative, told
 from allmasked.data.annotations import Marks, Notes, Options
 
 # --- XML --------------------------------------------------------------------------------------------------------------

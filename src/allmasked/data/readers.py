@@ -9,9 +9,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from allmasked.core.errors import DataError, one_line, unknown
+from allmasked.core.text import shown
 from allmasked.core.types import LABELS, NOBODY, Face, Part, Photo
 from allmasked.data import albums, documents, tables
-from allmasked.data.albums import Album, Problem, files_in, folder_of, folders_in, part_named, part_of, relative, shown
+from allmasked.data.albums import Album, Problem, files_in, folder_of, folders_in, part_named, part_of, relative
 from allmasked.data.annotations import WEARS, Notes, Options, face_of
 from allmasked.data.detection import detect_cvat, detect_voc, detect_yolo, read_cvat, read_voc, read_yolo
 from allmasked.images.pixels import SUFFIXES

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from allmasked.core.errors import DataError
+from allmasked.core.text import shown
 from allmasked.core.types import Photo
 from allmasked.data import albums
-from allmasked.data.albums import Album, Problem, files_in, folder_of, plain, read_document, relative, shown, told
+from allmasked.data.albums import Album, Problem, files_in, folder_of, plain, read_document, relative, told
 from allmasked.data.annotations import Labels, Marks, Notes, Options, strange_names
 from allmasked.data.detection import SLACK
 

@@ -158,7 +158,7 @@ def write_heat(
 
 def heat_of(
     predictor: Predictor,
-    photos: Iterable[tuple[str, str | Path | Item] | Item],
+    photos: Iterable[Item],
     out: str,
     explainer: str,
     wanted: Class | None,

@@ -26,6 +26,7 @@ from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from allmasked.core.errors import AllmaskedError, ConfigError, DataError, MissingExtraError, PhotoError, require
+from allmasked.core.text import shown
 from allmasked.images.pixels import SUFFIXES, hidden
 from allmasked.predictors.photo_files import find_photos, matches
 
@@ -110,10 +111,7 @@ def clean(text: str) -> str:
                 text = urlunsplit((parts.scheme, parts.netloc, parts.path, _harmless(parts.query), ""))
         except ValueError:
             text = f"{text.split('://')[0]}://..."
-    try:
-        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # half signs that no file's name has
-        return text.encode("utf-8", "backslashreplace").decode()
+    return shown(text)
 
 
 def _harmless(query: str) -> str:
@@ -295,8 +293,7 @@ def known(item: Item) -> Item:
 
 
 def _at(source: str, etags: bool, *, patterns: bool = True) -> Iterator[Item]:
-    patterns = patterns and not source.lower().startswith("http") and glob.has_magic(source)
-    pattern = source if patterns else ""
+    pattern = patterns and not source.lower().startswith("http") and glob.has_magic(source)
     if not pattern and not _is_folder(source):
         yield _single(source, etags)
         return
@@ -413,16 +410,10 @@ def fetched(photos: Iterable[Item | tuple[str, Given]]) -> Iterator[tuple[str, G
             yield from ((one.name, one.place) if isinstance(one, Item) else one for one in run)
 
 
-def in_files(
-    photos: Iterable[Item | tuple[str, str | Path | Item]], folder: Path
-) -> Iterator[tuple[str, str | Path | PhotoError]]:
+def in_files(photos: Iterable[Item], folder: Path) -> Iterator[tuple[str, str | PhotoError]]:
     """(name, path) of each, in order, for what reads a photo more than once; those of stores are written below
     ``folder``, each in a folder called as its own is. The error in place of a photo that can't be had."""
-    items = (
-        one if isinstance(one, Item) else one[1] if isinstance(one[1], Item) else Item(one[0], str(one[1]))
-        for one in photos
-    )
-    for number, (item, got) in enumerate(ahead(items, fetch)):
+    for number, (item, got) in enumerate(ahead(photos, fetch)):
         if isinstance(got, bytes):
             path = folder.joinpath(str(number), *names_of(item.name)[-2:])
             path.parent.mkdir(parents=True)

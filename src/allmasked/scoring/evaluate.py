@@ -441,7 +441,7 @@ def evaluate(
             notes=(*_notes(name, seen[name], without[name], found), *unsure),
             failed=len(found.failed),
         )
-        for path in _plots(run, name):
+        for path in _plots_of(run, name):
             path.unlink()  # they show other figures now
     if plots:
         for name, _, _ in todo:
@@ -532,7 +532,7 @@ def figures_of(entry: PartScores, title: str = "") -> dict[str, Figure]:
     return figures | drawn
 
 
-def _plots(run: Run, name: str) -> list[Path]:
+def _plots_of(run: Run, name: str) -> list[Path]:
     """The plots of a part that are there."""
     paths = (run.plots / f"{kind}-{name}.png" for kind in PLOTS)
     return [path for path in paths if path.is_file()]
@@ -541,7 +541,7 @@ def _plots(run: Run, name: str) -> list[Path]:
 def _plot(run: Run, name: str, entry: PartScores) -> None:
     from allmasked.stats.plots import save
 
-    if not _plots(run, name):
+    if not _plots_of(run, name):
         for kind, figure in figures_of(entry, name).items():
             save(figure, run.plots / f"{kind}-{name}.png")
 

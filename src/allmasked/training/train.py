@@ -143,10 +143,13 @@ def _prepare_folder(run: Run, split: Split, config: TrainConfig, resume: bool) -
         if not resume:
             state = "a finished run" if run.finished else "an unfinished run (go on with --resume)"
             raise RunError(f"{run.folder}: holds {state} already; choose another --out")
-        begun = TrainConfig.read(run.config) != config and "with other settings"
-        if begun or division(read_split(run.split, split.root)) != division(split):
-            way_out = "resume with the same ones, or choose another --out"
-            raise RunError(f"{run.folder}: was begun {begun or 'with other photos'}; {way_out}")
+        for what, differ in (
+            ("settings", TrainConfig.read(run.config) != config),
+            ("photos", division(read_split(run.split, split.root)) != division(split)),
+        ):
+            if differ:
+                way_out = "resume with the same ones, or choose another --out"
+                raise RunError(f"{run.folder}: was begun with other {what}; {way_out}")
         return
     if not unused(run.folder, split, run.teacher.name):
         raise RunError(f"{run.folder}: is not empty and not a run folder; choose another --out")
