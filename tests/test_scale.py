@@ -713,6 +713,9 @@ def test_what_is_drawn_sorted_and_written_of_a_store(
     photo.write_bytes(encoded("all"))
     twice = told("predict", str(photo), str(photo), "--annotated", "s3://seen/twice")
     assert twice.exit_code == 0 and "drawn on: 2 photos" in twice.output and len(names("twice")) == 1
+    lost = CliRunner().invoke(cli, ["predict", str(photo), "--annotated", "s3://nowhere/drawn"])
+    assert isinstance(lost.exception, DataError), lost.output
+    assert "s3://nowhere: cannot be written" in str(lost.exception) and "drawn on" not in lost.output
     heat = told("explain", "s3://seen/in/0.jpg", "--out", "s3://seen/heat", "--format", "jsonl")
     assert json.loads(heat.stdout)["picture"] == "s3://seen/heat/0.evidence.jpg"
     assert names("heat") == ["0.evidence.jpg", "grid.png"]

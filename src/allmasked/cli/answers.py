@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sys
@@ -106,7 +107,9 @@ def predict_command(
     target = _file(out)
     kind = kind or format_for(target)
     pictures = pictures and local_path(pictures)
-    annotated, send = ctx.with_resource(outgoing(pictures)) if pictures else (None, None)
+    sending = contextlib.ExitStack()
+    ctx.call_on_close(sending.close)
+    annotated, send = sending.enter_context(outgoing(pictures)) if pictures else (None, None)
     places = [str(place) for place in (pictures, sort_to) if place]
     far = photos_far(paths, lambda: stdin_lines(null))
     photos: Iterator[tuple[str, Any]] = given_photos(paths, null) if far is None else ((one.name, one) for one in far)
@@ -152,6 +155,7 @@ def predict_command(
     finally:
         if sorting is not None:
             sorting.close()
+    sending.close()  # what can't be sent is told before anything else
     tally.tell()
     if pictures:
         progress.tell(f"drawn on: {photos_of(drawn)}, in {clean(pictures)}")

@@ -549,7 +549,10 @@ class Folder:
             with replacing(Path(self._path) / name) as temporary:
                 temporary.write_bytes(content)
         else:
-            self._told(lambda: self._store.pipe_file(f"{self._path}/{name}", content))
+            try:
+                self._told(lambda: self._store.pipe_file(f"{self._path}/{name}", content))
+            except FileNotFoundError as error:
+                raise DataError(f"{self.name}: cannot be written ({reason(error)}); check the address") from None
 
     def delete(self, name: str) -> None:
         """Remove a file that may be gone already."""
