@@ -21,6 +21,7 @@ pytest.importorskip("skia")
 from allmasked.cli import cli
 from allmasked.core.errors import ConfigError, DataError
 from allmasked.core.types import CLASSES, Class
+from allmasked.data.annotations import label_of
 from allmasked.synth.drawn import draw as synth
 from allmasked.synth.drawn import scenes
 from allmasked.synth.drawn.people import Head, sample_person
@@ -59,7 +60,7 @@ def test_a_scene_shows_what_its_label_says(seed: int, label: Class, people: int,
     image, faces = scenes.draw_scene(np.random.default_rng(seed), label, people, (width, height))
     assert image.shape == (height, width, 3) and image.dtype == np.uint8
     assert len(faces) == people
-    assert scenes.label_of(faces) == label
+    assert label_of(faces) == label
     for face in faces:
         assert 0 <= face.left < face.right <= width and 0 <= face.top < face.bottom <= height
         assert face.height_px >= 0.12 * height

@@ -123,12 +123,6 @@ def wears(rng: np.random.Generator, label: Class, heights: Sequence[float]) -> l
     return ["masked" if worn else "incorrect" if wrong else "bare" for worn, wrong in zip(masked, incorrect)]
 
 
-def label_of(faces: tuple[Face, ...]) -> Class:
-    """``all`` when every face is masked, ``none`` when no face is, ``some`` otherwise."""
-    masked = sum(face.masked for face in faces)
-    return "none" if masked == 0 else "all" if masked == len(faces) else "some"
-
-
 def draw_scene(
     rng: np.random.Generator, label: Class, people: int, size: Size | None = None
 ) -> tuple[NDArray[np.uint8], tuple[Face, ...]]:
